@@ -1,0 +1,68 @@
+"""Call a user's module: logits out of whatever it returns, and evaluation mode without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def forward_logits(module: nn.Module, images: Tensor) -> Tensor:
+    """Return the logits of `module` for a batch of images.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its output is a tensor of shape (n, K), or an object with such a tensor as ``.logits``
+        (transformers' models).
+    images : Tensor of shape (n, C, H, W)
+        Images, on the module's device and in its dtype.
+
+    Returns
+    -------
+    Tensor of shape (n, K)
+        Logits.
+
+    Raises
+    ------
+    TypeError
+        If the output is neither a tensor nor an object with ``.logits``.
+    ValueError
+        If the logits have another shape than (n, K).
+    """
+    output = module(images)
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            "The module must return a logits tensor or an object with a 'logits' tensor. "
+            f"Got {type(output).__name__} instead."
+        )
+    if logits.ndim != 2 or logits.shape[0] != images.shape[0]:
+        raise ValueError(
+            f"The module must return logits of shape ({images.shape[0]}, n_classes) for images of shape "
+            f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. A module that expects flat "
+            "rows needs torch.nn.Flatten() in front."
+        )
+    return logits
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[nn.Module]:
+    """Put every submodule into evaluation mode, and give each its own mode back afterwards."""
+    modes = {child: child.training for child in module.modules()}
+    module.eval()
+    try:
+        yield module
+    finally:
+        for child, mode in modes.items():
+            child.training = mode
+
+
+def module_device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Return where the module's floating parameters (or else buffers) live; CPU and float32 without any."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.float32

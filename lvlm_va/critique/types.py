@@ -1,0 +1,114 @@
+"""What flows between the critic, the judge and the expert: requests, critiques and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Verdict = Literal["spurious", "relevant", "unsure"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@dataclass(frozen=True, eq=False)
+class CritiqueRequest:
+    """One image whose segments are to be judged.
+
+    Attributes
+    ----------
+    index : int
+        Row of the image in the data given to ``fit``.
+    image_id : str
+        Name of the image, stable between runs; the index as text where the data has no names.
+    image : ndarray of shape (H, W, 3), uint8
+        The image as a person would see it (sRGB, grey images repeated).
+    segments : ndarray of shape (H, W), int64
+        0 for background, else the number of the segment, from 1.
+    effect : ndarray of shape (H, W), float64
+        Share of the positive effect in each pixel; sums to 1 over the image.
+    label : str
+        The class of the image.
+    description : str
+        What the expert says should count for this class; empty where nothing was said.
+    """
+
+    index: int
+    image_id: str
+    image: NDArray[np.uint8]
+    segments: NDArray[np.int64]
+    effect: NDArray[np.float64]
+    label: str
+    description: str = ""
+
+    @property
+    def n_segments(self) -> int:
+        """Number of segments."""
+        return int(self.segments.max(initial=0))
+
+
+@dataclass(frozen=True)
+class SegmentVerdict:
+    """The verdict on one segment of one image.
+
+    Attributes
+    ----------
+    image_id : str
+        Name of the image.
+    segment : int
+        Number of the segment, from 1.
+    verdict : {"spurious", "relevant", "unsure"}
+        An ``unsure`` segment is never masked.
+    p_spurious : float or None
+        Probability in [0, 1] that the segment is spurious, where the judge can say it.
+    reason : str
+        Why, in words.
+    source : str
+        Who said it: the critic's or judge's name, or ``"human"``.
+    """
+
+    image_id: str
+    segment: int
+    verdict: Verdict
+    p_spurious: float | None = None
+    reason: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.verdict not in VERDICTS:
+            raise ValueError(f"The 'verdict' argument must be one of {VERDICTS}. Got {self.verdict!r} instead.")
+        if self.segment < 1:
+            raise ValueError(f"The 'segment' argument counts from 1. Got {self.segment!r} instead.")
+        if self.p_spurious is not None and not 0 <= self.p_spurious <= 1:
+            raise ValueError(f"The 'p_spurious' argument must lie in [0, 1]. Got {self.p_spurious!r} instead.")
+
+
+@dataclass(frozen=True)
+class Critique:
+    """What a critic said about one image.
+
+    Attributes
+    ----------
+    image_id : str
+        Name of the image.
+    text : str
+        The critique in words.
+    verdicts : tuple of SegmentVerdict
+        One verdict per segment where the critic reaches them itself; empty where a judge must read the text.
+    """
+
+    image_id: str
+    text: str
+    verdicts: tuple[SegmentVerdict, ...] = ()
+
+
+class Critic(Protocol):
+    """Anything that judges segments: an LVLM, a rule, a person."""
+
+    name: str
+
+    def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
+        """Return one critique per request, in the same order."""
+        ...

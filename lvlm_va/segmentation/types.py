@@ -1,0 +1,54 @@
+"""What a segmenter returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Segments of a batch of attribution maps, largest share of positive effect first.
+
+    Attributes
+    ----------
+    labels : Tensor of shape (n, H, W), int64
+        0 where a pixel belongs to no segment (no positive effect), else the number of its segment, from 1.
+    n_segments : Tensor of shape (n,), int64
+        Number of segments of each image; 0 where the attribution has no positive part.
+    shares : Tensor of shape (n, J), float64
+        Share of the image's positive effect in segments 1..J, in [0, 1]; 0 past ``n_segments``.
+    means : Tensor of shape (n, J, 2), float64
+        Centres (row, column) in [0, 1]; NaN past ``n_segments``.
+    covariances : Tensor of shape (n, J, 2, 2), float64
+        Covariances in the same coordinates; NaN past ``n_segments``.
+    """
+
+    labels: Tensor
+    n_segments: Tensor
+    shares: Tensor
+    means: Tensor
+    covariances: Tensor
+
+
+class Segmenter(Protocol):
+    """Anything that cuts attribution maps into segments."""
+
+    name: str
+
+    def segment(self, attributions: Tensor, images: Tensor, seed: int) -> Segmentation:
+        """Cut each attribution map into segments.
+
+        Parameters
+        ----------
+        attributions : Tensor of shape (n, C, H, W)
+            Attributions of one logit per image.
+        images : Tensor of shape (n, C, H, W)
+            The images themselves, in [0, 1], for segmenters that look at them.
+        seed : int
+            Seed of every random start. An image's segments depend on it and on the image alone, never on
+            its batch mates.
+        """
+        ...

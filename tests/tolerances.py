@@ -1,0 +1,18 @@
+"""Every tolerance of the tests, with its reason. Change one here, with a reason, or not at all."""
+
+from __future__ import annotations
+
+import torch
+
+# One op against its float64 oracle: (rtol, atol). A few hundred additions in the op's own precision
+# lose about two digits; atol covers sums that cancel to nearly zero.
+OP: dict[torch.dtype, tuple[float, float]] = {
+    torch.float32: (1e-4, 1e-6),
+    torch.float64: (1e-10, 1e-12),
+}
+
+# Largest |sum(attributions) - (f(x) - mean f(b))| over mean |f(x) - f(b)|: the whole net's rounding.
+COMPLETENESS: dict[torch.dtype, float] = {torch.float32: 1e-4, torch.float64: 1e-10}
+
+# Attributions against captum's where captum is right: both in float64, eps rules at kinks differ.
+CAPTUM_RELATIVE = 1e-5
