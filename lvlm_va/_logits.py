@@ -66,3 +66,26 @@ def module_device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtyp
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype
     return torch.device("cpu"), torch.float32
+
+
+def predict_logits(module: nn.Module, images: Tensor, *, batch_size: int) -> Tensor:
+    """Return the logits of any number of images, in evaluation mode and without gradients.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The classifier; left as it was.
+    images : Tensor of shape (n, C, H, W)
+        Images on any device; each batch is moved to the module's device and dtype.
+    batch_size : int
+        Images per batch.
+
+    Returns
+    -------
+    Tensor of shape (n, K), float64, on the CPU
+        Logits.
+    """
+    device, dtype = module_device_and_dtype(module)
+    with evaluating(module), torch.no_grad():
+        logits = [forward_logits(module, part.to(device, dtype)) for part in images.split(batch_size)]
+        return torch.cat(logits).to("cpu", torch.float64)

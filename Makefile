@@ -1,0 +1,42 @@
+# make demo, make test and make lint work on a fresh machine with Python >= 3.11 and g++.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := $(shell find csrc -type f 2>/dev/null)
+
+.PHONY: setup demo test lint check-cuda gpu-check bench clean
+
+setup: $(READY)
+
+# Torch comes first and by its own pin: any other way of asking may fetch another build of it.
+$(READY): pyproject.toml setup.py $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet "setuptools>=77" ninja "pybind11>=2.12"
+	$(BIN)/pip install --quiet --no-build-isolation -e ".[dev]"
+	touch $(READY)
+
+demo: setup
+	$(BIN)/lvlm-va demo --out demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-cuda: setup
+	$(BIN)/python tools/check_cuda.py
+
+gpu-check:
+	bash tools/gpu_check.sh
+
+bench: setup
+	$(BIN)/python -m pytest benchmarks --benchmark-only -q
+
+clean:
+	rm -rf $(VENV) build demo *.egg-info lvlm_va/*.so

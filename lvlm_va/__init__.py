@@ -1,0 +1,28 @@
+"""Find out when an image classifier looks at the wrong thing, and mend it with words (arXiv 2512.21985)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lvlm_va.critique import OracleCritic, RegionCritic, TableCritic, VerdictTable
+    from lvlm_va.estimator import LVLMVAClassifier
+
+__version__ = "0.1.0"
+__all__ = ["LVLMVAClassifier", "OracleCritic", "RegionCritic", "TableCritic", "VerdictTable", "__version__"]
+
+_HOMES = {
+    "LVLMVAClassifier": "lvlm_va.estimator",
+    "OracleCritic": "lvlm_va.critique",
+    "RegionCritic": "lvlm_va.critique",
+    "TableCritic": "lvlm_va.critique",
+    "VerdictTable": "lvlm_va.critique",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Torch and scikit-learn take seconds to import; `lvlm-va --help` and submodules need not wait for them.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

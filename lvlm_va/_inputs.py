@@ -1,0 +1,118 @@
+"""From what the user passes as X and y to checked images and labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lvlm_va._modules import ImageShape
+
+
+def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Return the images of a map-style dataset, and its labels where its items are (image, label) pairs.
+
+    Parameters
+    ----------
+    data : torch.utils.data.Dataset
+        Has a length; items are images or (image, label, ...) tuples, all images of one shape.
+
+    Returns
+    -------
+    images : ndarray of shape (n, ...)
+        The images, all in memory.
+    labels : ndarray of shape (n,) or None
+        The labels.
+    """
+    if not hasattr(data, "__len__"):
+        raise TypeError("The 'X' argument must be a map-style Dataset with a length. Got an iterable one instead.")
+    items = [data[i] for i in range(len(data))]
+    paired = bool(items) and isinstance(items[0], tuple | list)
+    images = [np.asarray(item[0] if paired else item) for item in items]
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise ValueError(f"The 'X' argument must hold images of one shape. Got shapes {sorted(shapes)[:3]} instead.")
+    labels = np.asarray([item[1] for item in items]) if paired else None
+    return np.stack(images) if images else np.empty((0, 0)), labels
+
+
+def check_images(
+    estimator: BaseEstimator, X: Any, y: Any = "no_validation", *, reset: bool
+) -> tuple[NDArray[Any], Any]:
+    """Check X (and y) as scikit-learn does, and return floating arrays.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        Gets ``n_features_in_`` (and ``feature_names_in_``).
+    X : array-like, Tensor or Dataset
+        uint8 is divided by 255; other types become floating.
+    y : array-like, None or "no_validation"
+        Labels; None takes them from the Dataset.
+    reset : bool
+        True in fit, False afterwards.
+
+    Returns
+    -------
+    X : ndarray of shape (n, d), (n, H, W) or (n, C, H, W), float32 or float64
+        The images.
+    y : ndarray of shape (n,) or None
+        The labels, None without validation of y.
+    """
+    if isinstance(X, Dataset):
+        X, labels = read_dataset(X)
+        y = labels if y is None else y
+    if isinstance(X, Tensor):
+        X = X.detach().cpu().numpy()
+    if isinstance(y, Tensor):
+        y = y.detach().cpu().numpy()
+    if getattr(X, "dtype", None) == np.uint8:
+        X = np.asarray(X, dtype=np.float32) / np.float32(255)
+    checked = validate_data(estimator, X, y, reset=reset, dtype=[np.float64, np.float32], allow_nd=True)
+    images, y = checked if isinstance(checked, tuple) else (checked, None)
+    if images.ndim > 4:
+        raise ValueError(
+            "The 'X' argument must have shape (n, C, H, W), (n, H, W) or (n, d). "
+            f"Got shape {images.shape} instead."
+        )
+    return images, y
+
+
+def resolve_image_shape(X: NDArray[Any], image_shape: tuple[int, ...] | None) -> ImageShape:
+    """Return (C, H, W) of the images in X.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, d), (n, H, W) or (n, C, H, W)
+        The images.
+    image_shape : tuple of (C, H, W) or (H, W), or None
+        How to read flat rows; None reads a row as one line of pixels, (1, 1, d).
+
+    Raises
+    ------
+    ValueError
+        If `image_shape` does not fit X.
+    """
+    natural: ImageShape = (1,) * (4 - X.ndim) + X.shape[1:]
+    if image_shape is None:
+        return natural
+    shape = tuple(int(side) for side in image_shape)
+    if len(shape) == 2:
+        shape = (1, *shape)
+    if len(shape) != 3 or min(shape) < 1 or np.prod(shape) != np.prod(natural) or (X.ndim > 2 and shape != natural):
+        raise ValueError(
+            "The 'image_shape' argument must be (C, H, W) or (H, W) and fit the images. "
+            f"Got {tuple(image_shape)} for X of shape {X.shape} instead."
+        )
+    return shape  # type: ignore[return-value]
+
+
+def as_image_tensor(X: NDArray[Any], image_shape: ImageShape, dtype: torch.dtype) -> Tensor:
+    """Return a tensor of shape (n, C, H, W) that shares no memory with X."""
+    return torch.tensor(np.ascontiguousarray(X).reshape(len(X), *image_shape), dtype=dtype)

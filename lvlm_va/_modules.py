@@ -1,0 +1,166 @@
+"""From what the user passes as ``module`` to a checked torch module."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lvlm_va._errors import unknown_name
+from lvlm_va._logits import evaluating, forward_logits, module_device_and_dtype
+
+ImageShape = tuple[int, int, int]
+
+
+def mlp(image_shape: ImageShape, n_classes: int) -> nn.Module:
+    """Return the 50-30 ReLU net that Ross et al. (2017) used on Decoy-MNIST."""
+    width = math.prod(image_shape)
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(width, 50), nn.ReLU(), nn.Linear(50, 30), nn.ReLU(), nn.Linear(30, n_classes)
+    )
+
+
+def cnn(image_shape: ImageShape, n_classes: int) -> nn.Module:
+    """Return a small convolutional net for grey or colour images of any size."""
+    return nn.Sequential(
+        nn.Conv2d(image_shape[0], 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(7),
+        nn.Flatten(),
+        nn.Linear(64 * 49, 128),
+        nn.ReLU(),
+        nn.Linear(128, n_classes),
+    )
+
+
+def resnet18(image_shape: ImageShape, n_classes: int) -> nn.Module:
+    """Return an untrained ResNet-18 (transformers' implementation)."""
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(
+        num_channels=image_shape[0],
+        embedding_size=64,
+        hidden_sizes=[64, 128, 256, 512],
+        depths=[2, 2, 2, 2],
+        layer_type="basic",
+        num_labels=n_classes,
+    )
+    return ResNetForImageClassification(config)
+
+
+def default_net(image_shape: ImageShape, n_classes: int) -> nn.Module:
+    """Return the net behind ``module=None``: one wide hidden layer."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(math.prod(image_shape), 256), nn.ReLU(), nn.Linear(256, n_classes)
+    )
+
+
+BUILT_IN: dict[str, Callable[[ImageShape, int], nn.Module]] = {"mlp": mlp, "cnn": cnn, "resnet18": resnet18}
+
+
+def build_module(
+    spec: nn.Module | Callable[[], nn.Module] | str | None,
+    image_shape: ImageShape,
+    n_classes: int,
+    *,
+    seed: int,
+    default_dtype: torch.dtype,
+) -> nn.Module:
+    """Return a module of our own: a copy of the user's, the callable's, or a built-in net.
+
+    Parameters
+    ----------
+    spec : torch.nn.Module, callable, str or None
+        What the user passed as ``module``.
+    image_shape : tuple of (C, H, W)
+        Shape of one image.
+    n_classes : int
+        Number of classes.
+    seed : int
+        Seed of the initial weights of callables and built-in nets.
+    default_dtype : torch.dtype
+        Floating type of the net behind None.
+
+    Returns
+    -------
+    torch.nn.Module
+        Never the user's own object.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+    TypeError
+        If `spec`, or what a callable returns, is no module.
+    """
+    if isinstance(spec, nn.Module):
+        return copy.deepcopy(spec)
+    # Layers draw their first weights from the global generator; the fork keeps the user's untouched.
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if spec is None:
+            return default_net(image_shape, n_classes).to(default_dtype)
+        if isinstance(spec, str):
+            if spec not in BUILT_IN:
+                raise unknown_name("module", spec, BUILT_IN)
+            return BUILT_IN[spec](image_shape, n_classes)
+        if callable(spec):
+            module = spec()
+            if isinstance(module, nn.Module):
+                return module
+            raise TypeError(f"The 'module' callable must return a torch.nn.Module. Got {type(module).__name__} instead.")
+    raise TypeError(
+        "The 'module' argument must be a torch.nn.Module, a callable without arguments that returns one, "
+        f"one of {sorted(BUILT_IN)}, or None. Got {type(spec).__name__} instead."
+    )
+
+
+def check_module(module: nn.Module, sample: Tensor, n_classes: int, *, differentiable: bool) -> None:
+    """Try the module on a few images and say clearly what does not fit.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The classifier.
+    sample : Tensor of shape (n, C, H, W)
+        A few images, n >= 1.
+    n_classes : int
+        Number of classes that the logits must have.
+    differentiable : bool
+        Whether logits must depend differentiably on the image.
+
+    Raises
+    ------
+    ValueError
+        If the module is in half precision, its logits have another width, or no gradient reaches the image.
+    """
+    device, dtype = module_device_and_dtype(module)
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"The 'module' argument must have float32 or float64 parameters. Got {dtype}: attributions and input "
+            "gradients lose completeness in half precision. Pass module.float()."
+        )
+    with evaluating(module), torch.enable_grad():
+        images = sample.to(device, dtype, copy=True).requires_grad_()
+        logits = forward_logits(module, images)
+        if logits.shape[1] != n_classes:
+            raise ValueError(
+                f"The 'module' argument must return one logit per class: {n_classes} classes were found in y. "
+                f"Got logits of shape {tuple(logits.shape)} instead."
+            )
+        if not differentiable:
+            return
+        reaches = logits.requires_grad and (
+            torch.autograd.grad(logits.sum(), images, allow_unused=True)[0] is not None
+        )
+    if not reaches:
+        raise ValueError(
+            "The 'module' argument must be differentiable from its logits back to the image: no gradient arrives. "
+            "Remove detach(), argmax, rounding, .data or no_grad() from its forward."
+        )

@@ -1,0 +1,241 @@
+"""One round of critique: from a classifier and its training data to critiqued segments.
+
+Each step takes what the step before it returned and, through the `RunDirectory`, repeats nothing that an
+earlier run with the same inputs and parameters has done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from lvlm_va._logits import predict_logits
+from lvlm_va.attribution import Attributor, Explanation
+from lvlm_va.critique import Critic, Critique, CritiqueRequest, VerdictTable, build_requests, collect_critiques
+from lvlm_va.ops import segment_masks
+from lvlm_va.run_directory import RunDirectory
+from lvlm_va.sampling import select_alignment_set
+from lvlm_va.segmentation import Segmentation, Segmenter, positive_effect
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What the classifier is trained on.
+
+    Attributes
+    ----------
+    images : Tensor of shape (n, C, H, W)
+        Images, in the module's dtype.
+    labels : Tensor of shape (n,), int64
+        Class numbers.
+    class_names : tuple of str
+        Names of the classes.
+    image_ids : tuple of str
+        Names of the images, all different.
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    image_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class RoundOptions:
+    """How a round is done; the fields are the estimator's parameters of the same names, resolved."""
+
+    sampler: str | Callable[..., Any]
+    n_align: int
+    attribution: Attributor
+    references: Any
+    n_references: int
+    segmenter: Segmenter
+    critic: Critic
+    specifications: Mapping[str, str]
+    batch_size: int
+    seed: int
+    verbose: int
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Rows of the training data chosen for critique: int64 tensor of shape (a,)."""
+
+    indices: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """What one round of critique found.
+
+    Attributes
+    ----------
+    indices : Tensor of shape (a,), int64
+        Rows of the training data that were critiqued.
+    explanation : Explanation
+        Attributions of the logits of their labels.
+    segmentation : Segmentation
+        Segments of those attributions.
+    critiques : tuple of Critique
+        What the critic said, one per image.
+    key : str
+        Stands for everything that the critiques depend on.
+    """
+
+    indices: Tensor
+    explanation: Explanation
+    segmentation: Segmentation
+    critiques: tuple[Critique, ...]
+    key: str
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the seconds that the block takes to ``seconds[stage]``."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def run_round(
+    module: nn.Module,
+    data: TrainingData,
+    options: RoundOptions,
+    run: RunDirectory,
+    module_key: str,
+    seconds: dict[str, float],
+    *,
+    exclude: Tensor,
+) -> Round:
+    """Choose images, explain them, cut the explanations into segments and have them critiqued.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The classifier to look into.
+    data : TrainingData
+        What it was trained on.
+    options : RoundOptions
+        How each step is done.
+    run : RunDirectory
+        Where results are kept.
+    module_key : str
+        Stands for the module and the data.
+    seconds : dict of str to float
+        Gets the seconds of each step.
+    exclude : Tensor of shape (k,), int64
+        Rows critiqued in earlier rounds, not to be chosen again.
+
+    Returns
+    -------
+    Round
+        What was found.
+    """
+    key = run.key("sample", module_key, options.sampler, options.n_align, exclude, options.seed)
+    with timed(seconds, "sample"):
+        chosen = run.dataclass("sample", key, Selection, lambda: _select(module, data, options, exclude)).indices
+    images, labels = data.images[chosen], data.labels[chosen]
+
+    key = run.key("explain", key, options.attribution, options.references, options.n_references)
+    with timed(seconds, "explain"):
+        explanation = run.dataclass(
+            "explain", key, Explanation, lambda: _explain(module, data, options, images, labels)
+        )
+
+    key = run.key("segment", key, options.segmenter)
+    with timed(seconds, "segment"):
+        segmentation = run.dataclass(
+            "segment",
+            key,
+            Segmentation,
+            lambda: options.segmenter.segment(explanation.attributions, images, options.seed),
+        )
+
+    key = run.key("critique", key, options.critic, options.specifications)
+    with (
+        timed(seconds, "critique"),
+        tqdm(total=len(chosen), desc="critique", disable=not options.verbose, leave=False) as bar,
+    ):
+        critiques = collect_critiques(
+            options.critic,
+            [data.image_ids[i] for i in chosen.tolist()],
+            lambda positions: _requests(data, options, chosen, explanation, segmentation, positions),
+            path=run.file("critiques", key, ".jsonl"),
+            on_progress=bar.update,
+        )
+    return Round(chosen, explanation, segmentation, tuple(critiques), key)
+
+
+def corrective_masks(rounds: Sequence[Round], data: TrainingData, verdicts: VerdictTable) -> Tensor:
+    """Return the mask of every critiqued image: 1 where its segment was judged spurious.
+
+    Parameters
+    ----------
+    rounds : sequence of Round
+        What was critiqued.
+    data : TrainingData
+        Names of the images.
+    verdicts : VerdictTable
+        Segments without a verdict, and ``unsure`` ones, are not masked.
+
+    Returns
+    -------
+    Tensor of shape (a, H, W), in the dtype of the images
+        Masks, in the order of the rounds' indices.
+    """
+    masks = []
+    for part in rounds:
+        spurious = torch.zeros(part.segmentation.shares.shape, dtype=torch.bool)
+        for row, index in enumerate(part.indices.tolist()):
+            for segment in range(1, int(part.segmentation.n_segments[row]) + 1):
+                verdict = verdicts.get(data.image_ids[index], segment)
+                spurious[row, segment - 1] = verdict is not None and verdict.verdict == "spurious"
+        masks.append(segment_masks(part.segmentation.labels, spurious, dtype=data.images.dtype))
+    return torch.cat(masks)
+
+
+def _select(module: nn.Module, data: TrainingData, options: RoundOptions, exclude: Tensor) -> Selection:
+    free = np.setdiff1d(np.arange(len(data.labels)), exclude.numpy())
+    logits = predict_logits(module, data.images[free], batch_size=options.batch_size)
+    chosen = select_alignment_set(
+        options.sampler,
+        logits.softmax(1).numpy(),
+        data.labels[free].numpy(),
+        options.n_align,
+        random_state=options.seed,
+    )
+    return Selection(torch.from_numpy(free[chosen]))
+
+
+def _requests(
+    data: TrainingData,
+    options: RoundOptions,
+    chosen: Tensor,
+    explanation: Explanation,
+    segmentation: Segmentation,
+    positions: Sequence[int],
+) -> list[CritiqueRequest]:
+    rows = torch.as_tensor(positions, dtype=torch.int64)
+    indices = chosen[rows].tolist()
+    effect = positive_effect(explanation.attributions[rows]).double()
+    total = effect.sum((1, 2), keepdim=True)
+    names = [data.class_names[k] for k in data.labels[indices].tolist()]
+    return build_requests(
+        data.images[indices].numpy(),
+        segmentation.labels[rows].numpy(),
+        (effect / total.where(total > 0, 1)).numpy(),
+        indices=indices,
+        image_ids=[data.image_ids[i] for i in indices],
+        labels=names,
+        descriptions=[options.specifications.get(name, "") for name in names],
+    )

@@ -1,0 +1,132 @@
+"""One folder per alignment run: each stage leaves its result there, and finds it again.
+
+Files are named ``<stage>-<key>.<suffix>`` where the key stands for the stage's inputs and parameters, so a
+changed parameter makes new files and an unchanged one finds the old. All writes are atomic, all formats safe
+to read (JSON, npz, safetensors; never pickle).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from lvlm_va._files import atomic_path
+from lvlm_va._fingerprint import fingerprint
+
+FORMAT = 1
+
+T = TypeVar("T")
+
+
+class RunDirectory:
+    """Where the stages of one run keep their results.
+
+    Parameters
+    ----------
+    path : path-like or None
+        The folder, made when missing. With None nothing is kept and every stage is computed.
+    identity : mapping of str to JSON values
+        What makes this run this run (data, classes, image shape). Kept in ``run.json``.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run of another identity, or holds files but no run.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, identity: Mapping[str, Any]) -> None:
+        self.path = None if path is None else Path(path)
+        if self.path is None:
+            return
+        record = {"format": FORMAT, "identity": json.loads(json.dumps(identity))}
+        run_file = self.path / "run.json"
+        if run_file.exists():
+            _check_same_run(run_file, record)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise ValueError(
+                f"The 'run_dir' argument must be a new, an empty or an earlier run's folder. Got {str(self.path)!r}, "
+                "which holds files but no run.json. Name another folder."
+            )
+        else:
+            with atomic_path(run_file) as temporary:
+                temporary.write_text(json.dumps(record, indent=2) + "\n")
+
+    def key(self, *parts: object) -> str:
+        """Return the key of a stage with these inputs and parameters (empty when nothing is kept)."""
+        return "" if self.path is None else fingerprint(*parts)
+
+    def file(self, stage: str, key: str, suffix: str) -> Path | None:
+        """Return the path of a stage's file, or None when nothing is kept."""
+        return None if self.path is None else self.path / f"{stage}-{key}{suffix}"
+
+    def dataclass(self, stage: str, key: str, kind: type[T], compute: Callable[[], T]) -> T:
+        """Return the stage's result from its npz file, computed and kept when the file is not there.
+
+        Parameters
+        ----------
+        stage, key : str
+            Name of the stage, and key of its inputs and parameters.
+        kind : type
+            A dataclass whose fields are tensors, arrays or strings.
+        compute : callable
+            Makes the result.
+
+        Returns
+        -------
+        kind
+            The result.
+        """
+        path = self.file(stage, key, ".npz")
+        if path is None:
+            return compute()
+        if not path.exists():
+            result = compute()
+            with atomic_path(path) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, **_to_arrays(result))
+        # Read back even what was just written: a resumed run and a first one go the same way.
+        with np.load(path, allow_pickle=False) as arrays:
+            return _from_arrays(kind, arrays)
+
+
+def _check_same_run(run_file: Path, record: dict[str, Any]) -> None:
+    try:
+        found = json.loads(run_file.read_text())
+        format_found, identity = found["format"], found["identity"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"The 'run_dir' argument names a damaged run: {run_file} cannot be read ({error}).") from error
+    if format_found != FORMAT:
+        raise ValueError(f"The 'run_dir' argument names a run of format {format_found}; this version reads {FORMAT}.")
+    wanted = record["identity"]
+    differing = sorted(name for name in {*identity, *wanted} if identity.get(name) != wanted.get(name))
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"The 'run_dir' argument must name a folder of this run. Got {str(run_file.parent)!r}, a run of other "
+            f"{', '.join(differing)} ({name}: {identity.get(name)!r} there, {wanted.get(name)!r} here). Name another folder."
+        )
+
+
+def _to_arrays(result: Any) -> dict[str, np.ndarray]:
+    arrays = {}
+    for field in dataclasses.fields(result):
+        value = getattr(result, field.name)
+        arrays[field.name] = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    return arrays
+
+
+def _from_arrays(kind: type[T], arrays: Mapping[str, np.ndarray]) -> T:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        array = arrays[field.name]
+        if array.dtype.kind == "U":
+            values[field.name] = array.item()
+        else:
+            values[field.name] = torch.from_numpy(array) if "Tensor" in str(field.type) else array
+    return kind(**values)
