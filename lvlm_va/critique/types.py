@@ -13,6 +13,11 @@ Verdict = Literal["spurious", "relevant", "unsure"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
+def _check_verdict(verdict: str) -> None:
+    if verdict not in VERDICTS:
+        raise ValueError(f"The 'verdict' argument must be one of {VERDICTS}. Got {verdict!r} instead.")
+
+
 @dataclass(frozen=True, eq=False)
 class CritiqueRequest:
     """One image whose segments are to be judged.
@@ -77,12 +82,13 @@ class SegmentVerdict:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if self.verdict not in VERDICTS:
-            raise ValueError(f"The 'verdict' argument must be one of {VERDICTS}. Got {self.verdict!r} instead.")
+        _check_verdict(self.verdict)
         if self.segment < 1:
             raise ValueError(f"The 'segment' argument counts from 1. Got {self.segment!r} instead.")
         if self.p_spurious is not None and not 0 <= self.p_spurious <= 1:
-            raise ValueError(f"The 'p_spurious' argument must lie in [0, 1]. Got {self.p_spurious!r} instead.")
+            raise ValueError(
+                f"The 'p_spurious' argument must lie in [0, 1]. Got {self.p_spurious!r} instead."
+            )
 
 
 @dataclass(frozen=True)
@@ -103,11 +109,42 @@ class Critique:
     text: str
     verdicts: tuple[SegmentVerdict, ...] = ()
 
+    @classmethod
+    def from_verdicts(cls, image_id: str, verdicts: Sequence[SegmentVerdict]) -> Critique:
+        """Return the critique of a critic that reaches its verdicts by rule: their reasons are its text."""
+        text = "\n".join(f"Segment {v.segment}: {v.verdict}. {v.reason}".rstrip() for v in verdicts)
+        return cls(image_id, text, tuple(verdicts))
+
+
+@dataclass(frozen=True)
+class JudgeExample:
+    """A critique and the verdict a person reached on it, shown to the judge as an example.
+
+    Attributes
+    ----------
+    critique : str
+        What a critic said about one segment.
+    verdict : {"spurious", "relevant", "unsure"}
+        The person's verdict.
+    note : str
+        Why, in the person's words; may be empty.
+    """
+
+    critique: str
+    verdict: Verdict
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        _check_verdict(self.verdict)
+
 
 class Critic(Protocol):
     """Anything that judges segments: an LVLM, a rule, a person."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name by which its verdicts are signed."""
+        ...
 
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Return one critique per request, in the same order."""

@@ -1,0 +1,83 @@
+"""Reject settings and critiques that break the contract between the estimator and a critic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+
+from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict
+
+
+def check_fraction(argument: str, value: object, *, zero: bool = False, most: float = 1.0) -> None:
+    """Reject a value that is not a number in (0, most], or in [0, most] where `zero` is allowed."""
+    interval = f"in {'[' if zero else '('}0, {most:g}]"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"The {argument!r} argument must be a number {interval}. Got {value!r} instead.")
+    if not (0 < float(value) <= most or (zero and value == 0)):
+        raise ValueError(f"The {argument!r} argument must be a number {interval}. Got {value!r} instead.")
+
+
+def check_critiques(requests: Sequence[CritiqueRequest], critiques: object) -> None:
+    """Check that a critic answered what it was asked.
+
+    Parameters
+    ----------
+    requests : sequence of CritiqueRequest
+        What the critic was given.
+    critiques : list or tuple of Critique
+        What it returned.
+
+    Raises
+    ------
+    TypeError
+        If `critiques` is not a list or tuple of :class:`Critique`, or its verdicts are not `SegmentVerdict`.
+    ValueError
+        If there is not one critique per request in the same order, or if a critique that holds verdicts
+        does not hold one for each segment of its own image. A critique without any verdict is left to a
+        judge.
+    """
+    if not isinstance(critiques, list | tuple):
+        raise TypeError(
+            f"The critic's 'critique' method must return a list of Critique. Got {type(critiques).__name__} "
+            "instead."
+        )
+    if len(critiques) != len(requests):
+        raise ValueError(
+            f"The critic must return one critique per request. Got {len(critiques)} for {len(requests)} "
+            "requests instead. A critic that cannot judge an image returns verdicts of 'unsure' for it."
+        )
+    for position, (request, critique) in enumerate(zip(requests, critiques, strict=True)):
+        if not isinstance(critique, Critique):
+            raise TypeError(
+                f"The critic must return Critique objects. Got {type(critique).__name__} at position "
+                f"{position} instead."
+            )
+        if critique.image_id != request.image_id:
+            raise ValueError(
+                "The critic must return the critiques in the order of the requests. Got image "
+                f"{critique.image_id!r} at position {position}, where {request.image_id!r} was asked, "
+                "instead."
+            )
+        if critique.verdicts:
+            _check_verdicts(request, critique.verdicts)
+
+
+def _check_verdicts(request: CritiqueRequest, verdicts: Sequence[SegmentVerdict]) -> None:
+    where = f"for image {request.image_id!r}"
+    for verdict in verdicts:
+        if not isinstance(verdict, SegmentVerdict):
+            raise TypeError(
+                f"The critic's verdicts must be SegmentVerdict objects. Got {type(verdict).__name__} {where} "
+                "instead."
+            )
+        if verdict.image_id != request.image_id:
+            raise ValueError(
+                f"The critic's verdicts must be on the image of their critique. Got a verdict on image "
+                f"{verdict.image_id!r} {where} instead."
+            )
+    judged = sorted(verdict.segment for verdict in verdicts)
+    if judged != list(range(1, request.n_segments + 1)):
+        raise ValueError(
+            f"The critic must reach one verdict on each of the segments 1 to {request.n_segments}. Got "
+            f"verdicts on the segments {judged} {where} instead. A segment that it cannot judge is 'unsure'."
+        )

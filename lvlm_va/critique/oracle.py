@@ -1,0 +1,133 @@
+"""The critic that knows the ground truth, for experiments."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lvlm_va.critique.checks import check_fraction
+from lvlm_va.critique.effect import effect_shares_inside
+from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class OracleCritic:
+    """Judge segments by ground-truth masks, with as many wrong verdicts as an experiment asks for.
+
+    A segment is spurious when at least `threshold` of its effect lies inside the mask of its image, else
+    relevant. Each verdict is then turned into its opposite with probability ``1 - verdict_accuracy``.
+
+    Parameters
+    ----------
+    masks : array-like of shape (n, H, W)
+        Ground-truth masks, true (or not 0) where a pixel is spurious; row i belongs to row i of the data
+        given to ``fit``. A torch tensor on the CPU will do.
+    verdict_accuracy : float, default=1.0
+        Share of right verdicts to expect, in [0, 1].
+    random_state : int or None, default=None
+        Seed of the wrong verdicts. Whether a verdict is wrong depends on it, on the image id and on the
+        segment alone, never on the order or the batches in which images are judged. None draws anew on each
+        call.
+    threshold : float, default=0.5
+        Share of a segment's effect, in (0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter has the wrong type, shape or range.
+
+    Notes
+    -----
+    The masks belong to rows, so the estimator must be fitted on the very images that they were made for.
+    Cross-validation hands it parts of the data: there, each part needs an oracle with its own masks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> masks = np.zeros((100, 28, 28), bool)
+    >>> masks[:, :4, :4] = True
+    >>> OracleCritic(masks, verdict_accuracy=0.8, random_state=0).name
+    'oracle'
+    """
+
+    masks: ArrayLike = field(repr=False)
+    verdict_accuracy: float = 1.0
+    random_state: int | None = None
+    threshold: float = 0.5
+
+    name = "oracle"
+
+    def __post_init__(self) -> None:
+        masks: np.ndarray[Any, Any] = np.asarray(self.masks)
+        if masks.dtype.kind not in "buif":
+            raise TypeError(f"The 'masks' argument must be boolean. Got an array of {masks.dtype} instead.")
+        if masks.ndim != 3:
+            raise ValueError(
+                f"The 'masks' argument must be of shape (n, H, W), one mask per image. Got {masks.shape} "
+                "instead."
+            )
+        object.__setattr__(self, "masks", masks.astype(bool, copy=False))
+        check_fraction("verdict_accuracy", self.verdict_accuracy, zero=True)
+        check_fraction("threshold", self.threshold)
+        seed: object = self.random_state
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral)):
+            raise TypeError(f"The 'random_state' argument must be an integer or None. Got {seed!r} instead.")
+
+    def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
+        """Judge each segment of each request.
+
+        Parameters
+        ----------
+        requests : sequence of CritiqueRequest
+            Images and their segments.
+
+        Returns
+        -------
+        list of Critique
+            One per request, with a verdict on each segment.
+
+        Raises
+        ------
+        ValueError
+            If a request has no mask, or one of another size than its image.
+        """
+        seed = secrets.randbits(64) if self.random_state is None else int(self.random_state)
+        return [self._judge(request, seed) for request in requests]
+
+    def _judge(self, request: CritiqueRequest, seed: int) -> Critique:
+        masks = np.asarray(self.masks)
+        if not 0 <= request.index < len(masks):
+            raise ValueError(
+                f"The 'masks' argument must hold a mask for each image given to fit. Got {len(masks)} masks, "
+                f"but image {request.image_id!r} is row {request.index}, instead."
+            )
+        mask = masks[request.index]
+        if mask.shape != request.image.shape[:2]:
+            raise ValueError(
+                f"The 'masks' argument must have the images' height and width {request.image.shape[:2]}. Got "
+                f"masks of {mask.shape} instead."
+            )
+        verdicts = []
+        for segment, share in enumerate(effect_shares_inside(request, mask), start=1):
+            spurious = bool(share >= self.threshold)
+            reason = f"{100 * share:.0f} % of its effect lies in the ground-truth mask"
+            if _uniform(seed, request.image_id, segment) >= self.verdict_accuracy:
+                spurious, reason = not spurious, f"{reason} (this verdict was made wrong on purpose)"
+            verdict: Verdict = "spurious" if spurious else "relevant"
+            verdicts.append(
+                SegmentVerdict(request.image_id, segment, verdict, reason=reason, source=self.name)
+            )
+        return Critique.from_verdicts(request.image_id, verdicts)
+
+
+def _uniform(seed: int, image_id: str, segment: int) -> float:
+    """Return a number in [0, 1) that is fixed by its arguments, on every machine."""
+    key = f"{seed}|{segment}|{image_id}".encode("utf-8", "surrogatepass")
+    return (int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 11) * 2.0**-53

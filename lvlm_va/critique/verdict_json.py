@@ -1,0 +1,163 @@
+"""The JSON text of a verdict table: written for a person's eyes, read strictly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from lvlm_va.critique.types import JudgeExample, SegmentVerdict
+
+FORMAT = "lvlm_va verdict table"
+VERSION = 1
+
+Contents = tuple[tuple[SegmentVerdict, ...], dict[str, str], tuple[JudgeExample, ...]]
+
+_T = TypeVar("_T")
+
+# What each object may hold: key -> (the types that JSON may give it, whether it must be there).
+_Fields = dict[str, tuple[tuple[type, ...], bool]]
+_TABLE: _Fields = {
+    "format": ((str,), True),
+    "version": ((int,), True),
+    "specifications": ((dict,), False),
+    "examples": ((list,), False),
+    "images": ((list,), True),
+}
+_IMAGE: _Fields = {"image_id": ((str,), True), "segments": ((list,), True)}
+_SEGMENT: _Fields = {
+    "segment": ((int,), True),
+    "verdict": ((str,), True),
+    "p_spurious": ((float, int, type(None)), False),
+    "reason": ((str,), False),
+    "source": ((str,), False),
+}
+_EXAMPLE: _Fields = {"critique": ((str,), True), "verdict": ((str,), True), "note": ((str,), False)}
+_NAMES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    dict: "an object",
+    list: "a list",
+    type(None): "null",
+}
+
+
+def table_to_json(
+    verdicts: Iterable[SegmentVerdict], specifications: Mapping[str, str], examples: Iterable[JudgeExample]
+) -> bytes:
+    """Return the UTF-8 JSON text of a table, one object per image with its segments."""
+    images: dict[str, list[dict[str, Any]]] = {}
+    for verdict in verdicts:
+        images.setdefault(verdict.image_id, []).append(
+            {
+                "segment": int(verdict.segment),
+                "verdict": verdict.verdict,
+                "p_spurious": None if verdict.p_spurious is None else float(verdict.p_spurious),
+                "reason": verdict.reason,
+                "source": verdict.source,
+            }
+        )
+    table = {
+        "format": FORMAT,
+        "version": VERSION,
+        "specifications": dict(specifications),
+        "examples": [{"critique": e.critique, "verdict": e.verdict, "note": e.note} for e in examples],
+        "images": [{"image_id": image_id, "segments": segments} for image_id, segments in images.items()],
+    }
+    text = json.dumps(table, indent=2, ensure_ascii=False) + "\n"
+    # Half a surrogate pair, as a model's cut-off answer may hold, has no UTF-8 form; "\ud83d" is JSON's own
+    # escape.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def table_from_json(data: bytes, file: str) -> Contents:
+    """Return the verdicts, specifications and examples of a table's text.
+
+    Parameters
+    ----------
+    data : bytes
+        The text, in UTF-8.
+    file : str
+        Name of the file, for messages.
+
+    Raises
+    ------
+    ValueError
+        If the text is not such a table; names the file, the image, the segment and the field.
+    """
+    table = _decode(data, file)
+    if not isinstance(table, dict) or table.get("format") != FORMAT:
+        raise ValueError(f'{file}: not a verdict table, which is a JSON object with "format": "{FORMAT}".')
+    if table.get("version") != VERSION:
+        raise ValueError(
+            f"{file}: 'version' must be {VERSION}, the one this lvlm_va reads. Got {table.get('version')!r} "
+            "instead."
+        )
+    _check_fields(table, _TABLE, file)
+    specifications = table.get("specifications", {})
+    _check_fields(specifications, dict.fromkeys(specifications, ((str,), True)), f"{file}, specifications")
+    examples = tuple(
+        _build(JudgeExample, example, _EXAMPLE, f"{file}, example {number}")
+        for number, example in enumerate(table.get("examples", []), start=1)
+    )
+    return tuple(_verdicts(table["images"], file)), specifications, examples
+
+
+def _decode(data: bytes, file: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"the key {key!r} stands twice in one object.")
+        return dict(pairs)
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not a number that JSON knows.")
+
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=refuse)
+    except ValueError as error:
+        raise ValueError(f"{file}: not valid JSON: {error}") from error
+
+
+def _verdicts(images: list[Any], file: str) -> Iterable[SegmentVerdict]:
+    seen: set[tuple[str, int | None]] = set()
+    for number, image in enumerate(images, start=1):
+        _check_fields(image, _IMAGE, f"{file}, image number {number}")
+        image_id = image["image_id"]
+        if (image_id, None) in seen:
+            raise ValueError(
+                f"{file}: image {image_id!r} is listed twice. Put all its segments into one object."
+            )
+        seen.add((image_id, None))
+        for place, segment in enumerate(image["segments"], start=1):
+            where = f"{file}, image {image_id!r}, entry {place} of 'segments'"
+            verdict = _build(SegmentVerdict, segment, _SEGMENT, where, image_id=image_id)
+            if (image_id, verdict.segment) in seen:
+                raise ValueError(f"{file}: segment {verdict.segment} of image {image_id!r} is listed twice.")
+            seen.add((image_id, verdict.segment))
+            yield verdict
+
+
+def _build(kind: type[_T], value: Any, fields: _Fields, where: str, **more: Any) -> _T:
+    _check_fields(value, fields, where)
+    try:
+        return kind(**value, **more)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check_fields(value: Any, fields: _Fields, where: str) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: must be an object with the keys {list(fields)}. Got {value!r} instead.")
+    for key in value:
+        if key not in fields:
+            raise ValueError(f"{where}: unknown key {key!r}. The keys are {list(fields)}.")
+    for key, (kinds, required) in fields.items():
+        if key not in value:
+            if required:
+                raise ValueError(f"{where}: the key {key!r} is missing.")
+        elif type(value[key]) not in kinds:  # exactly: JSON's true is not a whole number
+            expected = " or ".join(_NAMES[kind] for kind in kinds)
+            raise ValueError(f"{where}: {key!r} must be {expected}. Got {value[key]!r} instead.")

@@ -1,0 +1,158 @@
+"""Everything an expert may correct: verdicts, class descriptions and the judge's examples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+from lvlm_va._files import atomic_path
+from lvlm_va.critique.types import VERDICTS, JudgeExample, SegmentVerdict, Verdict
+from lvlm_va.critique.verdict_json import table_from_json, table_to_json
+
+
+@dataclass(frozen=True)
+class VerdictTable:
+    """The verdicts of a run, and the words they stand on, as one JSON file that a person can edit.
+
+    Attributes
+    ----------
+    verdicts : tuple of SegmentVerdict
+        At most one per segment of an image. They are kept together by image, in the order in which the images
+        first come, and by segment within an image.
+    specifications : mapping of str to str
+        Class label -> what the expert says should count for this class.
+    examples : tuple of JudgeExample
+        Few-shot examples for the judge.
+
+    Raises
+    ------
+    TypeError
+        If an entry has the wrong type.
+    ValueError
+        If two verdicts are on the same segment.
+
+    Examples
+    --------
+    >>> table = VerdictTable((SegmentVerdict("scan-7", 1, "spurious", source="oracle"),))
+    >>> table["scan-7", 1].verdict
+    'spurious'
+    >>> edited = table.replace([SegmentVerdict("scan-7", 1, "relevant", reason="It is the joint.")])
+    >>> edited["scan-7", 1].source
+    'human'
+    """
+
+    verdicts: tuple[SegmentVerdict, ...] = ()
+    specifications: Mapping[str, str] = field(default_factory=dict)
+    examples: tuple[JudgeExample, ...] = ()
+    _by_key: dict[tuple[str, int], SegmentVerdict] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_entries("verdicts", self.verdicts, SegmentVerdict)
+        _check_entries("examples", self.examples, JudgeExample)
+        for label, description in self.specifications.items():
+            if not isinstance(label, str) or not isinstance(description, str):
+                raise TypeError(
+                    "The 'specifications' argument must map class labels to descriptions, both as text. Got "
+                    f"{label!r}: {description!r} instead."
+                )
+        place = {image_id: i for i, image_id in enumerate(dict.fromkeys(v.image_id for v in self.verdicts))}
+        verdicts = tuple(sorted(self.verdicts, key=lambda v: (place[v.image_id], v.segment)))
+        by_key = {(v.image_id, v.segment): v for v in verdicts}
+        if len(by_key) < len(verdicts):
+            twice = next(
+                a for a, b in pairwise(verdicts) if (a.image_id, a.segment) == (b.image_id, b.segment)
+            )
+            raise ValueError(
+                "The 'verdicts' argument must hold at most one verdict per segment. Got two on segment "
+                f"{twice.segment} of image {twice.image_id!r} instead. Use replace() to correct a verdict."
+            )
+        object.__setattr__(self, "verdicts", verdicts)
+        object.__setattr__(self, "specifications", dict(self.specifications))
+        object.__setattr__(self, "examples", tuple(self.examples))
+        object.__setattr__(self, "_by_key", by_key)
+
+    def __getitem__(self, key: tuple[str, int]) -> SegmentVerdict:
+        """Return the verdict on ``table[image_id, segment]``; KeyError where there is none."""
+        return self._by_key[key]
+
+    def get(self, image_id: str, segment: int) -> SegmentVerdict | None:
+        """Return the verdict on a segment, or None where there is none."""
+        return self._by_key.get((image_id, segment))
+
+    def counts(self) -> dict[Verdict, int]:
+        """Return how many segments have each verdict, 0 included."""
+        return {verdict: sum(v.verdict == verdict for v in self.verdicts) for verdict in VERDICTS}
+
+    def replace(self, edits: Iterable[SegmentVerdict], *, source: str = "human") -> VerdictTable:
+        """Return a table in which the edits stand in the place of the verdicts they correct.
+
+        Parameters
+        ----------
+        edits : iterable of SegmentVerdict
+            Corrected verdicts, and verdicts on segments that had none.
+        source : str, default="human"
+            Who made the edits; entered as each edit's source.
+
+        Returns
+        -------
+        VerdictTable
+            A new table; this one stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If two edits are on the same segment.
+        """
+        edited = VerdictTable(tuple(replace(edit, source=source) for edit in edits))
+        return VerdictTable(
+            tuple({**self._by_key, **edited._by_key}.values()), self.specifications, self.examples
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table as indented JSON, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file; replaced where it exists.
+        """
+        text = table_to_json(self.verdicts, self.specifications, self.examples)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(text)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> VerdictTable:
+        """Read a table that `save` wrote and a person may have edited.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file.
+
+        Returns
+        -------
+        VerdictTable
+            Equal to the one that was saved.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is not such a table: not JSON, another format version, a key that is unknown, missing or
+            given twice, a value of the wrong type, an unknown verdict, an image or a segment listed twice.
+            The message names the file, the image, the segment and the field.
+        """
+        return cls(*table_from_json(Path(path).read_bytes(), str(path)))
+
+
+def _check_entries(argument: str, entries: Iterable[object], kind: type) -> None:
+    for entry in entries:
+        if not isinstance(entry, kind):
+            raise TypeError(
+                f"The {argument!r} argument must hold {kind.__name__} objects. Got {type(entry).__name__} "
+                "instead."
+            )
