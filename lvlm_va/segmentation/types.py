@@ -36,7 +36,10 @@ class Segmentation:
 class Segmenter(Protocol):
     """Anything that cuts attribution maps into segments."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the segmenter."""
+        ...
 
     def segment(self, attributions: Tensor, images: Tensor, seed: int) -> Segmentation:
         """Cut each attribution map into segments.

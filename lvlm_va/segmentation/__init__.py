@@ -1,0 +1,20 @@
+"""Cut attribution maps into segments that a critic can judge."""
+
+from lvlm_va.segmentation.cells import concatenate_segmentations
+from lvlm_va.segmentation.effect import positive_effect
+from lvlm_va.segmentation.grid import Grid
+from lvlm_va.segmentation.ppeps_wgm import PPEPSWGM
+from lvlm_va.segmentation.resolve import resolve_segmenter
+from lvlm_va.segmentation.slic import SLIC
+from lvlm_va.segmentation.types import Segmentation, Segmenter
+
+__all__ = [
+    "PPEPSWGM",
+    "SLIC",
+    "Grid",
+    "Segmentation",
+    "Segmenter",
+    "concatenate_segmentations",
+    "positive_effect",
+    "resolve_segmenter",
+]

@@ -1,0 +1,188 @@
+"""From pixels cut into cells to a `Segmentation`, in chunks of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from lvlm_va.segmentation.effect import positive_effect, shares_of_effect
+from lvlm_va.segmentation.types import Segmentation
+
+# Float64 values per chunk in one (images, pixels, segments) array: 64 MiB, a few of which are alive at once.
+_CHUNK_ELEMENTS = 2**23
+
+
+def coordinates(size: int, like: Tensor) -> Tensor:
+    """Return the centres of `size` pixels in [0, 1], float64, on the device of `like`."""
+    return (torch.arange(size, dtype=torch.float64, device=like.device) + 0.5) / size
+
+
+def cell_shares(effect: Tensor, labels: Tensor, n_cells: int) -> Tensor:
+    """Return the effect in each cell.
+
+    Parameters
+    ----------
+    effect : Tensor of shape (n, H, W), float64
+        Effect of each pixel.
+    labels : Tensor of shape (n, H, W), int64
+        Cell of each pixel, from 1; 0 for none.
+    n_cells : int
+        Number of cells, J.
+
+    Returns
+    -------
+    Tensor of shape (n, J), float64
+        Effect of cells 1..J.
+    """
+    # A loop rather than scatter_add: on a GPU that one adds in no fixed order.
+    sums = [(effect * (labels == cell)).sum((1, 2)) for cell in range(1, n_cells + 1)]
+    return torch.stack(sums, 1)
+
+
+def cell_moments(effect: Tensor, labels: Tensor, n_cells: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return share, mean and covariance of the effect in each cell.
+
+    Parameters
+    ----------
+    effect, labels, n_cells
+        As for `cell_shares`.
+
+    Returns
+    -------
+    shares : Tensor of shape (n, J), float64
+        Effect in each cell.
+    means : Tensor of shape (n, J, 2), float64
+        Mean (row, column) of the effect, in [0, 1]; 0 where a cell has no effect.
+    covariances : Tensor of shape (n, J, 2, 2), float64
+        Covariances of the effect in the same coordinates; 0 where a cell has no effect.
+    """
+    _, height, width = effect.shape
+    rows, columns = coordinates(height, effect), coordinates(width, effect)
+    shares, means, covariances = [], [], []
+    for cell in range(1, n_cells + 1):
+        inside = effect * (labels == cell)
+        total = inside.sum((1, 2))
+        inside = inside / total.where(total > 0, 1)[:, None, None]
+        row_marginal, column_marginal = inside.sum(2), inside.sum(1)
+        row_mean, column_mean = (row_marginal * rows).sum(1), (column_marginal * columns).sum(1)
+        row_deviation, column_deviation = rows - row_mean[:, None], columns - column_mean[:, None]
+        row_variance = (row_marginal * row_deviation.square()).sum(1)
+        column_variance = (column_marginal * column_deviation.square()).sum(1)
+        covariance = torch.einsum("nhw,nh,nw->n", inside, row_deviation, column_deviation)
+        shares.append(total)
+        means.append(torch.stack([row_mean, column_mean], 1))
+        covariances.append(torch.stack([row_variance, covariance, covariance, column_variance], 1))
+    return torch.stack(shares, 1), torch.stack(means, 1), torch.stack(covariances, 1).unflatten(2, (2, 2))
+
+
+def sorted_segmentation(labels: Tensor, shares: Tensor, means: Tensor, covariances: Tensor) -> Segmentation:
+    """Return the cells as segments: numbered by share, largest first, without those whose share is 0.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (n, H, W), int64
+        Cell of each pixel, from 1; 0 for none. Pixels of dropped cells get 0.
+    shares : Tensor of shape (n, J), float64
+        Shares of the cells; 0 marks a cell that is to be dropped.
+    means : Tensor of shape (n, J, 2), float64
+        Their means.
+    covariances : Tensor of shape (n, J, 2, 2), float64
+        Their covariances.
+
+    Returns
+    -------
+    Segmentation
+        With J columns.
+    """
+    shares, order = shares.sort(dim=1, descending=True, stable=True)
+    absent = shares <= 0
+    number = (~absent).cumsum(1).masked_fill(absent, 0)
+    # Column 0 stays 0: a pixel without a cell has no segment.
+    renumber = torch.zeros(labels.shape[0], shares.shape[1] + 1, dtype=torch.int64, device=labels.device)
+    renumber.scatter_(1, order + 1, number)
+    rows = torch.arange(labels.shape[0], device=labels.device)[:, None]
+    return Segmentation(
+        labels=renumber.gather(1, labels.flatten(1)).view_as(labels),
+        n_segments=(~absent).sum(1),
+        shares=shares.clamp_max(1),
+        means=means[rows, order].masked_fill(absent[..., None], torch.nan),
+        covariances=covariances[rows, order].masked_fill(absent[..., None, None], torch.nan),
+    )
+
+
+def segmentation_of_cells(effect: Tensor, cells: Tensor, n_cells: int, min_share: float) -> Segmentation:
+    """Return the cells that hold at least `min_share` of the effect as segments.
+
+    Parameters
+    ----------
+    effect : Tensor of shape (n, H, W), float64
+        Share of the image's positive effect in each pixel.
+    cells : Tensor of shape (n, H, W), int64
+        Cell of each pixel, from 1.
+    n_cells : int
+        Number of cells.
+    min_share : float
+        Least share of a segment. Pixels of smaller cells, and pixels without effect, belong to no segment.
+    """
+    labels = cells * (effect > 0)
+    shares, means, covariances = cell_moments(effect, labels, n_cells)
+    return sorted_segmentation(labels, shares.where(shares >= min_share, 0), means, covariances)
+
+
+def segment_in_chunks(
+    segment: Callable[[Tensor, slice], Segmentation], attributions: Tensor, n_segments: int
+) -> Segmentation:
+    """Segment a few images at a time, so that memory does not grow with their number.
+
+    Parameters
+    ----------
+    segment : callable (effect, rows) -> Segmentation
+        Segments images `rows`, given the share of positive effect in each of their pixels, float64 (k, H, W).
+    attributions : Tensor of shape (n, C, H, W)
+        Attributions.
+    n_segments : int
+        Number of segments that bounds the memory.
+    """
+    effect = positive_effect(attributions)
+    n, height, width = effect.shape
+    size = max(1, _CHUNK_ELEMENTS // (height * width * n_segments))
+    chunks = [slice(start, start + size) for start in range(0, max(n, 1), size)]
+    return concatenate_segmentations([segment(shares_of_effect(effect[rows]), rows) for rows in chunks])
+
+
+def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
+    """Return the segmentations of several batches as one, as wide as the widest.
+
+    Parameters
+    ----------
+    parts : sequence of Segmentation
+        At least one; all of images of one size.
+
+    Returns
+    -------
+    Segmentation
+        The images in the given order; columns that a part lacks hold shares of 0 and NaN moments.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to concatenate.
+    """
+    if not parts:
+        raise ValueError("The 'parts' argument must hold at least one Segmentation. Got none instead.")
+    width = max(part.shares.shape[1] for part in parts)
+    return Segmentation(
+        labels=torch.cat([part.labels for part in parts]),
+        n_segments=torch.cat([part.n_segments for part in parts]),
+        shares=torch.cat([widen(part.shares, width, 0.0) for part in parts]),
+        means=torch.cat([widen(part.means, width, torch.nan) for part in parts]),
+        covariances=torch.cat([widen(part.covariances, width, torch.nan) for part in parts]),
+    )
+
+
+def widen(values: Tensor, width: int, fill: float) -> Tensor:
+    """Return (n, J, ...) values as (n, width, ...), with `fill` in the new columns."""
+    missing = values.new_full((values.shape[0], width - values.shape[1], *values.shape[2:]), fill)
+    return torch.cat([values, missing], 1)

@@ -1,0 +1,55 @@
+"""From a name or an object to a segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lvlm_va._errors import unknown_name
+from lvlm_va.segmentation.grid import Grid
+from lvlm_va.segmentation.ppeps_wgm import PPEPSWGM
+from lvlm_va.segmentation.slic import SLIC
+from lvlm_va.segmentation.types import Segmenter
+
+_SEGMENTERS: dict[str, Callable[[], Segmenter]] = {kind.name: kind for kind in (PPEPSWGM, Grid, SLIC)}
+
+
+def resolve_segmenter(spec: str | Segmenter) -> Segmenter:
+    """Return the segmenter that a name or an object stands for.
+
+    Parameters
+    ----------
+    spec : {"ppeps_wgm", "grid", "slic"} or Segmenter
+        A name (with default parameters), or an object with a ``segment`` method.
+
+    Returns
+    -------
+    Segmenter
+        The segmenter; an object is returned as it is.
+
+    Raises
+    ------
+    TypeError
+        If `spec` is neither a name nor an object with a ``segment`` method.
+    ValueError
+        If the name is unknown.
+
+    Examples
+    --------
+    >>> resolve_segmenter("grid")
+    Grid(n_rows=4, n_columns=4, min_share=0.02)
+    """
+    if isinstance(spec, str):
+        if spec not in _SEGMENTERS:
+            raise unknown_name("segmenter", spec, _SEGMENTERS)
+        return _SEGMENTERS[spec]()
+    if isinstance(spec, type):
+        raise TypeError(
+            f"The 'segmenter' argument must be an object. Got the class {spec.__name__} instead. "
+            f"Use {spec.__name__}()."
+        )
+    if not callable(getattr(spec, "segment", None)):
+        raise TypeError(
+            "The 'segmenter' argument must be a name or an object with a 'segment' method. "
+            f"Got {type(spec).__name__} instead."
+        )
+    return spec

@@ -1,0 +1,76 @@
+"""Where EM starts: weighted k-means++ on the pixels of each image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lvlm_va.segmentation.cells import cell_moments
+
+
+def draw_uniforms(seed: int, n_restarts: int, n_components: int) -> Tensor:
+    """Return the random numbers of all starts, float64 (n_restarts, n_components), from the seed alone.
+
+    All images share them; each turns them into pixels through its own weights. So a start depends on
+    nothing but the seed and the image.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(n_restarts, n_components, generator=generator, dtype=torch.float64)
+
+
+def kmeans_plus_plus(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mixture that the Voronoi cells of weighted k-means++ centres make.
+
+    The first centre is a pixel drawn with probability proportional to its weight; each further one with
+    probability proportional to its weight times its squared distance, in pixels, to the nearest centre so far
+    (Arthur and Vassilvitskii 2007). Each pixel belongs to its nearest centre, and a component starts with the
+    share, mean and covariance of the weight in its cell, plus the variance of a uniform pixel, so that a cell
+    of one pixel has a density.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (n, H, W), float64
+        Weights >= 0.
+    uniforms : Tensor of shape (J,), float64
+        One number in [0, 1) per component; shared by the images.
+
+    Returns
+    -------
+    means : Tensor of shape (n, J, 2), float64
+        Means, in [0, 1].
+    covariances : Tensor of shape (n, J, 2, 2), float64
+        Covariances in the same coordinates.
+    shares : Tensor of shape (n, J), float64
+        Shares of the weight; 0 (component absent) past the number of pixels with weight.
+    """
+    _, height, width = weights.shape
+    # Centres are pixels, so squared distances are whole numbers and exact: ties fall the same way in every
+    # batch and on every device.
+    row, column = torch.arange(height, device=weights.device), torch.arange(width, device=weights.device)
+    nearest = torch.ones_like(weights)
+    cells = torch.zeros(weights.shape, dtype=torch.int64, device=weights.device)
+    for component, uniform in enumerate(uniforms.tolist(), start=1):
+        chance = (weights * nearest).flatten(1)
+        centre = _inverse_cdf(chance, uniform)
+        row_distance = (row - (centre // width)[:, None]).double().square()
+        column_distance = (column - (centre % width)[:, None]).double().square()
+        distance = row_distance[:, :, None] + column_distance[:, None, :]
+        if component == 1:
+            nearer = torch.ones_like(cells, dtype=torch.bool)
+        else:
+            # Where no pixel is left that is not a centre itself, there is no further component.
+            nearer = (distance < nearest) & (chance > 0).any(1)[:, None, None]
+        nearest = distance.where(nearer, nearest)
+        cells = cells.masked_fill(nearer, component)
+    shares, means, covariances = cell_moments(weights, cells, len(uniforms))
+    pixel = weights.new_tensor([1 / (12 * height**2), 1 / (12 * width**2)])
+    return means, covariances + pixel.diag(), shares
+
+
+def _inverse_cdf(chance: Tensor, uniform: float) -> Tensor:
+    """Return, for each row of `chance` (n, M), the first entry whose cumulative chance exceeds the level."""
+    cumulative = chance.cumsum(1)
+    total = cumulative[:, -1:]
+    # Strictly below the total, or rounding could point past the last entry with a chance.
+    level = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+    return torch.searchsorted(cumulative, level, right=True).squeeze(1).clamp_max(chance.shape[1] - 1)
