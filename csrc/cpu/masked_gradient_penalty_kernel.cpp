@@ -1,0 +1,71 @@
+#include "../masked_gradient_penalty.h"
+
+namespace lvlm_va {
+namespace {
+
+// Independent partial sums let the compiler use vector registers without reordering a sum.
+constexpr int64_t kLanes = 16;
+
+template <typename scalar_t>
+double masked_square_sum(const scalar_t* gradient, const scalar_t* mask, int64_t pixels) {
+  double lanes[kLanes] = {};
+  int64_t p = 0;
+  for (; p + kLanes <= pixels; p += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const double value = static_cast<double>(mask[p + lane]) * static_cast<double>(gradient[p + lane]);
+      lanes[lane] += value * value;
+    }
+  }
+  double sum = 0.0;
+  for (; p < pixels; ++p) {
+    const double value = static_cast<double>(mask[p]) * static_cast<double>(gradient[p]);
+    sum += value * value;
+  }
+  for (int64_t lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
+  return sum;
+}
+
+}  // namespace
+
+template <typename scalar_t>
+void masked_gradient_penalty_cpu(
+    const scalar_t* gradient, const scalar_t* mask, scalar_t* penalty, PenaltySize size, int64_t begin,
+    int64_t end) {
+  for (int64_t n = begin; n < end; ++n) {
+    double sum = 0.0;
+    for (int64_t c = 0; c < size.channels; ++c) {
+      sum += masked_square_sum(
+          gradient + (n * size.channels + c) * size.pixels, mask + n * size.pixels, size.pixels);
+    }
+    penalty[n] = static_cast<scalar_t>(sum);
+  }
+}
+
+template <typename scalar_t>
+void masked_gradient_penalty_backward_cpu(
+    const scalar_t* grad_output, const scalar_t* gradient, const scalar_t* mask, scalar_t* grad_gradient,
+    PenaltySize size, int64_t begin, int64_t end) {
+  for (int64_t n = begin; n < end; ++n) {
+    const double scale = 2.0 * static_cast<double>(grad_output[n]);
+    const scalar_t* image_mask = mask + n * size.pixels;
+    for (int64_t c = 0; c < size.channels; ++c) {
+      const scalar_t* source = gradient + (n * size.channels + c) * size.pixels;
+      scalar_t* target = grad_gradient + (n * size.channels + c) * size.pixels;
+      for (int64_t p = 0; p < size.pixels; ++p) {
+        const double weight = static_cast<double>(image_mask[p]);
+        target[p] = static_cast<scalar_t>(scale * (weight * weight) * static_cast<double>(source[p]));
+      }
+    }
+  }
+}
+
+template void masked_gradient_penalty_cpu(
+    const float*, const float*, float*, PenaltySize, int64_t, int64_t);
+template void masked_gradient_penalty_cpu(
+    const double*, const double*, double*, PenaltySize, int64_t, int64_t);
+template void masked_gradient_penalty_backward_cpu(
+    const float*, const float*, const float*, float*, PenaltySize, int64_t, int64_t);
+template void masked_gradient_penalty_backward_cpu(
+    const double*, const double*, const double*, double*, PenaltySize, int64_t, int64_t);
+
+}  // namespace lvlm_va

@@ -1,0 +1,67 @@
+"""Build the compiled kernels; all else stands in pyproject.toml.
+
+Without a working compiler the package installs all the same and runs on its plain-torch references.
+LVLM_VA_REQUIRE_NATIVE=1 makes a failed build an error. CUDA kernels are built where torch has CUDA and the
+toolkit is found; LVLM_VA_CUDA=1 insists on them, LVLM_VA_CUDA=0 leaves them out.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+import torch
+from setuptools import Extension, setup
+from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
+
+# The oldest torch whose stable ABI the kernels use (2.10); the build runs on it and on every later one.
+TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"
+FLAGS = ["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter", TARGET]
+CUDA_FLAGS = ["-O3", "-lineinfo", "-Xcompiler=-Wall,-Wextra,-Wno-unused-parameter", TARGET, "-DUSE_CUDA"]
+
+
+def with_cuda() -> bool:
+    wish = os.environ.get("LVLM_VA_CUDA", "")
+    possible = bool(torch.version.cuda and CUDA_HOME)
+    if wish == "1" and not possible:
+        raise RuntimeError(
+            "LVLM_VA_CUDA=1 asks for CUDA kernels, but "
+            + ("nvcc was not found; set CUDA_HOME." if torch.version.cuda else "this torch has no CUDA.")
+        )
+    return possible and wish != "0"
+
+
+def extension() -> Extension:
+    cuda = with_cuda()
+    sources = [*Path("csrc").glob("*.cpp"), *Path("csrc/cpu").glob("*.cpp")]
+    if cuda:
+        sources += Path("csrc/cuda").glob("*.cu")
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")
+    else:
+        sources = [source for source in sources if not source.stem.endswith("_cuda")]
+    flags = [*FLAGS, "-DUSE_CUDA"] if cuda else FLAGS
+    compile_args = {"cxx": [*flags, f'-DLVLM_VA_FLAGS="{" ".join(flags)}"'], "nvcc": CUDA_FLAGS}
+    return (CUDAExtension if cuda else CppExtension)(
+        "lvlm_va._C",
+        [str(source) for source in sorted(sources)],
+        extra_compile_args=compile_args,
+        optional=os.environ.get("LVLM_VA_REQUIRE_NATIVE") != "1" and os.environ.get("LVLM_VA_CUDA") != "1",
+    )
+
+
+class OptionalBuild(BuildExtension):
+    """A build whose failure is a warning where the extension is optional."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as error:
+            if not all(extension.optional for extension in self.extensions):
+                raise
+            warnings.warn(
+                f"The compiled kernels were not built; lvlm_va will run on plain torch, slower: {error}. "
+                "LVLM_VA_CUDA=0 leaves out CUDA; LVLM_VA_REQUIRE_NATIVE=1 makes this an error.",
+                stacklevel=1,
+            )
+
+
+setup(ext_modules=[extension()], cmdclass={"build_ext": OptionalBuild})
