@@ -1,0 +1,205 @@
+"""Load a folder of images and the table that describes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvlm_va._errors import unknown_name
+from lvlm_va.datasets.image_file import Mode, read_image, read_mask
+from lvlm_va.datasets.label_table import Columns, LabelledImage, read_label_table
+
+_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+
+@dataclass(frozen=True, eq=False)
+class FolderData:
+    """Images of a folder.
+
+    Attributes
+    ----------
+    images : ndarray of shape (n, C, H, W), uint8
+        Pixels; C is 3 for colour, 1 for grey.
+    labels : ndarray of shape (n,), str
+        Classes.
+    image_ids : tuple of str
+        Paths below the root, with forward slashes; all different.
+    groups, splits : ndarray of shape (n,), str, or None
+        None where the table has no such column.
+    masks : ndarray of shape (n, H, W), bool, or None
+        Ground truth: true where a pixel is spurious. Empty for an image whose row names no mask; None where
+        the table has no such column.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.str_]
+    image_ids: tuple[str, ...]
+    groups: NDArray[np.str_] | None
+    splits: NDArray[np.str_] | None
+    masks: NDArray[np.bool_] | None
+
+
+def load_image_folder(
+    root: str | os.PathLike[str],
+    table: str | os.PathLike[str] | None = "labels.csv",
+    *,
+    image_size: tuple[int, int],
+    split: str | None = None,
+    mode: Mode = "RGB",
+    columns: Columns | None = None,
+    extension: str = "",
+) -> FolderData:
+    """Read images and what a CSV table (or their folders) say of them into memory.
+
+    Images are turned upright by their EXIF orientation, and resized to `image_size` (bilinear, antialiased;
+    the aspect is not kept), masks to the nearest pixel. Images of more than 8 bits are stretched, each from
+    its darkest to its brightest value. They take n·C·H·W bytes.
+
+    Parameters
+    ----------
+    root : str or path-like
+        Folder that the table's paths start from. A path may not lead out of it, save through a symbolic link
+        that lies in it.
+    table : str, path-like or None, default="labels.csv"
+        CSV table, with its path taken from `root` unless absolute: UTF-8, commas, a header, one row per
+        image. Columns ``path`` and ``label``; if they exist, also ``group``, ``split`` and ``mask_path``.
+        None takes every image below `root`, with the name of its folder as its label.
+    image_size : (int, int)
+        Height and width in pixels.
+    split : str or None, default=None
+        Take only the rows with this split.
+    mode : {"RGB", "L"}, default="RGB"
+        Colour or grey.
+    columns : mapping or None, default=None
+        Names of columns that are called otherwise, such as ``{"path": "image"}``. Under ``"label"`` there may
+        be a list of one-hot columns, whose names are the classes.
+    extension : str, default=""
+        Added to each image path, such as ``".jpg"`` where the table leaves it out.
+
+    Returns
+    -------
+    FolderData
+        In the order of the table, or by path without one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, the table or any image or mask is missing; the first few missing ones are named.
+    ValueError
+        If an argument, a row of the table or a file is not as it should be; names file, line and column.
+
+    Examples
+    --------
+    ISIC 2019, whose ground truth is one-hot and names images without their extension:
+
+    >>> classes = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"]
+    >>> data = load_image_folder(
+    ...     "ISIC_2019_Training_Input",
+    ...     "../ISIC_2019_Training_GroundTruth.csv",
+    ...     image_size=(224, 224),
+    ...     columns={"path": "image", "label": classes},
+    ...     extension=".jpg",
+    ... )  # doctest: +SKIP
+
+    Knee X-rays, 16-bit grey, one folder per grade:
+
+    >>> data = load_image_folder("knees/train", None, image_size=(224, 224), mode="L")  # doctest: +SKIP
+    """
+    root = Path(root)
+    if mode not in get_args(Mode):
+        raise unknown_name("mode", mode, get_args(Mode))
+    height, width = _check_size(image_size)
+    if not root.is_dir():
+        raise FileNotFoundError(f"The 'root' argument must be a folder. Got {root}, which is none, instead.")
+    if table is None and (columns or extension):
+        raise ValueError(
+            "The 'columns' and 'extension' arguments must be left out where 'table' is None. "
+            f"Got columns={columns!r} and extension={extension!r} instead."
+        )
+    source = root if table is None else root / table
+    rows = _rows_of_folders(root) if table is None else read_label_table(source, columns or {}, extension)
+    if split is not None:
+        rows = _of_split(source, rows, split)
+    _check_existence(root, source, rows)
+
+    images = np.empty((len(rows), 3 if mode == "RGB" else 1, height, width), np.uint8)
+    masks = None if rows[0].mask_path is None else np.zeros((len(rows), height, width), bool)
+    for i, row in enumerate(rows):
+        with _naming(source, row, "path"):
+            images[i], original_size = read_image(root / row.path, (height, width), mode)
+        if masks is not None and row.mask_path:
+            with _naming(source, row, "mask_path"):
+                masks[i] = read_mask(root / row.mask_path, (height, width), original_size)
+    return FolderData(
+        images,
+        np.array([row.label for row in rows]),
+        tuple(row.path for row in rows),
+        _column(row.group for row in rows),
+        _column(row.split for row in rows),
+        masks,
+    )
+
+
+def _check_size(image_size: object) -> tuple[int, int]:
+    sizes = tuple(image_size) if isinstance(image_size, Sequence) else ()
+    if len(sizes) != 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError(
+            "The 'image_size' argument must be a pair (height, width) of positive integers. Got "
+            f"{image_size!r} instead."
+        )
+    return sizes
+
+
+def _rows_of_folders(root: Path) -> list[LabelledImage]:
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    if not found:
+        raise FileNotFoundError(f"The 'root' argument must hold images. Got {root} without any instead.")
+    return [LabelledImage(None, path.relative_to(root).as_posix(), path.parent.name) for path in found]
+
+
+def _of_split(source: Path, rows: list[LabelledImage], split: str) -> list[LabelledImage]:
+    if rows[0].split is None:
+        raise ValueError(
+            f"The 'split' argument must be None where there is no column of splits. Got {split!r} for "
+            f"{source} instead."
+        )
+    chosen = [row for row in rows if row.split == split]
+    if not chosen:
+        raise unknown_name("split", split, {str(row.split) for row in rows})
+    return chosen
+
+
+def _check_existence(root: Path, source: Path, rows: list[LabelledImage]) -> None:
+    missing = [
+        f"{path} (line {row.line})"
+        for row in rows
+        for path in (row.path, row.mask_path)
+        if path and not (root / path).is_file()
+    ]
+    if missing:
+        named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise FileNotFoundError(
+            f"{source}: {len(missing)} of its images and masks do not exist under {root}: {named}. If the "
+            "table leaves out the file names' extension, pass it as extension='.jpg'."
+        )
+
+
+@contextmanager
+def _naming(source: Path, row: LabelledImage, key: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        place = source if row.line is None else f"{source}, line {row.line}, {key}"
+        raise ValueError(f"{place}: {error}") from error
+
+
+def _column(values: Iterable[str | None]) -> NDArray[np.str_] | None:
+    listed = [value for value in values if value is not None]
+    return np.array(listed) if listed else None
