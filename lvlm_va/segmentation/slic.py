@@ -21,8 +21,9 @@ class SLIC:
     """SLIC superpixels of the image (Achanta et al. 2012; scikit-image's), to compare with.
 
     A superpixel that holds at least `min_share` of the positive effect is a segment; of more than
-    `n_segments` of them the strongest are kept. The labelled pixels are those with positive effect; the others, and those
-    of weaker superpixels, belong to no segment. Needs scikit-image: ``pip install 'lvlm-va[slic]'``.
+    `n_segments` of them the strongest are kept. The labelled pixels are those with positive effect; the
+    others, and those of weaker superpixels, belong to no segment. Needs scikit-image:
+    ``pip install 'lvlm-va[slic]'``.
 
     Parameters
     ----------

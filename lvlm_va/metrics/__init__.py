@@ -1,0 +1,22 @@
+"""Measures: how well attributions avoid what is spurious, group accuracies, accuracy of verdicts."""
+
+from lvlm_va.metrics.alignment import alignment_score
+from lvlm_va.metrics.groups import (
+    GroupAccuracies,
+    average_group_accuracy,
+    group_accuracies,
+    worst_group_accuracy,
+)
+from lvlm_va.metrics.intervals import wilson_interval
+from lvlm_va.metrics.verdicts import VerdictAccuracy, verdict_accuracy
+
+__all__ = [
+    "GroupAccuracies",
+    "VerdictAccuracy",
+    "alignment_score",
+    "average_group_accuracy",
+    "group_accuracies",
+    "verdict_accuracy",
+    "wilson_interval",
+    "worst_group_accuracy",
+]
