@@ -29,11 +29,12 @@ void dispatch_floating(const Tensor& tensor, const char* name, Function&& functi
   }
 }
 
-inline void check_dtype_and_device(const Tensor& tensor, const char* name, ScalarType dtype, const Tensor& other) {
+inline void check_dtype_and_device(
+    const Tensor& tensor, const char* name, ScalarType dtype, const Tensor& other) {
   STD_TORCH_CHECK(tensor.scalar_type() == dtype, "The '", name, "' argument has the wrong dtype.");
   STD_TORCH_CHECK(
-      tensor.is_cpu() == other.is_cpu() && tensor.get_device_index() == other.get_device_index(), "The '", name,
-      "' argument must be on the same device as the others.");
+      tensor.is_cpu() == other.is_cpu() && tensor.get_device_index() == other.get_device_index(), "The '",
+      name, "' argument must be on the same device as the others.");
 }
 
 // How many images a thread should take at least, so that its work outweighs its start.

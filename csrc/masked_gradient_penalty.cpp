@@ -6,13 +6,13 @@ namespace {
 Tensor masked_gradient_penalty(const Tensor& gradient, const Tensor& mask) {
   return penalty_op(gradient, mask, [](const auto* g, const auto* m, auto* penalty, PenaltySize size) {
     torch::stable::parallel_for(
-        0, size.images, images_per_thread(size.channels * size.pixels), [&](int64_t begin, int64_t end) {
-          masked_gradient_penalty_cpu(g, m, penalty, size, begin, end);
-        });
+        0, size.images, images_per_thread(size.channels * size.pixels),
+        [&](int64_t begin, int64_t end) { masked_gradient_penalty_cpu(g, m, penalty, size, begin, end); });
   });
 }
 
-Tensor masked_gradient_penalty_backward(const Tensor& grad_output, const Tensor& gradient, const Tensor& mask) {
+Tensor masked_gradient_penalty_backward(
+    const Tensor& grad_output, const Tensor& gradient, const Tensor& mask) {
   return penalty_backward_op(
       grad_output, gradient, mask,
       [](const auto* o, const auto* g, const auto* m, auto* grad_gradient, PenaltySize size) {

@@ -1,4 +1,5 @@
-// penalty[n] = sum over c, p of (mask[n, p] * gradient[n, c, p])^2, and its derivative. All arrays contiguous.
+// penalty[n] = sum over c, p of (mask[n, p] * gradient[n, c, p])^2, and its derivative. All arrays
+// contiguous.
 #pragma once
 
 #include <cstdint>

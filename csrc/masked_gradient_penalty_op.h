@@ -31,13 +31,15 @@ Tensor penalty_op(const Tensor& gradient, const Tensor& mask, const Run& run) {
   dispatch_floating(g, "gradient", [&](auto zero) {
     using scalar_t = decltype(zero);
     if (size.images == 0) return;
-    run(g.const_data_ptr<scalar_t>(), m.const_data_ptr<scalar_t>(), penalty.mutable_data_ptr<scalar_t>(), size);
+    run(g.const_data_ptr<scalar_t>(), m.const_data_ptr<scalar_t>(), penalty.mutable_data_ptr<scalar_t>(),
+        size);
   });
   return penalty;
 }
 
 template <typename Run>
-Tensor penalty_backward_op(const Tensor& grad_output, const Tensor& gradient, const Tensor& mask, const Run& run) {
+Tensor penalty_backward_op(
+    const Tensor& grad_output, const Tensor& gradient, const Tensor& mask, const Run& run) {
   const PenaltySize size = check_penalty(gradient, mask);
   check_dtype_and_device(grad_output, "grad_output", gradient.scalar_type(), gradient);
   STD_TORCH_CHECK(

@@ -11,7 +11,8 @@ namespace lvlm_va {
 using EMTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 inline EMSize check_em(
-    const Tensor& weights, const Tensor& means, const Tensor& covariances, const Tensor& shares, int64_t max_iter) {
+    const Tensor& weights, const Tensor& means, const Tensor& covariances, const Tensor& shares,
+    int64_t max_iter) {
   STD_TORCH_CHECK(weights.dim() == 3, "The 'weights' argument must have shape (n, H, W).");
   STD_TORCH_CHECK(shares.dim() == 2, "The 'shares' argument must have shape (n, J).");
   const int64_t n = weights.size(0);
@@ -21,8 +22,8 @@ inline EMSize check_em(
       means.dim() == 3 && means.size(0) == n && means.size(1) == j && means.size(2) == 2,
       "The 'means' argument must have shape (n, J, 2).");
   STD_TORCH_CHECK(
-      covariances.dim() == 4 && covariances.size(0) == n && covariances.size(1) == j && covariances.size(2) == 2 &&
-          covariances.size(3) == 2,
+      covariances.dim() == 4 && covariances.size(0) == n && covariances.size(1) == j &&
+          covariances.size(2) == 2 && covariances.size(3) == 2,
       "The 'covariances' argument must have shape (n, J, 2, 2).");
   check_dtype_and_device(means, "means", ScalarType::Double, weights);
   check_dtype_and_device(covariances, "covariances", ScalarType::Double, weights);
@@ -33,8 +34,8 @@ inline EMSize check_em(
 
 template <typename Run>
 EMTensors em_op(
-    const Tensor& weights, const Tensor& means, const Tensor& covariances, const Tensor& shares, double floor_row,
-    double floor_column, int64_t max_iter, double tol, const Run& run) {
+    const Tensor& weights, const Tensor& means, const Tensor& covariances, const Tensor& shares,
+    double floor_row, double floor_column, int64_t max_iter, double tol, const Run& run) {
   const EMSize size = check_em(weights, means, covariances, shares, max_iter);
   const EMOptions options = {
       std::max(floor_row, kLeastVariance), std::max(floor_column, kLeastVariance), max_iter, tol};

@@ -5,14 +5,13 @@
 #include <limits>
 #include <vector>
 
+#include "vector_math.h"
+
 namespace lvlm_va {
 namespace {
 
 // Pixels that are worked on together: their scratch stays in the first cache, and loops over them vectorise.
 constexpr int64_t kTile = 64;
-// Independent partial sums let the compiler use vector registers without reordering a sum.
-constexpr int64_t kLanes = 8;
-
 // The pixels of positive weight, gathered once per image and padded with weight 0 to whole tiles.
 struct Support {
   std::vector<double> row, column, weight;
@@ -32,7 +31,8 @@ void gather(const scalar_t* weights, const EMSize& size, Support& support) {
     const double weight = static_cast<double>(weights[pixel]);
     if (!(weight > 0.0)) continue;
     support.row.push_back((static_cast<double>(pixel / size.width) + 0.5) / static_cast<double>(size.height));
-    support.column.push_back((static_cast<double>(pixel % size.width) + 0.5) / static_cast<double>(size.width));
+    support.column.push_back(
+        (static_cast<double>(pixel % size.width) + 0.5) / static_cast<double>(size.width));
     support.weight.push_back(weight);
     support.pixel.push_back(pixel);
     largest = std::max(largest, weight);
@@ -55,7 +55,7 @@ struct Tile {
   double sum[kTile];
 };
 
-void log_joint(
+LVLM_VA_INLINE void log_joint(
     const Support& support, int64_t first, const std::vector<LogDensity>& densities, Tile& tile) {
   std::fill(tile.largest, tile.largest + kTile, -std::numeric_limits<double>::infinity());
   const double* row = support.row.data() + first;
@@ -63,22 +63,25 @@ void log_joint(
   double* joint = tile.joint.data();
   for (const LogDensity& density : densities) {
     for (int64_t t = 0; t < kTile; ++t) joint[t] = density(row[t], column[t]);
-    for (int64_t t = 0; t < kTile; ++t) tile.largest[t] = std::max(tile.largest[t], joint[t]);
+    for (int64_t t = 0; t < kTile; ++t) {
+      tile.largest[t] = joint[t] > tile.largest[t] ? joint[t] : tile.largest[t];
+    }
     joint += kTile;
   }
 }
 
 // Turns the tile's joint densities into masses; returns its part of the log-likelihood.
-double masses(const double* weight, int64_t n_components, Tile& tile) {
+LVLM_VA_INLINE double masses(const double* weight, int64_t n_components, Tile& tile) {
   std::fill(tile.sum, tile.sum + kTile, 0.0);
   for (int64_t j = 0; j < n_components; ++j) {
     double* joint = tile.joint.data() + j * kTile;
-    for (int64_t t = 0; t < kTile; ++t) joint[t] = std::exp(joint[t] - tile.largest[t]);
+    for (int64_t t = 0; t < kTile; ++t) joint[t] = exp_of_nonpositive(joint[t] - tile.largest[t]);
     for (int64_t t = 0; t < kTile; ++t) tile.sum[t] += joint[t];
   }
   double log_likelihood = 0.0;
+#pragma omp simd reduction(+ : log_likelihood)
   for (int64_t t = 0; t < kTile; ++t) {
-    log_likelihood += weight[t] * (tile.largest[t] + std::log(tile.sum[t]));
+    log_likelihood += weight[t] * (tile.largest[t] + log_of_at_least_one(tile.sum[t]));
     tile.sum[t] = weight[t] / tile.sum[t];
   }
   for (int64_t j = 0; j < n_components; ++j) {
@@ -88,39 +91,33 @@ double masses(const double* weight, int64_t n_components, Tile& tile) {
   return log_likelihood;
 }
 
-double lane_sum(const double* lanes) {
-  double sum = 0.0;
-  for (int64_t lane = 0; lane < kLanes; ++lane) sum += lanes[lane];
-  return sum;
-}
-
-void add_moments(
-    const double* row, const double* column, const double* mass, const LogDensity& density, Moments& moments) {
-  double m[kLanes] = {}, r[kLanes] = {}, c[kLanes] = {}, rr[kLanes] = {}, rc[kLanes] = {}, cc[kLanes] = {};
-  for (int64_t t = 0; t < kTile; t += kLanes) {
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      const double w = mass[t + lane];
-      const double d_row = row[t + lane] - density.row;
-      const double d_column = column[t + lane] - density.column;
-      m[lane] += w;
-      r[lane] += w * d_row;
-      c[lane] += w * d_column;
-      rr[lane] += w * d_row * d_row;
-      rc[lane] += w * d_row * d_column;
-      cc[lane] += w * d_column * d_column;
-    }
+LVLM_VA_INLINE void add_moments(
+    const double* row, const double* column, const double* mass, const LogDensity& density,
+    Moments& moments) {
+  double m = 0.0, r = 0.0, c = 0.0, rr = 0.0, rc = 0.0, cc = 0.0;
+#pragma omp simd reduction(+ : m, r, c, rr, rc, cc)
+  for (int64_t t = 0; t < kTile; ++t) {
+    const double d_row = row[t] - density.row;
+    const double d_column = column[t] - density.column;
+    m += mass[t];
+    r += mass[t] * d_row;
+    c += mass[t] * d_column;
+    rr += mass[t] * d_row * d_row;
+    rc += mass[t] * d_row * d_column;
+    cc += mass[t] * d_column * d_column;
   }
-  moments.mass += lane_sum(m);
-  moments.r += lane_sum(r);
-  moments.c += lane_sum(c);
-  moments.rr += lane_sum(rr);
-  moments.rc += lane_sum(rc);
-  moments.cc += lane_sum(cc);
+  moments.mass += m;
+  moments.r += r;
+  moments.c += c;
+  moments.rr += rr;
+  moments.rc += rc;
+  moments.cc += cc;
 }
 
 // E-step: returns the log-likelihood and fills the moments of each component.
-double expect(
-    const Support& support, const std::vector<LogDensity>& densities, std::vector<Moments>& moments, Tile& tile) {
+LVLM_VA_CPU_CLONES double expect(
+    const Support& support, const std::vector<LogDensity>& densities, std::vector<Moments>& moments,
+    Tile& tile) {
   const auto n_components = static_cast<int64_t>(densities.size());
   std::fill(moments.begin(), moments.end(), Moments{});
   double log_likelihood = 0.0;
@@ -129,15 +126,14 @@ double expect(
     log_likelihood += masses(support.weight.data() + first, n_components, tile);
     for (int64_t j = 0; j < n_components; ++j) {
       add_moments(
-          support.row.data() + first, support.column.data() + first, tile.joint.data() + j * kTile, densities[j],
-          moments[j]);
+          support.row.data() + first, support.column.data() + first, tile.joint.data() + j * kTile,
+          densities[j], moments[j]);
     }
   }
   return log_likelihood;
 }
 
-void write_labels(
-    const Support& support, const std::vector<LogDensity>& densities, int64_t* labels) {
+void write_labels(const Support& support, const std::vector<LogDensity>& densities, int64_t* labels) {
   for (size_t i = 0; i < support.pixel.size(); ++i) {
     double best = -std::numeric_limits<double>::infinity();
     for (size_t j = 0; j < densities.size(); ++j) {
@@ -154,8 +150,8 @@ void write_labels(
 
 template <typename scalar_t>
 void ppeps_em_cpu(
-    const scalar_t* weights, const EMStart& start, const EMFit& fit, const EMSize& size, const EMOptions& options,
-    int64_t begin, int64_t end) {
+    const scalar_t* weights, const EMStart& start, const EMFit& fit, const EMSize& size,
+    const EMOptions& options, int64_t begin, int64_t end) {
   const int64_t pixels = size.height * size.width;
   const int64_t n_components = size.components;
   Support support;

@@ -69,7 +69,8 @@ LVLM_VA_HOST_DEVICE inline LogDensity log_density(const Component& component) {
 // The maximiser of the expected log-likelihood among the covariances S >= F = diag(floor_row, floor_column).
 // In the coordinates in which F is the identity, eigenvalues below 1 become 1; the closed form needs no
 // eigenvectors: F + k (S - least F) with k = (largest - 1) / (largest - least).
-LVLM_VA_HOST_DEVICE inline Covariance raise_to_floor(const Covariance& s, double floor_row, double floor_column) {
+LVLM_VA_HOST_DEVICE inline Covariance raise_to_floor(
+    const Covariance& s, double floor_row, double floor_column) {
   const double rr = s.rr / floor_row;
   const double cc = s.cc / floor_column;
   const double rc = s.rc / sqrt(floor_row * floor_column);
@@ -101,7 +102,8 @@ LVLM_VA_HOST_DEVICE inline void maximise(
   component.row += r;
   component.column += c;
   component.covariance = raise_to_floor(
-      {moments.rr / moments.mass - r * r, moments.rc / moments.mass - r * c, moments.cc / moments.mass - c * c},
+      {moments.rr / moments.mass - r * r, moments.rc / moments.mass - r * c,
+       moments.cc / moments.mass - c * c},
       floor_row, floor_column);
 }
 
