@@ -30,11 +30,11 @@ def collect_critiques(
     image_ids : sequence of str
         Names of the images, all different.
     make_requests : callable
-        Makes the requests for the given positions in `image_ids`; called for one chunk at a time, so that no more
-        than a chunk of rendered images is in memory.
+        Makes the requests for the given positions in `image_ids`; called for one chunk at a time, so that no
+        more than a chunk of rendered images is in memory.
     path : Path, optional
-        JSON lines file: read first, and appended to (flushed to disk) after every chunk, so that an interrupted
-        run repeats at most one chunk. None keeps nothing.
+        JSON lines file: read first, and appended to (flushed to disk) after every chunk, so that an
+        interrupted run repeats at most one chunk. None keeps nothing.
     chunk_size : int, default=16
         Images per call of the critic.
     on_progress : callable, optional

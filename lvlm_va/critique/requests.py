@@ -117,7 +117,7 @@ def to_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
     values = image.astype(np.float64)
     if image.dtype == np.uint8:
         values /= 255
-    low, high = values.min(initial=1), values.max(initial=0)
+    low, high = values.min(), values.max()
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         values = (values - low) / (high - low or 1)
     if len(values) != 3:
