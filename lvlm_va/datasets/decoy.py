@@ -196,4 +196,5 @@ def _decoyed(
         masks[:, rows[:, None], columns] = True
     agrees = np.where(shades == own, "agrees", "conflicts")
     groups = np.array([f"{label}/{word}" for label, word in zip(labels, agrees, strict=True)])
-    return DecoyData(images[:, None].astype(np.float32) / 255, labels, masks, groups)
+    grey = np.divide(images[:, None], 255, dtype=np.float32)
+    return DecoyData(grey, labels, masks, groups)

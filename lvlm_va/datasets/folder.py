@@ -70,7 +70,7 @@ def load_image_folder(
     table : str, path-like or None, default="labels.csv"
         CSV table, with its path taken from `root` unless absolute: UTF-8, commas, a header, one row per
         image. Columns ``path`` and ``label``; if they exist, also ``group``, ``split`` and ``mask_path``.
-        None takes every image below `root`, with the name of its folder as its label.
+        None takes every image in the folders below `root`, with the name of its folder as its label.
     image_size : (int, int)
         Height and width in pixels.
     split : str or None, default=None
@@ -161,6 +161,12 @@ def _rows_of_folders(root: Path) -> list[LabelledImage]:
     found = sorted(path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
     if not found:
         raise FileNotFoundError(f"The 'root' argument must hold images. Got {root} without any instead.")
+    loose = [path.name for path in found if path.parent == root]
+    if loose:
+        raise ValueError(
+            "The 'root' argument must hold one folder per class where 'table' is None. "
+            f"Got {len(loose)} images outside of any, such as {loose[0]}, in {root} instead."
+        )
     return [LabelledImage(None, path.relative_to(root).as_posix(), path.parent.name) for path in found]
 
 

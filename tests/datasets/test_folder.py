@@ -1,0 +1,258 @@
+"""Folders of images with their table."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lvlm_va.datasets import load_image_folder
+
+RED = np.array([200, 10, 30], np.uint8)
+
+
+def save(path, array, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(array)).save(path, **options)
+
+
+def halves(left, right, height=6, width=8, dtype=np.uint8):
+    """An image whose left half has one value and whose right half has another."""
+    array = np.full((height, width), left, dtype)
+    array[:, width // 2 :] = right
+    return array
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two images, the second with a mask, in the layout that needs no options."""
+    save(tmp_path / "a.png", np.tile(RED, (6, 8, 1)))
+    save(tmp_path / "sub" / "b.png", halves(0, 255))
+    save(tmp_path / "masks" / "b.png", halves(0, 1))
+    write(
+        tmp_path,
+        "path,label,group,split,mask_path",
+        "a.png,cat,cat/tag,train,",
+        "./sub/b.png,dog,dog/none,test,masks/b.png",
+    )
+    return tmp_path
+
+
+def write(root, *lines, name="labels.csv", encoding="utf-8"):
+    (root / name).write_text("\n".join(lines) + "\n", encoding=encoding)
+
+
+def load(root, *args, size=(6, 8), **options):
+    return load_image_folder(root, *args, image_size=size, **options)
+
+
+def test_everything_a_table_can_say(root):
+    data = load(root)
+    assert (data.images.shape, data.images.dtype) == ((2, 3, 6, 8), np.uint8)
+    assert (data.images[0] == RED[:, None, None]).all()
+    assert (data.images[1] == halves(0, 255)).all()
+    assert data.labels.tolist() == ["cat", "dog"]
+    assert data.groups.tolist() == ["cat/tag", "dog/none"]
+    assert data.splits.tolist() == ["train", "test"]
+    assert data.image_ids == ("a.png", "sub/b.png")
+    assert not data.masks[0].any()
+    assert (data.masks[1] == halves(False, True, dtype=bool)).all()
+
+
+def test_only_paths_and_labels(root):
+    write(root, " path , label ", "", '"a.png", cat ', encoding="utf-8-sig")  # as Excel and people write it
+    data = load(root, mode="L")
+    assert data.images.shape == (1, 1, 6, 8)
+    assert (data.images == round(0.299 * 200 + 0.587 * 10 + 0.114 * 30)).all()
+    assert data.labels.tolist() == ["cat"]
+    assert (data.groups, data.splits, data.masks) == (None, None, None)
+
+
+def test_a_split(root):
+    data = load(root, split="test")
+    assert data.image_ids == ("sub/b.png",)
+    assert data.masks.any()
+    with pytest.raises(ValueError, match=r"'split' argument must be one of .*Did you mean 'test'"):
+        load(root, split="tset")
+    write(root, "path,label", "a.png,cat")
+    with pytest.raises(ValueError, match="'split' argument must be None where there is no column of splits"):
+        load(root, split="test")
+
+
+def test_isic(tmp_path):
+    """One-hot labels, names without their extension, the table outside the folder of images."""
+    for name in ("ISIC_1", "ISIC_2"):
+        save(tmp_path / "images" / f"{name}.jpg", np.tile(RED, (16, 16, 1)), quality=95)
+    write(tmp_path, "image,MEL,NV", "ISIC_1,1.0,0.0", "ISIC_2,0.0,1.0", name="truth.csv")
+    options = {"columns": {"path": "image", "label": ["MEL", "NV"]}, "extension": ".jpg"}
+    data = load(tmp_path / "images", "../truth.csv", **options)
+    assert data.labels.tolist() == ["MEL", "NV"]
+    assert data.image_ids == ("ISIC_1.jpg", "ISIC_2.jpg")
+    assert data.images.std(axis=(2, 3)).max() < 5
+    for cells, message in (
+        ("1,1", r"exactly one .* must be 1. Got \['MEL', 'NV'\]"),
+        ("0,x", "'NV' must be 0 or 1"),
+    ):
+        write(tmp_path, "image,MEL,NV", f"ISIC_1,{cells}", name="truth.csv")
+        with pytest.raises(ValueError, match=f"truth.csv, line 2: .*{message}"):
+            load(tmp_path / "images", tmp_path / "truth.csv", **options)
+
+
+def test_knees(tmp_path):
+    """16-bit grey, of which 12 bits are used, in one folder per grade and without a table."""
+    save(tmp_path / "0" / "9001.png", halves(100, 4095, dtype=np.uint16))
+    save(tmp_path / "4" / "9002.png", halves(7, 7, dtype=np.uint16))
+    (tmp_path / "4" / "notes.txt").write_text("no image")
+    data = load(tmp_path, None, mode="L")
+    assert data.labels.tolist() == ["0", "4"]
+    assert data.image_ids == ("0/9001.png", "4/9002.png")
+    assert (data.images[0, 0] == halves(0, 255)).all()
+    assert not data.images[1].any()
+    assert (load(tmp_path, None).images == data.images).all()  # colour repeats the grey
+
+    write(tmp_path, "path,label", "0/9001.png,0")
+    assert (load(tmp_path, mode="L").images == data.images[:1]).all()
+    with pytest.raises(ValueError, match="'columns' and 'extension' arguments must be left out"):
+        load(tmp_path, None, extension=".png")
+    save(tmp_path / "loose.png", halves(0, 1))
+    with pytest.raises(
+        ValueError, match=r"one folder per class .* 1 images outside of any, such as loose\.png"
+    ):
+        load(tmp_path, None)
+
+
+def test_resizing(tmp_path):
+    """Antialiased images, nearest masks, and the aspect goes."""
+    stripes = np.zeros((40, 40), np.uint8)
+    stripes[:, ::2] = 254
+    save(tmp_path / "c" / "stripes.png", stripes)
+    inside = load(tmp_path, None, size=(5, 10)).images[..., 1:-1]
+    assert ((inside >= 126) & (inside <= 128)).all()
+    save(tmp_path / "mask.png", halves(0, 255, 40, 40))
+    write(tmp_path, "path,label,mask_path", "c/stripes.png,c,mask.png")
+    assert (load(tmp_path, size=(4, 6)).masks[0] == halves(False, True, 4, 6, bool)).all()
+
+
+def test_exif_orientation(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    sideways = np.zeros((8, 16), np.uint8)
+    sideways[:, :8] = 255
+    save(tmp_path / "c" / "a.jpg", sideways, exif=exif, quality=95)
+    image = load(tmp_path, None, size=(16, 8), mode="L").images[0, 0]
+    assert image[:8].min() > 200
+    assert image[8:].max() < 50
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
+def test_masks_in_every_mode(root, mode):
+    mask = halves(0, 1)
+    if mode == "1":
+        image = Image.fromarray(mask.astype(bool))
+    elif mode == "P":
+        image = Image.fromarray(mask).convert("L")
+        image.putpalette([0, 0, 0, 9, 9, 9])
+    elif mode == "I;16":
+        image = Image.fromarray(mask.astype(np.uint16))
+    else:
+        image = Image.fromarray(mask * 255).convert(mode)
+    image.save(root / "masks" / "b.png")
+    assert (load(root).masks[1] == mask).all()
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ["path,klass", "a.png,cat"],
+            r"has no column \['label'\] for the label. Its columns are \['path', 'klass'\]",
+        ),
+        (["path,label,label", "a.png,cat,cat"], "two columns called 'label'"),
+        (["path,label"], "no rows below its header"),
+        ([""], "has no column"),
+        (["path,label", "a.png,cat,extra"], "line 2: has 3 cells. The header has 2"),
+        (["path,label", "a.png"], "line 2: has 1 cells"),
+        (["path,label", "", "a.png, "], "line 3: the column 'label' is empty"),
+        (["path,label", ",cat"], "line 2: the column 'path' is empty"),
+        (["path,label,group", "a.png,cat,"], "line 2: the column 'group' is empty"),
+        (["path,label", "a.png,cat", "./a.png,dog"], "line 3: lists 'a.png' again, after line 2"),
+        (["path,label", "../a.png,cat"], "line 2: the column 'path' must hold paths below the root"),
+        (["path,label", "sub/../../a.png,cat"], "line 2: .* paths below the root"),
+        (["path,label", "/etc/passwd,cat"], "line 2: .* paths below the root folder. Got '/etc/passwd'"),
+        (
+            ["path,label,mask_path", "a.png,cat,../m.png"],
+            "line 2: the column 'mask_path' must hold paths below",
+        ),
+        (["path,label", "labels.csv,cat"], "line 2, path: .*labels.csv: cannot be read as an image"),
+        (["path,label,mask_path", "a.png,cat,labels.csv"], "line 2, mask_path: .*labels.csv: cannot be read"),
+        (["path,label", 'a.png,"cat'], "not a CSV table"),
+    ],
+)
+def test_every_error_names_file_line_and_column(root, lines, message):
+    write(root, *lines)
+    with pytest.raises(ValueError, match=f"labels.csv.*{message}"):
+        load(root)
+
+
+def test_a_mask_must_have_the_size_of_its_image(root):
+    save(root / "masks" / "b.png", halves(0, 1, 3, 4))
+    with pytest.raises(
+        ValueError, match=r"line 3, mask_path: .*b\.png: must have the size of its image, 6x8 .* 3x4"
+    ):
+        load(root)
+
+
+def test_missing_files_are_counted_and_the_first_named(root):
+    write(root, "path,label,mask_path", *[f"x{i}.png,cat,m{i}.png" for i in range(10)])
+    with pytest.raises(
+        FileNotFoundError, match=r"20 of its .* x0.png \(line 2\), m0.png .* x2.png \(line 4\), \.\.\."
+    ):
+        load(root)
+
+
+def test_truncated_images_are_named(root):
+    data = (root / "a.png").read_bytes()
+    (root / "a.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r"labels\.csv, line 2, path: .*a\.png: cannot be read as an image"):
+        load(root)
+
+
+def test_tables_in_other_encodings(root):
+    write(root, "path,label", "a.png,Bär", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"not a CSV table in UTF-8.*Save it as 'CSV UTF-8'"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"size": 224}, ValueError, r"'image_size' argument must be a pair \(height, width\).* Got 224"),
+        ({"size": (0, 224)}, ValueError, "'image_size' argument must be a pair"),
+        ({"mode": "rgb"}, ValueError, "'mode' argument must be one of .*'RGB'"),
+        (
+            {"columns": {"labels": "klass"}},
+            ValueError,
+            "'columns' argument must be one of .*Did you mean 'label'",
+        ),
+        ({"columns": {"group": "grp"}}, ValueError, r"has no column \['grp'\] for the group"),
+        ({"columns": {"label": []}}, ValueError, "for the label"),
+        (
+            {"columns": {"path": ["path", "label"]}},
+            ValueError,
+            "'columns' argument must name one column for 'path'",
+        ),
+    ],
+)
+def test_wrong_arguments(root, options, error, message):
+    with pytest.raises(error, match=message):
+        load(root, **options)
+
+
+def test_missing_folders_and_tables(tmp_path):
+    with pytest.raises(FileNotFoundError, match="'root' argument must be a folder"):
+        load(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"labels\.csv"):
+        load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="'root' argument must hold images"):
+        load(tmp_path, None)
