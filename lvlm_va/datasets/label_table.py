@@ -103,20 +103,20 @@ def read_label_table(file: Path, columns: Columns, extension: str) -> list[Label
 
 def _used_columns(file: Path, header: list[str], columns: Columns) -> dict[str, str | list[str]]:
     """Return the columns that are in the table; missing ones are an error if needed or asked for by name."""
-    for name in header:
-        if header.count(name) > 1:
-            raise ValueError(f"{file}: has two columns called {name!r}.")
     used: dict[str, str | list[str]] = {}
     for key, default in DEFAULT_COLUMNS.items():
         column = columns.get(key, default)
         names = [column] if isinstance(column, str) else list(column)
         missing = [name for name in names if name not in header]
+        for name in names:
+            if header.count(name) > 1:
+                raise ValueError(f"{file}: has two columns called {name!r}.")
         if not missing and names:
             used[key] = column if isinstance(column, str) else names
         elif key in columns or key in _NEEDED:
             raise ValueError(
                 f"{file}: has no column {missing} for the {key}. Its columns are {header}. Name the right "
-                f"one with columns={key!r}: ...}}."
+                f"one with columns={{{key!r}: ...}}."
             )
     return used
 
