@@ -80,6 +80,15 @@ class OracleCritic:
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral)):
             raise TypeError(f"The 'random_state' argument must be an integer or None. Got {seed!r} instead.")
 
+    def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
+        """Raise ValueError unless there is a mask of the images' size for each image given to ``fit``."""
+        expected, shape = (n_images, *image_size), np.asarray(self.masks).shape
+        if shape != expected:
+            raise ValueError(
+                f"The 'masks' argument must be of shape {expected}, one mask per image given to fit. "
+                f"Got {shape} instead."
+            )
+
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Judge each segment of each request.
 

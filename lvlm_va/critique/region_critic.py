@@ -85,6 +85,15 @@ class RegionCritic:
         """Labels of the classes that have a declaration of their own; empty when it holds for all classes."""
         return tuple(self._per_class)
 
+    def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
+        """Raise ValueError if a class is declared that does not exist, or a region that covers no pixel."""
+        for label in self.classes:
+            if label not in classes:
+                raise unknown_name("specification", label, classes)
+        for regions in (self._common, *self._per_class.values()):
+            for region in (region for declared in regions.values() for region in declared):
+                region.mask(*image_size)
+
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Judge each segment of each request.
 

@@ -34,6 +34,10 @@ class TableCritic:
 
     name = "table"
 
+    def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
+        """Raise FileNotFoundError or ValueError if the file cannot be read as a verdict table."""
+        VerdictTable.load(self.path)
+
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Look each segment of each request up in the table.
 

@@ -139,7 +139,12 @@ class JudgeExample:
 
 
 class Critic(Protocol):
-    """Anything that judges segments: an LVLM, a rule, a person."""
+    """Anything that judges segments: an LVLM, a rule, a person.
+
+    A critic may also have ``check_data(n_images, image_size, classes)``, which is called before training and
+    raises ValueError when it cannot judge such data; and ``fingerprint()``, which returns what its answers
+    depend on besides its fields (JSON values).
+    """
 
     @property
     def name(self) -> str:
