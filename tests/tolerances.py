@@ -16,3 +16,7 @@ COMPLETENESS: dict[torch.dtype, float] = {torch.float32: 1e-4, torch.float64: 1e
 
 # Attributions against captum's where captum is right: both in float64, eps rules at kinks differ.
 CAPTUM_RELATIVE = 1e-5
+
+# Moments of a fitted mixture against those of the Gaussian blobs that were drawn: the blobs are sampled at
+# pixels, cut off in their tails, and EM stops at its tolerance.
+BLOB_MOMENTS: dict[str, float] = {"rtol": 1e-2, "atol": 1e-3}

@@ -61,9 +61,8 @@ class GroupAccuracies:
         lines = [f"{'group':<{width}}  accuracy  {f'{self.confidence:.0%} interval':<14}  images"]
         for i, (name, (low, high)) in enumerate(zip(names, self.intervals.tolist(), strict=True)):
             mark = "  worst" if i == self.accuracies.argmin() else ""
-            lines.append(
-                f"{name:<{width}}  {self.accuracies[i]:8.3f}  [{low:.3f}, {high:.3f}]  {self.sizes[i]:6d}{mark}"
-            )
+            accuracy, size = self.accuracies[i], self.sizes[i]
+            lines.append(f"{name:<{width}}  {accuracy:8.3f}  [{low:.3f}, {high:.3f}]  {size:6d}{mark}")
         return "\n".join(lines)
 
 
@@ -195,9 +194,9 @@ def average_group_accuracy(
     missing = sorted(set(names.tolist()) - set(result.groups.tolist()), key=str)
     if missing:
         raise ValueError(
-            "The 'train_groups' argument must hold groups that occur in 'groups' too: the accuracy of others is "
-            f"unknown. Got {missing} beside them instead. Use a larger test set, or train_groups=None for the "
-            "plain mean."
+            "The 'train_groups' argument must hold groups that occur in 'groups' too: the accuracy of others "
+            f"is unknown. Got {missing} beside them instead. Use a larger test set, or train_groups=None for "
+            "the plain mean."
         )
     accuracy = dict(zip(result.groups.tolist(), result.accuracies.tolist(), strict=True))
     return float(np.average([accuracy[name] for name in names.tolist()], weights=counts))

@@ -88,7 +88,8 @@ def verdict_accuracy(verdicts: Iterable[SegmentVerdict], truth: Iterable[Segment
     for key in said:
         if key not in right:
             raise ValueError(
-                f"The 'truth' argument must cover every segment in 'verdicts'. Got none for {_name(key)} instead."
+                "The 'truth' argument must cover every segment in 'verdicts'. "
+                f"Got none for {_name(key)} instead."
             )
     decided = {key: verdict for key, verdict in said.items() if verdict != "unsure"}
     correct = sum(verdict == right[key] for key, verdict in decided.items())

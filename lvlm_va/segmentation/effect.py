@@ -34,7 +34,7 @@ def positive_effect(attributions: Tensor) -> Tensor:
     >>> positive_effect(torch.tensor([[[[1.0, -3.0]], [[0.5, 1.0]]]]))
     tensor([[[1.5000, 0.0000]]], dtype=torch.float64)
     """
-    _check(attributions)
+    check_attributions(attributions)
     return attributions.detach().sum(1, dtype=torch.float64).clamp_min(0)
 
 
@@ -58,7 +58,8 @@ def _divide(numerator: Tensor, denominator: Tensor) -> Tensor:
     return numerator / denominator.where(denominator > 0, 1)
 
 
-def _check(attributions: Tensor) -> None:
+def check_attributions(attributions: Tensor) -> None:
+    """Raise unless the attributions are finite, floating and of shape (n, C, H, W)."""
     if not isinstance(attributions, Tensor):
         raise TypeError(
             f"The 'attributions' argument must be a tensor. Got {type(attributions).__name__} instead. "

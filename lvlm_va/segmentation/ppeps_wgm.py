@@ -44,7 +44,7 @@ class PPEPSWGM:
         Number of starts.
     max_iter : int, default=100
         Largest number of EM updates of a fit.
-    tol : float, default=1e-5
+    tol : float, default=1e-4
         A fit ends when its log-likelihood per unit of weight grew by less in one update.
     min_share : float, default=0.02
         Least share of the positive effect of a segment, in [0, 1).
@@ -73,7 +73,7 @@ class PPEPSWGM:
     max_segments: int = 8
     n_restarts: int = 3
     max_iter: int = 100
-    tol: float = 1e-5
+    tol: float = 1e-4
     min_share: float = 0.02
     covariance_floor: tuple[float, float] | None = None
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lvlm_va.segmentation.cells import segment_in_chunks, segmentation_of_cells
 from lvlm_va.segmentation.checks import check_count, check_number
+from lvlm_va.segmentation.effect import check_attributions
 from lvlm_va.segmentation.types import Segmentation
 
 
@@ -82,6 +83,7 @@ class SLIC:
             If the attributions or the images have another shape or are not finite.
         """
         slic = _import_slic()
+        check_attributions(attributions)
         if images.ndim != 4 or (len(images), *images.shape[2:]) != (
             len(attributions),
             *attributions.shape[2:],

@@ -1,0 +1,122 @@
+"""What every segmenter promises, whatever the attributions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lvlm_va.segmentation import PPEPSWGM, SLIC, Grid, Segmentation, Segmenter, positive_effect
+from tests.segmentation.maps import attribution_maps, noise
+from tests.tolerances import OP
+
+RTOL, ATOL = OP[torch.float64]
+SEGMENTERS = [
+    PPEPSWGM(n_segments=3, n_restarts=2),
+    PPEPSWGM(n_segments="bic", max_segments=3, n_restarts=1),
+    PPEPSWGM(n_segments=4, min_share=0.0, tol=0.0, max_iter=3),
+    PPEPSWGM(n_segments=4, min_share=0.3),
+    Grid(n_rows=3, n_columns=2),
+    SLIC(n_segments=4),
+]
+every_segmenter = pytest.mark.parametrize("segmenter", SEGMENTERS, ids=repr)
+properties = settings(deadline=None, derandomize=True, max_examples=25)
+
+
+def segment(segmenter: Segmenter, attributions: Tensor, seed: int = 0) -> Segmentation:
+    """Segment attributions of images that vary, so that SLIC has something to look at."""
+    _, channels, height, width = attributions.shape
+    image = torch.linspace(0, 1, height * width).reshape(height, width)
+    return segmenter.segment(attributions, image.expand(len(attributions), channels, height, width), seed)
+
+
+def effect_of_segments(attributions: Tensor, found: Segmentation) -> Tensor:
+    """Return the share of positive effect in the pixels of each segment, (n, J)."""
+    effect = positive_effect(attributions)
+    numbers = range(1, found.shares.shape[1] + 1)
+    shares = torch.stack([(effect * (found.labels == j)).sum((1, 2)) for j in numbers], 1)
+    total = effect.sum((1, 2))[:, None]
+    return shares / total.where(total > 0, 1)
+
+
+@every_segmenter
+@given(attributions=attribution_maps)
+@properties
+def test_labels_shares_and_moments_fit_together(segmenter: Segmenter, attributions: Tensor):
+    before = attributions.clone()
+    found = segment(segmenter, attributions)
+    effect = positive_effect(attributions)
+    n, width = found.shares.shape
+    present = torch.arange(width) < found.n_segments[:, None]
+    assert torch.equal(attributions, before)
+    assert found.labels.shape == effect.shape
+    assert found.labels.dtype == found.n_segments.dtype == torch.int64
+    assert found.means.shape == (n, width, 2)
+    assert found.covariances.shape == (n, width, 2, 2)
+    assert found.shares.dtype == found.means.dtype == found.covariances.dtype == torch.float64
+    assert torch.equal(found.shares > 0, present)
+    assert (found.shares[:, :-1] >= found.shares[:, 1:]).all()
+    assert (found.shares.sum(1) <= 1 + RTOL).all()
+    assert torch.equal(found.means.isnan().any(2), ~present)
+    assert torch.equal(found.covariances.isnan().any(3).any(2), ~present)
+    assert ((found.means[present] >= 0) & (found.means[present] <= 1)).all()
+    assert (torch.linalg.eigvalsh(found.covariances[present]) >= -ATOL).all()
+    assert (found.labels[effect == 0] == 0).all()
+    assert torch.equal(found.n_segments == 0, effect.sum((1, 2)) == 0)
+    for labels, count in zip(found.labels, found.n_segments.tolist(), strict=True):
+        assert set(labels.unique().tolist()) | {0} == set(range(count + 1))
+    strong = effect_of_segments(attributions, found)[present]
+    assert (strong >= segmenter.min_share - RTOL).all()
+
+
+@every_segmenter
+@given(attributions=attribution_maps, seed=st.integers(0, 2**40))
+@properties
+def test_an_image_does_not_depend_on_its_batch_mates(segmenter: Segmenter, attributions: Tensor, seed: int):
+    together = segment(segmenter, attributions, seed)
+    for i in range(len(attributions)):
+        alone = segment(segmenter, attributions[i : i + 1], seed)
+        assert torch.equal(alone.labels[0], together.labels[i])
+        for one, many in zip(moments(alone), moments(together), strict=True):
+            torch.testing.assert_close(one[0], many[i], rtol=RTOL, atol=ATOL, equal_nan=True)
+
+
+@every_segmenter
+@given(attributions=attribution_maps, exponent=st.integers(-200, 200))
+@properties
+def test_the_scale_of_attributions_does_not_matter(segmenter: Segmenter, attributions: Tensor, exponent: int):
+    found, scaled = segment(segmenter, attributions), segment(segmenter, attributions * 2.0**exponent)
+    assert torch.equal(found.labels, scaled.labels)
+    assert torch.equal(found.shares, scaled.shares)
+
+
+@every_segmenter
+def test_no_images(segmenter: Segmenter):
+    found = segment(segmenter, torch.zeros(0, 1, 6, 5))
+    assert found.labels.shape == (0, 6, 5)
+    assert found.n_segments.shape == (0,)
+
+
+@every_segmenter
+def test_chunks_change_nothing(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch):
+    attributions = noise(3, 5, 1, 9, 8, density=0.5)
+    whole = segment(segmenter, attributions)
+    monkeypatch.setattr("lvlm_va.segmentation.cells._CHUNK_ELEMENTS", 2 * 9 * 8 * whole.shares.shape[1])
+    chunked = segment(segmenter, attributions)
+    assert torch.equal(whole.labels, chunked.labels)
+    for one, other in zip(moments(whole), moments(chunked), strict=True):
+        torch.testing.assert_close(one, other, rtol=RTOL, atol=ATOL, equal_nan=True)
+
+
+@every_segmenter
+def test_float32_and_requires_grad(segmenter: Segmenter):
+    attributions = noise(0, 2, 3, 8, 8, density=0.5).float()
+    found = segment(segmenter, attributions.requires_grad_())
+    assert torch.equal(found.labels, segment(segmenter, attributions.detach().double()).labels)
+    assert not found.shares.requires_grad
+
+
+def moments(found: Segmentation) -> tuple[Tensor, Tensor, Tensor]:
+    return found.shares, found.means, found.covariances
