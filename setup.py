@@ -9,6 +9,7 @@ import os
 import warnings
 from pathlib import Path
 
+import pybind11
 import torch
 from setuptools import Extension, setup
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
@@ -17,16 +18,8 @@ from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, C
 TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 # No -ffast-math: the values stay those of the source. Sums are reordered only where a pragma says so, and
 # nobody asks for floating-point traps or errno.
-FLAGS = [
-    "-O3",
-    "-fopenmp-simd",
-    "-fno-trapping-math",
-    "-fno-math-errno",
-    "-Wall",
-    "-Wextra",
-    "-Wno-unused-parameter",
-    TARGET,
-]
+WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter"]
+FLAGS = ["-O3", "-fopenmp-simd", "-fno-trapping-math", "-fno-math-errno", *WARNINGS, TARGET]
 CUDA_FLAGS = ["-O3", "-lineinfo", "-Xcompiler=-Wall,-Wextra,-Wno-unused-parameter", TARGET, "-DUSE_CUDA"]
 
 
@@ -54,6 +47,8 @@ def extension() -> Extension:
     return (CUDAExtension if cuda else CppExtension)(
         "lvlm_va._C",
         [str(source) for source in sorted(sources)],
+        # Before torch's own copy, which some versions forbid beside the stable ABI.
+        include_dirs=[pybind11.get_include()],
         extra_compile_args=compile_args,
         optional=os.environ.get("LVLM_VA_REQUIRE_NATIVE") != "1" and os.environ.get("LVLM_VA_CUDA") != "1",
     )

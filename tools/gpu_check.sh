@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Build and check everything that needs an NVIDIA GPU. Expects a Python with a CUDA build of torch (PYTHON).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python="${PYTHON:-python3}"
+
+LVLM_VA_CUDA=1 "$python" -m pip install --quiet --no-build-isolation --no-deps -e .
+"$python" -c "from lvlm_va._show_versions import show_versions; import sys; sys.stdout.write(show_versions() + '\n')"
+"$python" -m pytest -m cuda tests
+
+if command -v compute-sanitizer >/dev/null; then
+  # Without torch's caching every allocation is its own, so that no write past an end stays unseen.
+  for tool in memcheck racecheck; do
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool "$tool" --error-exitcode 1 \
+      --kernel-name kernel_substring=penalty_kernel --kernel-name kernel_substring=penalty_backward_kernel \
+      --kernel-name kernel_substring=ppeps_em_kernel \
+      "$python" -m pytest -m cuda -q tests/ops
+  done
+else
+  echo "compute-sanitizer is not on this machine: memory and races were not checked." >&2
+fi
+
+"$python" -m pytest benchmarks/bench_ops.py --benchmark-only -q
