@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 
-def forward_logits(module: nn.Module, images: Tensor) -> Tensor:
+def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor:
     """Return the logits of `module` for a batch of images.
 
     Parameters
     ----------
-    module : torch.nn.Module
+    module : torch.nn.Module, or any callable that stands for one
         Its output is a tensor of shape (n, K), or an object with such a tensor as ``.logits``
         (transformers' models).
     images : Tensor of shape (n, C, H, W)

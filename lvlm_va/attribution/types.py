@@ -47,7 +47,10 @@ class Explanation:
 class Attributor(Protocol):
     """Anything that attributes a classifier's logits to its input."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the method, as `Explanation.method` carries it."""
+        ...
 
     def attribute(self, module: nn.Module, images: Tensor, target: Tensor, references: Tensor) -> Explanation:
         """Explain the logit ``target[i]`` of ``images[i]`` against the references.
@@ -56,11 +59,16 @@ class Attributor(Protocol):
         ----------
         module : torch.nn.Module
             The classifier, as the user made it; it is run in evaluation mode and left as it was.
-        images : Tensor of shape (n, C, H, W)
+        images : Tensor of shape (n, C, H, W), or (n, *shape) as the module takes it
             Images, on any device and in any floating dtype; moved to the module's.
         target : Tensor of shape (n,), int64
             Class whose logit is explained.
         references : Tensor of shape (B, C, H, W) or (B, n, C, H, W)
             References shared by all images, or B references for each image.
+
+        Returns
+        -------
+        Explanation
+            On the device of `images`, in the module's dtype.
         """
         ...

@@ -1,0 +1,96 @@
+"""Run a user's module without leaving a trace on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lvlm_va._logits import evaluating, forward_logits, module_device_and_dtype
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+class FrozenModule:
+    """A module as a function of its input alone.
+
+    It runs on detached parameters and copies of its buffers, in evaluation mode and eagerly, with gradients
+    on and autocast off, whatever the caller's context says. Hooks, training flags, ``requires_grad``,
+    parameters and buffers are what they were afterwards, also when the forward pass raises.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The user's module.
+
+    Raises
+    ------
+    TypeError
+        If it is no module.
+    ValueError
+        If it is in half precision, or scripted.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        if not isinstance(module, nn.Module):
+            raise TypeError(
+                f"The 'module' argument must be a torch.nn.Module. Got {type(module).__name__} instead."
+            )
+        if any(isinstance(child, torch.jit.ScriptModule) for child in module.modules()):
+            raise ValueError(
+                "The 'module' argument must be an eager module: the nonlinear calls inside TorchScript "
+                "cannot be met. Got a torch.jit.ScriptModule instead; pass the module that it was made from."
+            )
+        half = [name for name, p in module.named_parameters() if p.dtype in _HALF]
+        if half:
+            raise ValueError(
+                "The 'module' argument must be in float32 or float64: differences between activations lose "
+                f"their digits in half precision. Got {module.get_parameter(half[0]).dtype} in {half[0]!r} "
+                "instead; pass module.float()."
+            )
+        self.module = module
+        self.device, self.dtype = module_device_and_dtype(module)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Set up the context in which the module is called and differentiated."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            stack.enter_context(evaluating(self.module))
+            if any(_is_compiled(child) for child in self.module.modules()):
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            yield
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits (n, K) of the module for `images`, differentiable in `images` alone."""
+        state = {name: _own(p) for name, p in self.module.named_parameters()}
+        state |= {name: b.detach().clone() for name, b in self.module.named_buffers()}
+        logits = forward_logits(lambda x: functional_call(self.module, state, (x,)), images)
+        if not logits.is_floating_point():
+            raise ValueError(
+                "The 'module' argument must return floating-point logits that can be differentiated. "
+                f"Got {logits.dtype} instead; return the scores before argmax or rounding."
+            )
+        return logits
+
+
+def not_differentiable() -> ValueError:
+    """Return the error for logits that do not depend on the input through differentiable calls."""
+    return ValueError(
+        "The 'module' argument must be differentiable from its logits to its input. Got logits without a "
+        "gradient instead; look for detach(), .data, no_grad(), numpy or argmax in its forward pass."
+    )
+
+
+def _own(parameter: Tensor) -> Tensor:
+    detached = parameter.detach()
+    return detached.clone() if detached.is_inference() else detached
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None

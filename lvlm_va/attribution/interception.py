@@ -1,0 +1,141 @@
+"""Meet every torch call of a forward pass, and give the nonlinear ones their DeepLIFT rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+
+from lvlm_va.attribution.calls import Call, unfolded
+from lvlm_va.attribution.composites import COMPOSITES
+from lvlm_va.attribution.elementwise import elementwise
+from lvlm_va.attribution.linear_ops import CONSTANT, is_linear, is_quadratic
+from lvlm_va.attribution.pairwise import LogSumExp, Quadratic, Tap
+from lvlm_va.attribution.pooling import MAX_POOLINGS, maximum
+from lvlm_va.attribution.tape import Tape
+
+
+class DeepLiftMode(TorchFunctionMode):
+    """Route the calls of a forward pass whose arguments depend on the input.
+
+    A linear one runs as it is and keeps its gradient. One with a rule runs as an autograd function that
+    carries multipliers back. A composite runs as the simpler calls that it is made of. Any other keeps its
+    gradient between two taps, which note what that costs.
+
+    Parameters
+    ----------
+    tape : Tape
+        Where the pass is recorded.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        super().__init__()
+        self.tape = tape
+        self._unfolding: set[Callable[..., Any]] = set()
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one call; see the class."""
+        call = Call(func, args, kwargs or {})
+        if not call.dependents or not torch.is_grad_enabled():
+            return func(*args, **(kwargs or {}))
+        if call.name == "get":
+            return self._note_cut(call, func(*args))
+        if is_linear(call):
+            if call.in_place or call.name == "setitem":
+                self.tape.protect(call.args[0])
+            result = func(*args, **(kwargs or {}))
+            self.tape.count(pytree.tree_leaves(result))
+            return self._note_cut(call, result)
+        result = self._nonlinear(call)
+        if call.in_place:
+            self.tape.protect(call.args[0])
+            result = call.args[0].copy_(result)
+        return result
+
+    def _nonlinear(self, call: Call) -> Any:
+        if isinstance(call.func, FunctionType) and call.name not in MAX_POOLINGS:
+            return self._unfold(call)
+        for rule in (elementwise, maximum, _logsumexp, _quadratic):
+            result = rule(self.tape, call)
+            if result is not NotImplemented:
+                self.tape.count(pytree.tree_leaves(result))
+                return result
+        if call.name in COMPOSITES:
+            with self:
+                result = COMPOSITES[call.name](*call.args, **call.kwargs)
+            if result is not NotImplemented:
+                return result
+        return self._without_rule(call)
+
+    def _unfold(self, call: Call) -> Any:
+        """Run a function of torch that is written in Python as the calls it makes."""
+        if call.func in self._unfolding:
+            return self._without_rule(call)
+        self._unfolding.add(call.func)
+        try:
+            with self:
+                return unfolded(call.func)(*call.args, **call.kwargs)
+        finally:
+            self._unfolding.discard(call.func)
+
+    def _without_rule(self, call: Call) -> Any:
+        """Run a call with its gradient for a multiplier, between taps."""
+        n_records = len(self.tape.records)
+        result = call.function(*(Tap.apply(tensor, self.tape, call.name, -1) for tensor in call.dependents))
+        leaves, spec = pytree.tree_flatten(result)
+        if not any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
+            del self.tape.records[n_records:]
+            return self._note_cut(call, result)
+        self.tape.without_rule.add(call.name)
+        tapped = [
+            Tap.apply(leaf, self.tape, call.name, 1)
+            if isinstance(leaf, Tensor) and leaf.requires_grad
+            else leaf
+            for leaf in leaves
+        ]
+        self.tape.count(tapped)
+        return pytree.tree_unflatten(tapped, spec)
+
+    def _note_cut(self, call: Call, result: Any) -> Any:
+        """Remember a call whose result depends on the input but carries no gradient."""
+        if call.name not in CONSTANT and any(
+            isinstance(leaf, Tensor) and not leaf.requires_grad for leaf in pytree.tree_leaves(result)
+        ):
+            name = (
+                call.name
+                if call.name != "get"
+                else getattr(getattr(call.func, "__self__", None), "__name__", "get")
+            )
+            self.tape.cuts.add(name)
+        return result
+
+
+def _logsumexp(tape: Tape, call: Call) -> Any:
+    if call.name != "logsumexp" or len(call.dependents) != 1:
+        return NotImplemented
+    dim, keepdim = call.argument(1, "dim", None), call.argument(2, "keepdim", False)
+    if not isinstance(dim, int):
+        if len(dim) != 1:
+            return NotImplemented
+        (dim,) = dim
+    total = LogSumExp.apply(call.args[0].movedim(dim, -1), tape).movedim(-1, dim)
+    return total if keepdim else total.squeeze(dim)
+
+
+def _quadratic(tape: Tape, call: Call) -> Any:
+    return (
+        Quadratic.apply(tape, call.name, call.function, *call.dependents)
+        if is_quadratic(call)
+        else NotImplemented
+    )

@@ -1,0 +1,82 @@
+"""How many images, references and pairs fit into memory at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lvlm_va.attribution.tape import Tape
+
+# Where the free memory cannot be read (only Linux tells it in a file).
+_ASSUMED_FREE = 4 * 2**30
+
+# A backward pass holds about this many times a pair's largest activation: multipliers in and out, of a
+# branch beside it, and the temporaries of a rule.
+_BACKWARD_COPIES = 8
+
+# On a CPU a few rows at a time stay in the cache: faster than many.
+_CPU_PAIRS = 16
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the free memory of a device in bytes."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    info = Path("/proc/meminfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return _ASSUMED_FREE
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows that are worked on at a time.
+
+    Attributes
+    ----------
+    references : int
+        References forwarded and recorded together.
+    images : int
+        Images forwarded together.
+    pairs : int
+        References that one backward pass of those images covers.
+    """
+
+    references: int
+    images: int
+    pairs: int
+
+    @classmethod
+    def fit(
+        cls, single: Tape, n: int, n_references: int, per_image: bool, device: torch.device, limit: int
+    ) -> Plan:
+        """Return the plan that keeps within `limit` bytes, at the least one row of each.
+
+        Parameters
+        ----------
+        single : Tape
+            A pass over one image: the cost of a row.
+        n, n_references : int
+            Number of images and of references.
+        per_image : bool
+            Whether each image brings references of its own.
+        device : torch.device
+            Where the work is done.
+        limit : int
+            Bytes.
+        """
+        row, pair = max(single.n_bytes, 1), max(_BACKWARD_COPIES * single.largest, 1)
+        share = limit // 3
+        references = max(1, min(n_references, share // row))
+        per_block = row * (references + 1) if per_image else row
+        images = max(1, min(n, share // per_block))
+        rows = max(1, share // pair)
+        if device.type == "cpu":
+            rows = min(rows, _CPU_PAIRS)
+        images = min(images, rows)
+        return cls(references, images, max(1, min(references, rows // images)))
