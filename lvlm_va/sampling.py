@@ -107,7 +107,7 @@ def select_alignment_set(
     >>> select_alignment_set("class_balanced", probabilities, [0, 0, 0, 1], 2)
     array([2, 3])
     """
-    choose = _resolve(sampler)
+    choose = resolve_sampler(sampler)
     probabilities, labels = _check_probabilities(probabilities), np.asarray(labels)
     n = len(probabilities)
     if labels.shape != (n,):
@@ -164,7 +164,26 @@ _SAMPLERS: dict[str, Sampler] = {
 }
 
 
-def _resolve(sampler: str | Sampler) -> Sampler:
+def resolve_sampler(sampler: str | Sampler) -> Sampler:
+    """Return the strategy that a name stands for; a callable is returned as it is.
+
+    Parameters
+    ----------
+    sampler : {"low_entropy", "high_entropy", "random", "class_balanced"} or callable
+        As for `select_alignment_set`.
+
+    Returns
+    -------
+    callable
+        ``(probabilities, labels, n_align, rng) -> indices``.
+
+    Raises
+    ------
+    TypeError
+        If `sampler` is neither a name nor callable.
+    ValueError
+        If the name is unknown.
+    """
     if isinstance(sampler, str):
         if sampler not in _SAMPLERS:
             raise unknown_name("sampler", sampler, _SAMPLERS)

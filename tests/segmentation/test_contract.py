@@ -118,5 +118,16 @@ def test_float32_and_requires_grad(segmenter: Segmenter):
     assert not found.shares.requires_grad
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@every_segmenter
+def test_a_gpu_finds_the_same_segments(segmenter: Segmenter):
+    attributions = noise(7, 4, 3, 20, 16, density=0.5)
+    found, expected = segment(segmenter, attributions.cuda()), segment(segmenter, attributions)
+    assert torch.equal(found.labels.cpu(), expected.labels)
+    for one, other in zip(moments(found), moments(expected), strict=True):
+        torch.testing.assert_close(one.cpu(), other, rtol=RTOL, atol=ATOL, equal_nan=True)
+
+
 def moments(found: Segmentation) -> tuple[Tensor, Tensor, Tensor]:
     return found.shares, found.means, found.covariances

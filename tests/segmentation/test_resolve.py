@@ -1,6 +1,9 @@
-"""From a name or an object to a segmenter; several segmentations to one."""
+"""From a name or an object to a segmenter; several segmentations to one; the docstrings' examples."""
 
 from __future__ import annotations
+
+import doctest
+import importlib
 
 import pytest
 import torch
@@ -58,3 +61,10 @@ def test_concatenation_is_as_wide_as_the_widest():
 def test_concatenation_of_nothing():
     with pytest.raises(ValueError, match=r"at least one Segmentation. Got none instead"):
         concatenate_segmentations([])
+
+
+@pytest.mark.parametrize("name", ["effect", "ppeps_wgm", "resolve"])
+def test_docstrings_hold(name):
+    results = doctest.testmod(importlib.import_module(f"lvlm_va.segmentation.{name}"))
+    assert results.attempted > 0
+    assert results.failed == 0
