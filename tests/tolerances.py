@@ -20,3 +20,19 @@ CAPTUM_RELATIVE = 1e-5
 # Moments of a fitted mixture against those of the Gaussian blobs that were drawn: the blobs are sampled at
 # pixels, cut off in their tails, and EM stops at its tolerance.
 BLOB_MOMENTS: dict[str, float] = {"rtol": 1e-2, "atol": 1e-3}
+
+# EM against scikit-learn's, relative: it adds 10 eps to the weight of each component, at every step.
+EM_SKLEARN = 1e-9
+
+# How far a likelihood that theory says cannot fall may fall: rounding of a sum of logarithms.
+EM_DROP = 1e-12
+
+# Shares of effect at convergence against the shares: what EM still moves when it has long stopped growing.
+EM_FIXED_POINT = 1e-8
+
+# EM of a transposed map against the transposed EM: the Cholesky factor starts from the other axis, and
+# covariances far below a pixel lose digits to it.
+EM_TRANSPOSED = 1e-6
+
+# Smallest eigenvalue of a covariance against its floor, relative to the largest: rounding moves it by that.
+EM_FLOOR = 1e-12

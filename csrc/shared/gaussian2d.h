@@ -74,12 +74,11 @@ LVLM_VA_HOST_DEVICE inline Covariance raise_to_floor(
   const double rr = s.rr / floor_row;
   const double cc = s.cc / floor_column;
   const double rc = s.rc / sqrt(floor_row * floor_column);
-  const double middle = 0.5 * (rr + cc);
-  const double radius = hypot(0.5 * (rr - cc), rc);
-  const double least = middle - radius;
-  const double largest = middle + radius;
-  if (least >= 1.0) return s;
+  const double largest = 0.5 * (rr + cc) + hypot(0.5 * (rr - cc), rc);
   if (largest <= 1.0) return {floor_row, 0.0, floor_column};
+  // Through the determinant: their difference would cancel.
+  const double least = (rr * cc - rc * rc) / largest;
+  if (least >= 1.0) return s;
   const double k = (largest - 1.0) / (largest - least);
   return {
       floor_row + k * (s.rr - least * floor_row),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
@@ -16,5 +15,4 @@ def masked_gradient_penalty_backward(grad_output: Tensor, gradient: Tensor, mask
     """Return ``2 grad_output mask_p^2 gradient_cp``, contiguous."""
     shape = (-1, *[1] * (gradient.ndim - 1))
     scale = 2 * grad_output.double().reshape(shape) * mask.double().square().unsqueeze(1)
-    product = scale * gradient.double()
-    return product.to(gradient.dtype, memory_format=torch.contiguous_format)
+    return (scale * gradient.double()).to(gradient.dtype).contiguous()
