@@ -1,0 +1,17 @@
+"""Fine-tune a classifier towards the right reasons: the loss of Ross et al. (2017), and the training loop."""
+
+from lvlm_va.alignment.options import TrainingOptions
+from lvlm_va.alignment.penalty import right_reasons_penalty
+from lvlm_va.alignment.strength import SteeredStrength
+from lvlm_va.alignment.training import train
+from lvlm_va.alignment.types import AlignmentSet, History, TrainingResult
+
+__all__ = [
+    "AlignmentSet",
+    "History",
+    "SteeredStrength",
+    "TrainingOptions",
+    "TrainingResult",
+    "right_reasons_penalty",
+    "train",
+]

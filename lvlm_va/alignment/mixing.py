@@ -1,0 +1,132 @@
+"""Which rows make up each batch of an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows of one batch.
+
+    Attributes
+    ----------
+    plain : Tensor of shape (p,), int64
+        Rows of the training images.
+    unmarked : Tensor of shape (u,), int64
+        Rows of the alignment set whose mask is empty: they need no second backward.
+    marked : Tensor of shape (m,), int64
+        Rows of the alignment set whose mask is not.
+    """
+
+    plain: Tensor
+    unmarked: Tensor
+    marked: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class BatchPlan:
+    """How many rows of which kind each batch of an epoch holds; made by `plan_batches`.
+
+    Attributes
+    ----------
+    n_plain : int
+        Number of training images.
+    marked : Tensor of shape (a,), bool, on the CPU
+        Which alignment images have a mask that is not empty; none of either in plain training.
+    plain_sizes, alignment_sizes : tuple of int
+        Rows of either kind in each batch.
+    """
+
+    n_plain: int
+    marked: Tensor
+    plain_sizes: tuple[int, ...]
+    alignment_sizes: tuple[int, ...]
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        return len(self.plain_sizes)
+
+    def epoch(self, seed: int, plain_device: torch.device, alignment_device: torch.device) -> list[Batch]:
+        """Return the batches of one epoch.
+
+        The training images are shuffled. The alignment set is permuted as often as needed to fill its places,
+        so that within an epoch its images come equally often, give or take one.
+
+        Parameters
+        ----------
+        seed : int
+            Of this epoch; equal seeds give equal batches.
+        plain_device, alignment_device : torch.device
+            Where the indices are put: with the images they select.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(self.n_plain, generator=generator)[: sum(self.plain_sizes)]
+        places = sum(self.alignment_sizes)
+        repeats = math.ceil(places / max(1, len(self.marked)))
+        stream = [torch.randperm(len(self.marked), generator=generator) for _ in range(repeats)]
+        aligned = torch.cat([*stream, torch.empty(0, dtype=torch.int64)])[:places].split(self.alignment_sizes)
+        plain = _move(order.split(self.plain_sizes), plain_device)
+        unmarked = _move([rows[~self.marked[rows]] for rows in aligned], alignment_device)
+        marked = _move([rows[self.marked[rows]] for rows in aligned], alignment_device)
+        return [Batch(*rows) for rows in zip(plain, unmarked, marked, strict=True)]
+
+
+def plan_batches(n_plain: int, marked: Tensor, batch_size: int, align_fraction: float) -> BatchPlan:
+    """Cut the training images into batches of nearly equal size and add alignment rows to each.
+
+    Parameters
+    ----------
+    n_plain : int
+        Number of training images.
+    marked : Tensor of shape (a,), bool
+        Which alignment images have a mask that is not empty; a = 0 in plain training.
+    batch_size : int
+        Rows per batch.
+    align_fraction : float in (0, 1]
+        Share of alignment rows in each batch, rounded to whole rows but never to none of either kind. With 1
+        an epoch is a pass over the alignment set alone.
+
+    Raises
+    ------
+    ValueError
+        If a batch of one row is to hold rows of both kinds.
+    """
+    marked = marked.cpu()
+    if not len(marked):
+        sizes = _even_sizes(n_plain, batch_size)
+        return BatchPlan(n_plain, marked, sizes, (0,) * len(sizes))
+    if align_fraction == 1:
+        sizes = _even_sizes(len(marked), batch_size)
+        return BatchPlan(n_plain, marked, (0,) * len(sizes), sizes)
+    if batch_size < 2:
+        raise ValueError(
+            "The 'batch_size' argument must be at least 2 to mix plain and alignment rows. "
+            f"Got {batch_size!r} instead; raise it or set align_fraction=1."
+        )
+    n_aligned = min(max(round(batch_size * align_fraction), 1), batch_size - 1)
+    n_rest = batch_size - n_aligned
+    plain_sizes = _even_sizes(n_plain, n_rest)
+    alignment_sizes = tuple(max(1, round(size * n_aligned / n_rest)) for size in plain_sizes)
+    return BatchPlan(n_plain, marked, plain_sizes, alignment_sizes)
+
+
+def _even_sizes(n: int, largest: int) -> tuple[int, ...]:
+    # Nearly equal sizes: no small, noisy last batch. A batch of one row, on which batch normalisation
+    # fails in training mode, only comes when it was asked for; a single row left over joins another batch.
+    steps = math.ceil(n / largest)
+    if largest > 1:
+        steps = max(1, min(steps, n // 2))
+    return tuple(n // steps + (step < n % steps) for step in range(steps))
+
+
+def _move(parts: Sequence[Tensor], device: torch.device) -> Sequence[Tensor]:
+    # One copy per epoch instead of one per batch, each of which would wait for the device.
+    moved: Sequence[Tensor] = torch.cat(list(parts)).to(device).split([len(part) for part in parts])
+    return moved

@@ -1,0 +1,73 @@
+"""Optimizers and learning-rate schedules by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch.nn import Parameter
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
+
+OptimizerFactory = Callable[[list[Parameter], float], Optimizer]
+ScheduleFactory = Callable[[Optimizer, int], LRScheduler]
+
+OPTIMIZERS: dict[str, OptimizerFactory] = {
+    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
+    "adamw": lambda parameters, lr: torch.optim.AdamW(parameters, lr=lr),
+    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+}
+
+SCHEDULES: dict[str, ScheduleFactory] = {
+    "cosine": lambda optimizer, steps: lr_scheduler.CosineAnnealingLR(optimizer, steps),
+    "linear": lambda optimizer, steps: lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps),
+    "step": lambda optimizer, steps: lr_scheduler.StepLR(optimizer, math.ceil(steps / 3), 0.1),
+}
+
+
+def make_optimizer(spec: str | OptimizerFactory, parameters: list[Parameter], lr: float) -> Optimizer:
+    """Return the named or the user's own optimizer.
+
+    Raises
+    ------
+    TypeError
+        If a callable returns no optimizer.
+    ValueError
+        If the optimizer needs a closure (LBFGS).
+    """
+    optimizer = OPTIMIZERS[spec](parameters, lr) if isinstance(spec, str) else spec(parameters, lr)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            "The 'optimizer' callable must return a torch.optim.Optimizer. "
+            f"Got {type(optimizer).__name__} instead."
+        )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError(
+            "The 'optimizer' argument must step without a closure. Got LBFGS instead, which evaluates the loss "
+            "several times a step; take 'adam', 'adamw' or 'sgd'."
+        )
+    return optimizer
+
+
+def make_schedule(
+    spec: str | ScheduleFactory | None, optimizer: Optimizer, total_steps: int
+) -> LRScheduler | None:
+    """Return the named or the user's own schedule, or None.
+
+    Raises
+    ------
+    TypeError
+        If a callable returns no schedule that steps without a measure.
+    """
+    if spec is None:
+        return None
+    schedule = (
+        SCHEDULES[spec](optimizer, total_steps) if isinstance(spec, str) else spec(optimizer, total_steps)
+    )
+    if not isinstance(schedule, LRScheduler) or isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
+        raise TypeError(
+            "The 'schedule' callable must return a torch.optim.lr_scheduler.LRScheduler that is stepped after "
+            f"each batch. Got {type(schedule).__name__} instead."
+        )
+    return schedule

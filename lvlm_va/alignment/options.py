@@ -1,0 +1,109 @@
+"""How a module is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+
+from lvlm_va._errors import unknown_name
+from lvlm_va.alignment.checks import check_integer
+from lvlm_va.alignment.optimizers import OPTIMIZERS, SCHEDULES, OptimizerFactory, ScheduleFactory
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a module is trained; the defaults suit a small net and images in [0, 1].
+
+    Attributes
+    ----------
+    epochs : int, default=10
+        Passes over the training images; 0 returns a copy of the module as it is.
+    batch_size : int, default=256
+        Rows per batch, alignment rows included.
+    lr : float, default=1e-3
+        Learning rate.
+    optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
+        ``"sgd"`` has momentum 0.9, ``"adamw"`` its own decay of 0.01 besides `l2`. A callable gets
+        ``(parameters, lr)`` and returns a ``torch.optim.Optimizer`` that steps without a closure.
+    schedule : {"cosine", "linear", "step"}, callable or None, default=None
+        How the learning rate falls, stepped after each batch: to 0 along a cosine or a line, or to a tenth
+        after each third of the batches. A callable gets ``(optimizer, total_steps)`` and returns a
+        ``torch.optim.lr_scheduler.LRScheduler``. None keeps it constant.
+    l2 : float, default=0.0
+        Weight gamma of ``||theta||^2`` over the trained parameters. Its gradient ``2 gamma theta`` is added to
+        the loss's own, so it is the loss's term for every optimizer (decoupled decay is not).
+    rrr_strength : float or "auto", default="auto"
+        Weight lambda of the penalty. "auto" steers it; see `lvlm_va.alignment.SteeredStrength`.
+    align_fraction : float in (0, 1], default=0.5
+        Share of alignment rows in each batch. With 1 the plain images are left out, and an epoch is a pass
+        over the alignment set.
+    validation_fraction : float in [0, 1), default=0.0
+        Share of the training images held out. In plain training the weights with the lowest
+        validation loss are kept. In alignment the held-out images are measured but decide nothing: the
+        shortcut pays on them as well, so they would call for the least aligned weights.
+    patience : int, default=5
+        Plain training stops after this many epochs without a lower validation loss.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is of the wrong type or out of its range.
+    """
+
+    epochs: int = 10
+    batch_size: int = 256
+    lr: float = 1e-3
+    optimizer: str | OptimizerFactory = "adam"
+    schedule: str | ScheduleFactory | None = None
+    l2: float = 0.0
+    rrr_strength: float | str = "auto"
+    align_fraction: float = 0.5
+    validation_fraction: float = 0.0
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        check_integer("epochs", self.epochs, 0)
+        check_integer("batch_size", self.batch_size, 1)
+        check_integer("patience", self.patience, 1)
+        _check_number("lr", self.lr, "a positive number", lambda value: value > 0)
+        _check_number("l2", self.l2, "a number >= 0", lambda value: value >= 0)
+        _check_number(
+            "align_fraction", self.align_fraction, "a number in (0, 1]", lambda value: 0 < value <= 1
+        )
+        _check_number(
+            "validation_fraction",
+            self.validation_fraction,
+            "a number in [0, 1)",
+            lambda value: 0 <= value < 1,
+        )
+        _check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        if self.schedule is not None:
+            _check_choice("schedule", self.schedule, SCHEDULES)
+        if isinstance(self.rrr_strength, str):
+            if self.rrr_strength != "auto":
+                raise unknown_name("rrr_strength", self.rrr_strength, ["auto"])
+        else:
+            _check_number(
+                "rrr_strength", self.rrr_strength, '"auto" or a number >= 0', lambda value: value >= 0
+            )
+
+
+def _check_number(name: str, value: object, expected: str, valid: Callable[[float], bool]) -> None:
+    message = f"The {name!r} argument must be {expected}. Got {value!r} instead."
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(message)
+    if not math.isfinite(value) or not valid(float(value)):
+        raise ValueError(message)
+
+
+def _check_choice(name: str, value: object, known: Mapping[str, Callable[..., object]]) -> None:
+    if isinstance(value, str):
+        if value not in known:
+            raise unknown_name(name, value, known)
+    elif not callable(value):
+        raise TypeError(
+            f"The {name!r} argument must be one of {sorted(known)} or a callable. "
+            f"Got {type(value).__name__} instead."
+        )

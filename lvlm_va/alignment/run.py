@@ -1,0 +1,247 @@
+"""One run of training: its state, its epochs, and its checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from tqdm.auto import tqdm
+
+from lvlm_va._logits import predict_logits
+from lvlm_va.alignment.checkpoint import read_checkpoint, write_checkpoint
+from lvlm_va.alignment.mixing import Batch, plan_batches
+from lvlm_va.alignment.objective import BatchLoss, TrainingRows, batch_loss
+from lvlm_va.alignment.optimizers import make_optimizer, make_schedule
+from lvlm_va.alignment.options import TrainingOptions
+from lvlm_va.alignment.randomness import derive_seed, seed_generators
+from lvlm_va.alignment.strength import FixedStrength, SteeredStrength, Strength
+from lvlm_va.alignment.types import History, TrainingResult
+
+
+class TrainingRun:
+    """All that changes while a module is trained.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Trained in place.
+    rows : TrainingRows
+        What it is trained on.
+    held_out : tuple of (Tensor, Tensor), or None
+        Images and labels that are measured after each epoch.
+    options : TrainingOptions
+        How it is trained.
+    seed : int
+        Of the whole run.
+    path : Path or None
+        Checkpoint, read here when it exists.
+    key : str
+        Stands for all that the run depends on; a checkpoint of another key is refused.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        rows: TrainingRows,
+        held_out: tuple[Tensor, Tensor] | None,
+        options: TrainingOptions,
+        *,
+        seed: int,
+        path: Path | None,
+        key: str,
+    ) -> None:
+        self._module, self._rows, self._held_out, self._options = module, rows, held_out, options
+        self._seed, self._path, self._key = seed, path, key
+        like = torch.zeros((), device=rows.device, dtype=rows.dtype)
+        marked = torch.empty(0, dtype=torch.bool)
+        if rows.alignment is not None:
+            marked = rows.alignment.masks.flatten(1).any(1)
+        self._plan = plan_batches(len(rows.images), marked, options.batch_size, options.align_fraction)
+        total_steps = max(1, options.epochs * self._plan.steps)
+        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._optimizer = make_optimizer(options.optimizer, self._parameters, float(options.lr))
+        self._schedule = make_schedule(options.schedule, self._optimizer, total_steps)
+        self._strength: Strength
+        if rows.alignment is None or not isinstance(options.rrr_strength, str):
+            value = 0.0 if rows.alignment is None else float(options.rrr_strength)
+            self._strength = FixedStrength(value, like)
+        else:
+            self._strength = SteeredStrength(total_steps, like)
+        self._stops_early = held_out is not None and rows.alignment is None
+        self._best: dict[str, Any] | None = None
+        self._history = History()
+        if path is not None and path.exists():
+            self._restore(path)
+
+    def finish(self, on_epoch: Callable[[History], object] | None, *, verbose: int) -> TrainingResult:
+        """Train until the last epoch, or until early stopping calls for it."""
+        plan, options = self._plan, self._options
+        with tqdm(
+            total=options.epochs * plan.steps,
+            initial=len(self._history.loss) * plan.steps,
+            desc="train" if self._rows.alignment is None else "align",
+            unit="batch",
+            leave=False,
+            disable=not verbose,
+        ) as bar:
+            while not self._finished():
+                self._train_epoch(bar)
+                self._save()
+                bar.set_postfix(loss=f"{self._history.loss[-1]:.3g}")
+                if on_epoch is not None:
+                    on_epoch(self._history)
+        if self._best is not None:
+            self._module.load_state_dict(self._best)
+        self._optimizer.zero_grad(set_to_none=True)
+        self._module.eval()
+        return TrainingResult(self._module, self._history)
+
+    def _finished(self) -> bool:
+        if len(self._history.loss) >= self._options.epochs:
+            return True
+        losses = self._history.validation_loss
+        waited = len(losses) - 1 - losses.index(min(losses)) if losses else 0
+        return self._stops_early and waited >= self._options.patience
+
+    def _train_epoch(self, bar: tqdm[Any]) -> None:
+        start = time.perf_counter()
+        epoch_seed = derive_seed(self._seed, len(self._history.loss) + 1)
+        seed_generators(self._rows.device, epoch_seed)
+        self._set_training_mode()
+        alignment = self._rows.alignment
+        image_device = self._rows.images.device
+        batches = self._plan.epoch(
+            epoch_seed, image_device, image_device if alignment is None else alignment.images.device
+        )
+        sums = torch.zeros(4, device=self._rows.device, dtype=self._rows.dtype)
+        for batch in batches:
+            terms = self._step(batch)
+            # Summed on the device and read once per epoch: reading would wait for the device in each step.
+            sums += torch.stack(
+                [
+                    terms.loss.detach() * _n_rows(batch),
+                    terms.cross_entropy_sum,
+                    terms.penalty_sum,
+                    terms.n_correct,
+                ]
+            )
+            bar.update()
+        n_rows = sum(_n_rows(batch) for batch in batches)
+        n_aligned = sum(self._plan.alignment_sizes)
+        loss, cross_entropy, penalty, n_correct = sums.tolist()
+        squared_norm = float(torch.stack(torch._foreach_norm(self._detached())).square().sum())
+        values = {
+            "loss": loss / n_rows + self._options.l2 * squared_norm,
+            "cross_entropy": cross_entropy / n_rows,
+            "penalty": penalty / max(1, n_aligned),
+            "rrr_strength": float(self._strength.value),
+            "accuracy": n_correct / n_rows,
+        }
+        self._require_finite(values["loss"], squared_norm)
+        values |= self._validate()
+        values["seconds"] = time.perf_counter() - start
+        self._history = dataclasses.replace(
+            self._history, **{name: (*getattr(self._history, name), value) for name, value in values.items()}
+        )
+        self._keep_best()
+
+    def _set_training_mode(self) -> None:
+        self._module.train()
+        if self._rows.alignment is not None:
+            for layer in self._module.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+
+    def _step(self, batch: Batch) -> BatchLoss:
+        self._optimizer.zero_grad(set_to_none=True)
+        terms = batch_loss(self._module, self._rows, batch, self._strength)
+        # Only the parameters' gradients: the images' own would cost another pass through the first layer.
+        terms.loss.backward(inputs=self._parameters)
+        if self._options.l2:
+            self._add_norm_gradient()
+        self._optimizer.step()
+        if self._schedule is not None:
+            self._schedule.step()
+        return terms
+
+    def _add_norm_gradient(self) -> None:
+        for parameter in self._parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        torch._foreach_add_(gradients, self._detached(), alpha=2 * self._options.l2)
+
+    def _detached(self) -> list[Tensor]:
+        return [parameter.detach() for parameter in self._parameters]
+
+    def _validate(self) -> dict[str, float]:
+        if self._held_out is None:
+            return {}
+        images, labels = self._held_out[0], self._held_out[1].cpu()
+        logits = predict_logits(self._module, images, batch_size=self._options.batch_size)
+        return {
+            "validation_loss": float(F.cross_entropy(logits, labels)),
+            "validation_accuracy": float((logits.argmax(1) == labels).double().mean()),
+        }
+
+    def _keep_best(self) -> None:
+        losses = self._history.validation_loss
+        if self._stops_early and losses[-1] == min(losses) and losses.index(losses[-1]) == len(losses) - 1:
+            self._best = {
+                name: value.detach().clone() if isinstance(value, Tensor) else value
+                for name, value in self._module.state_dict().items()
+            }
+
+    def _require_finite(self, loss: float, squared_norm: float) -> None:
+        if math.isfinite(loss) and math.isfinite(squared_norm):
+            return
+        done = len(self._history.loss)
+        kept = f" The weights after epoch {done} are kept in {self._path}." if self._path and done else ""
+        raise FloatingPointError(
+            f"Training diverged in epoch {done + 1}: loss {loss}, squared norm of the parameters {squared_norm}. "
+            f"Lower lr (now {self._options.lr}) or rrr_strength (now {float(self._strength.value):.3g}), and "
+            f"see that images lie in [0, 1].{kept}"
+        )
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        write_checkpoint(
+            self._path,
+            {
+                "key": self._key,
+                "module": self._module.state_dict(),
+                "best": self._best,
+                "optimizer": self._optimizer.state_dict(),
+                "schedule": None if self._schedule is None else self._schedule.state_dict(),
+                "strength": self._strength.state_dict(),
+                "history": dataclasses.asdict(self._history),
+            },
+        )
+
+    def _restore(self, path: Path) -> None:
+        state = read_checkpoint(path)
+        if state["key"] != self._key:
+            raise ValueError(
+                f"The 'checkpoint_path' argument must name this run's checkpoint or a new file. Got {str(path)!r}, "
+                "a run of other options, seed, data or module. Remove it or name another."
+            )
+        self._module.load_state_dict(state["module"])
+        self._best = state["best"]
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._schedule is not None:
+            self._schedule.load_state_dict(state["schedule"])
+        self._strength.load_state_dict(state["strength"])
+        self._history = History(**state["history"])
+
+
+def _n_rows(batch: Batch) -> int:
+    return len(batch.plain) + len(batch.unmarked) + len(batch.marked)

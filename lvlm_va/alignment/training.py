@@ -1,0 +1,158 @@
+"""One training loop for plain training and for alignment."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lvlm_va._fingerprint import fingerprint
+from lvlm_va._logits import module_device_and_dtype
+from lvlm_va.alignment.checks import (
+    check_alignment_set,
+    check_images,
+    check_integer,
+    check_labels,
+    check_module,
+)
+from lvlm_va.alignment.objective import TrainingRows
+from lvlm_va.alignment.options import TrainingOptions
+from lvlm_va.alignment.randomness import derive_seed, isolated_generators
+from lvlm_va.alignment.run import TrainingRun
+from lvlm_va.alignment.types import AlignmentSet, History, TrainingResult
+
+
+def train(
+    module: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    options: TrainingOptions | None = None,
+    *,
+    alignment_set: AlignmentSet | None = None,
+    seed: int,
+    device: str | torch.device | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
+    on_epoch: Callable[[History], object] | None = None,
+    verbose: int = 0,
+) -> TrainingResult:
+    """Train a copy of a module, plainly or towards the right reasons.
+
+    Minimises, over batches of plain and alignment rows (Ross et al. 2017, arXiv 1703.03717, eq. 1),
+
+        mean_rows CE  +  lambda * mean_aligned sum_pixels (A * d/dx sum_k log y_k)^2  +  gamma ||theta||^2.
+
+    In alignment, batch normalisation stays in evaluation mode with its statistics frozen (its scale and shift are
+    trained): only then is the input gradient an image's own, whatever its batch mates, and rows with and
+    without a mask can be forwarded apart. A net with batch normalisation is therefore trained plainly first.
+    Dropout stays active.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Returns logits of shape (n, K), or an object with such ``.logits``, from images; float32 or float64. It
+        is copied and never touched.
+    images : Tensor of shape (n, C, *spatial), floating
+        Training images in [0, 1]. Batches are moved to the module's device and dtype.
+    labels : Tensor of shape (n,), int64
+        Class numbers from 0.
+    options : TrainingOptions, default=None
+        How to train; None takes the defaults.
+    alignment_set : AlignmentSet or None, default=None
+        Images with masks, mixed into every batch. None trains plainly. Images whose mask is empty add to the
+        cross-entropy alone.
+    seed : int
+        Fixes batches, dropout and the held-out images. The user's random generators are left as they were.
+    device : str, torch.device or None, default=None
+        Where to train; None stays on the module's device.
+    checkpoint_path : path-like or None, default=None
+        A safetensors file, rewritten after each epoch. When it exists, training goes on from there and ends as an
+        unbroken run would have, bit for bit on a CPU; a finished one is returned at once.
+    on_epoch : callable, default=None
+        Called after each epoch with the history so far.
+    verbose : int, default=0
+        1 shows a progress bar.
+
+    Returns
+    -------
+    TrainingResult
+        The trained copy, in evaluation mode, and the history.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument does not fit, or the checkpoint is of another run.
+    FloatingPointError
+        If the loss or a parameter becomes infinite or NaN. The last checkpoint stays.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
+    >>> images = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    >>> labels = torch.arange(20) % 2
+    >>> masks = torch.zeros(20, 4, 4)
+    >>> masks[:, 0, 0] = 1
+    >>> module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    >>> result = train(module, images, labels, TrainingOptions(epochs=2),
+    ...                alignment_set=AlignmentSet(images, labels, masks), seed=0)
+    >>> len(result.history.loss)
+    2
+    """
+    options = TrainingOptions() if options is None else options
+    check_integer("seed", seed, 0)
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"The 'module' argument must be a torch.nn.Module. Got {type(module).__name__} instead."
+        )
+    check_images("images", images)
+    check_labels("labels", labels, len(images))
+    all_labels, penalised = labels, False
+    if alignment_set is not None:
+        check_alignment_set(alignment_set, images.shape[1:])
+        all_labels = torch.cat([labels.cpu(), alignment_set.labels.cpu()])
+        penalised = bool(alignment_set.masks.any())
+    key = "" if checkpoint_path is None else fingerprint(options, module, images, labels, alignment_set, seed)
+
+    trained = copy.deepcopy(module)
+    if device is not None:
+        trained.to(device)
+    check_module(trained, images, all_labels, penalised=penalised)
+    place, dtype = module_device_and_dtype(trained)
+    # Rows are selected where the images are.
+    labels = labels.to(images.device)
+    if alignment_set is not None:
+        home = alignment_set.images.device
+        alignment_set = AlignmentSet(
+            alignment_set.images, alignment_set.labels.to(home), alignment_set.masks.to(home)
+        )
+    training, held_out = _hold_out(images, labels, options.validation_fraction, seed)
+    rows = TrainingRows(*training, alignment_set, place, dtype)
+    with isolated_generators(place), torch.enable_grad():
+        path = None if checkpoint_path is None else Path(checkpoint_path)
+        run = TrainingRun(trained, rows, held_out, options, seed=seed, path=path, key=key)
+        return run.finish(on_epoch, verbose=verbose)
+
+
+def _hold_out(
+    images: Tensor, labels: Tensor, fraction: float, seed: int
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
+    if not fraction:
+        return (images, labels), None
+    n = len(images)
+    n_held_out = max(1, round(n * fraction))
+    if n_held_out >= n:
+        raise ValueError(
+            f"The 'validation_fraction' argument must leave images to train on. Got {fraction!r} for {n} images."
+        )
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
+    held_out, kept = (
+        part.sort().values.to(images.device) for part in order.split([n_held_out, n - n_held_out])
+    )
+    return (images[kept], labels[kept.to(labels.device)]), (
+        images[held_out],
+        labels[held_out.to(labels.device)],
+    )

@@ -1,0 +1,77 @@
+"""What goes into the training loop and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentSet:
+    """Images with their corrective masks.
+
+    Attributes
+    ----------
+    images : Tensor of shape (a, C, *spatial), floating
+        Images in [0, 1].
+    labels : Tensor of shape (a,), int64
+        Class numbers.
+    masks : Tensor of shape (a, *spatial), floating or bool
+        1 where a pixel must not matter, 0 where it may. An image without a marked pixel counts like a plain one.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor
+
+
+@dataclass(frozen=True)
+class History:
+    """Curves of one run, a value per epoch.
+
+    Attributes
+    ----------
+    loss : tuple of float
+        ``cross_entropy + rrr_strength * penalty`` averaged over the batches, plus ``l2 * ||theta||^2`` at the end
+        of the epoch.
+    cross_entropy : tuple of float
+        Mean cross-entropy of the training rows, alignment rows included, in nats.
+    penalty : tuple of float
+        Mean penalty of the alignment rows; 0 in plain training.
+    rrr_strength : tuple of float
+        Lambda at the end of the epoch; 0 in plain training.
+    accuracy : tuple of float
+        Share of training rows that were right, in [0, 1].
+    validation_loss : tuple of float
+        Mean cross-entropy of the held-out images, in nats; empty where none are held out.
+    validation_accuracy : tuple of float
+        Share of held-out images that were right; empty where none are held out.
+    seconds : tuple of float
+        Wall-clock seconds of the epoch.
+    """
+
+    loss: tuple[float, ...] = ()
+    cross_entropy: tuple[float, ...] = ()
+    penalty: tuple[float, ...] = ()
+    rrr_strength: tuple[float, ...] = ()
+    accuracy: tuple[float, ...] = ()
+    validation_loss: tuple[float, ...] = ()
+    validation_accuracy: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """A trained copy of the user's module, and how training went.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The trained copy, in evaluation mode, on the device of training.
+    history : History
+        Curves, a value per epoch.
+    """
+
+    module: nn.Module
+    history: History
