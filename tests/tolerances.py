@@ -36,3 +36,7 @@ EM_TRANSPOSED = 1e-6
 
 # Smallest eigenvalue of a covariance against its floor, relative to the largest: rounding moves it by that.
 EM_FLOOR = 1e-12
+
+# The kernels' exp and log, in units in the last place: their series ends far below one, but a quotient,
+# a product and a sum round one after the other.
+VECTOR_MATH_ULPS = 2.5

@@ -1,5 +1,5 @@
 // exp and log in plain arithmetic, so that the compiler turns a loop of them into vector instructions, which
-// it cannot do with those of the C library. About 1 unit in the last place, on the ranges that EM needs.
+// it cannot do with those of the C library. Within 2 units in the last place, on the ranges that EM needs.
 #pragma once
 
 #include <cstdint>

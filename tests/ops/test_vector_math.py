@@ -1,0 +1,31 @@
+"""The kernels' own exp and log against those of the C library, in extended precision."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.tolerances import VECTOR_MATH_ULPS
+
+HERE = Path(__file__).parent
+COMPILER = shutil.which("c++")
+
+
+@pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
+def test_exp_and_log_are_right_to_the_last_bits(tmp_path: Path) -> None:
+    program = tmp_path / "check"
+    source = str(HERE / "vector_math_check.cpp")
+    include = str(HERE.parent.parent / "csrc" / "cpu")
+    subprocess.run(
+        [str(COMPILER), "-std=c++17", "-O2", "-I", include, source, "-o", str(program)], check=True
+    )
+    lines = subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
+    exp_error, log_error = map(float, lines[0].split())
+    assert exp_error <= VECTOR_MATH_ULPS
+    assert log_error <= VECTOR_MATH_ULPS
+    exp_of_zero, log_of_one, exp_of_minus_infinity, ratio = map(float, lines[1].split())
+    assert (exp_of_zero, log_of_one, ratio) == (1, 0, 1)
+    assert 0 <= exp_of_minus_infinity < 1e-300
