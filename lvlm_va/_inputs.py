@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d, validate_data
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -31,13 +34,17 @@ def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]
         The labels.
     """
     if not hasattr(data, "__len__"):
-        raise TypeError("The 'X' argument must be a map-style Dataset with a length. Got an iterable one instead.")
+        raise TypeError(
+            "The 'X' argument must be a map-style Dataset with a length. Got an iterable one instead."
+        )
     items = [data[i] for i in range(len(data))]
     paired = bool(items) and isinstance(items[0], tuple | list)
     images = [np.asarray(item[0] if paired else item) for item in items]
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
-        raise ValueError(f"The 'X' argument must hold images of one shape. Got shapes {sorted(shapes)[:3]} instead.")
+        raise ValueError(
+            f"The 'X' argument must hold images of one shape. Got shapes {sorted(shapes)[:3]} instead."
+        )
     labels = np.asarray([item[1] for item in items]) if paired else None
     return np.stack(images) if images else np.empty((0, 0)), labels
 
@@ -99,20 +106,100 @@ def resolve_image_shape(X: NDArray[Any], image_shape: tuple[int, ...] | None) ->
     ValueError
         If `image_shape` does not fit X.
     """
-    natural: ImageShape = (1,) * (4 - X.ndim) + X.shape[1:]
+    channels, height, width = (1,) * (4 - X.ndim) + X.shape[1:]
+    natural = (channels, height, width)
     if image_shape is None:
         return natural
     shape = tuple(int(side) for side in image_shape)
-    if len(shape) == 2:
-        shape = (1, *shape)
-    if len(shape) != 3 or min(shape) < 1 or np.prod(shape) != np.prod(natural) or (X.ndim > 2 and shape != natural):
+    channels, height, width = (1, *shape) if len(shape) == 2 else shape if len(shape) == 3 else (0, 0, 0)
+    fits = min(channels, height, width) > 0 and channels * height * width == np.prod(natural)
+    if not fits or (X.ndim > 2 and (channels, height, width) != natural):
         raise ValueError(
             "The 'image_shape' argument must be (C, H, W) or (H, W) and fit the images. "
-            f"Got {tuple(image_shape)} for X of shape {X.shape} instead."
+            f"Got {shape} for X of shape {X.shape} instead."
         )
-    return shape  # type: ignore[return-value]
+    return channels, height, width
 
 
 def as_image_tensor(X: NDArray[Any], image_shape: ImageShape, dtype: torch.dtype) -> Tensor:
     """Return a tensor of shape (n, C, H, W) that shares no memory with X."""
     return torch.tensor(np.ascontiguousarray(X).reshape(len(X), *image_shape), dtype=dtype)
+
+
+def encode_labels(y: Any, classes: NDArray[Any] | None = None) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the classes, and each label's number among them.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,)
+        Labels of a classification task.
+    classes : ndarray of shape (K,), default=None
+        The sorted classes; None takes those in y.
+
+    Returns
+    -------
+    classes : ndarray of shape (K,)
+        Sorted.
+    numbers : ndarray of shape (n,), int64
+        ``classes[numbers]`` are the labels.
+
+    Raises
+    ------
+    ValueError
+        If y is not of a classification task, holds one class only, or others than `classes`.
+    """
+    y = column_or_1d(y, warn=True)
+    if classes is None:
+        check_classification_targets(y)
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(
+                f"The 'y' argument must hold at least two classes. Got one class, {classes.tolist()[0]}, instead."
+            )
+    numbers = np.searchsorted(classes, y).clip(0, len(classes) - 1)
+    if not np.array_equal(classes[numbers], y):
+        raise ValueError(
+            f"The 'y' argument must hold the classes {classes.tolist()}. Got other ones instead."
+        )
+    return classes, numbers.astype(np.int64)
+
+
+def check_image_ids(image_ids: Sequence[str] | None, n: int) -> tuple[str, ...]:
+    """Return one name per image; their numbers when no names are given.
+
+    Raises
+    ------
+    ValueError
+        If their number is not n, or one comes twice.
+    """
+    if image_ids is None:
+        return tuple(str(i) for i in range(n))
+    names = tuple(str(name) for name in image_ids)
+    if len(names) != n:
+        raise ValueError(
+            f"The 'image_ids' argument must hold one name per image, {n}. Got {len(names)} instead."
+        )
+    if len(set(names)) < n:
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise ValueError(f"The 'image_ids' argument must hold different names. Got {twice!r} twice instead.")
+    return names
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device of that name; ``"auto"`` is a CUDA GPU where there is one.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"The 'device' argument must be 'auto' or a device of this machine. Got {device!r} instead ({error})."
+        ) from error
+    return resolved

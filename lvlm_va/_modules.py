@@ -49,8 +49,8 @@ def resnet18(image_shape: ImageShape, n_classes: int) -> nn.Module:
         hidden_sizes=[64, 128, 256, 512],
         depths=[2, 2, 2, 2],
         layer_type="basic",
-        num_labels=n_classes,
     )
+    config.num_labels = n_classes
     return ResNetForImageClassification(config)
 
 
@@ -114,7 +114,9 @@ def build_module(
             module = spec()
             if isinstance(module, nn.Module):
                 return module
-            raise TypeError(f"The 'module' callable must return a torch.nn.Module. Got {type(module).__name__} instead.")
+            raise TypeError(
+                f"The 'module' callable must return a torch.nn.Module. Got {type(module).__name__} instead."
+            )
     raise TypeError(
         "The 'module' argument must be a torch.nn.Module, a callable without arguments that returns one, "
         f"one of {sorted(BUILT_IN)}, or None. Got {type(spec).__name__} instead."

@@ -5,34 +5,42 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from lvlm_va._inputs import as_image_tensor, check_images, resolve_image_shape
-from lvlm_va._logits import module_device_and_dtype, predict_logits
+from lvlm_va._errors import unknown_name
+from lvlm_va._fingerprint import fingerprint
+from lvlm_va._inputs import check_images, encode_labels, resolve_device, resolve_image_shape
+from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._modules import build_module, check_module
-from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
-from lvlm_va.attribution import Attributor, Explanation, resolve_attributor
+from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
+from lvlm_va.attribution import Attributor, ReferenceSet, concatenate_explanations, resolve_attributor
 from lvlm_va.critique import Critic, VerdictTable, resolve_critic
-from lvlm_va.rounds import Round, RoundOptions, TrainingData, corrective_masks, explain, run_round, timed
+from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
+from lvlm_va.rounds import (
+    Round,
+    RoundOptions,
+    add_verdicts,
+    check_same_data,
+    chosen_indices,
+    correct_verdicts,
+    corrective_masks,
+    run_round,
+    timed,
+)
 from lvlm_va.run_directory import RunDirectory
+from lvlm_va.sampling import resolve_sampler
 from lvlm_va.segmentation import Segmenter, concatenate_segmentations, resolve_segmenter
 
-Images = ArrayLike | Tensor | Dataset[Any]
 
-
-class LVLMVAClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LVLMVAClassifier(ImageClassifier):
     """An image classifier that is told in words what should count, and is mended accordingly.
 
     ``fit`` trains the module (or takes a trained one with ``epochs=0``), explains the predictions on a small
@@ -248,83 +256,174 @@ class LVLMVAClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._validate_params()
         critic = resolve_critic(self.critic)
         X, y = check_images(self, X, y, reset=True)
-        self.classes_, labels = _encode_labels(y)
+        self.classes_, _ = encode_labels(y)
         self.image_shape_ = resolve_image_shape(X, self.image_shape)
-        names = tuple(str(name) for name in self.classes_)
-        specifications = _check_specifications(self.specifications, critic, names)
+        device = resolve_device(self.device)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         module = build_module(
             self.module,
             self.image_shape_,
-            len(names),
+            len(self.classes_),
             seed=seed,
             default_dtype=torch.float64 if X.dtype == np.float64 else torch.float32,
         )
-        images = as_image_tensor(X, self.image_shape_, module_device_and_dtype(module)[1])
-        check_module(module, images[:2], len(names), differentiable=critic is not None or self.epochs > 0)
-        data = TrainingData(images, torch.from_numpy(labels), names, _check_image_ids(image_ids, len(X)))
-        options = None if critic is None else self._round_options(critic, specifications, data, seed)
+        data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
+        differentiable = critic is not None or self.epochs > 0
+        check_module(module, data.images[:2], len(self.classes_), differentiable=differentiable)
+        self.references_ = ReferenceSet.choose(
+            self.references, data.images, data.labels, self.n_references, seed=seed
+        )
+        options = None if critic is None else self._round_options(critic, data, seed)
 
         run = self._open_run(data)
         self.seconds_: dict[str, float] = {}
         self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
-        key = run.key("train", module, data.class_names, self._training_options(self.epochs), seed)
-        with timed(self.seconds_, "train"):
-            self.module_ = self._run_training("train", module, data, None, run, key, seed)
-        self.n_iter_ = self.epochs
+        self._seed = seed
+        key = run.key("module", module)
+        self.module_, key = self._train("train", module.to(device), data, None, run, key)
         if options is None:
             return self
 
+        self._data, self._train_key = data, key
         self.unaligned_module_ = self.module_
-        self._data, self._seed, self._train_key = data, seed, key
+        self.verdicts_ = VerdictTable((), options.specifications)
         self._rounds: tuple[Round, ...] = ()
-        self.verdicts_ = VerdictTable((), specifications, ())
         for _ in range(self.n_rounds):
-            done = torch.cat([torch.empty(0, dtype=torch.int64), *(part.indices for part in self._rounds)])
-            found = run_round(self.module_, data, options, run, key, self.seconds_, exclude=done)
+            chosen = chosen_indices(self._rounds)
+            found = run_round(self.module_, data, options, run, key, self.seconds_, exclude=chosen)
             self._rounds = (*self._rounds, found)
-            self.verdicts_ = self._read_verdicts(run, found)
-            key = self._align(run, self.module_, key)
-        self._publish_rounds()
+            self.verdicts_ = add_verdicts(self.verdicts_, found, run)
+            key = self._align(run, data, self.module_, key)
         return self
 
     def realign(
-        self, verdicts: VerdictTable | str | os.PathLike[str], X: Images | None = None, y: ArrayLike | None = None
+        self,
+        verdicts: VerdictTable | str | os.PathLike[str],
+        X: Images | None = None,
+        y: ArrayLike | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
     ) -> Self:
-        """Align again from the unaligned module, with verdicts that somebody corrected.
-
-        The critic is not asked.
+        """Align again from the unaligned module, with verdicts that somebody corrected; the critic is not asked.
 
         Parameters
         ----------
         verdicts : VerdictTable or path of its JSON file
-            Verdicts to be followed; segments that it does not mention keep the verdict they have.
-        X, y : default=None
-            The training data again; needed only in an estimator that was unpickled.
+            Corrected verdicts; segments that it does not mention keep theirs.
+        X, y, image_ids : default=None
+            The training data again; needed only in an estimator that was pickled since.
 
         Returns
         -------
         LVLMVAClassifier
-            Itself, with new ``module_``, ``verdicts_``, ``masks_``.
+            Itself, with a new ``module_``, ``verdicts_`` and ``masks_``.
 
         Raises
         ------
         ValueError
-            If the training data are missing or others than those fitted.
+            If a verdict is on a segment that does not exist, or the training data are missing or others.
         """
         check_is_fitted(self, "verdicts_")
-        table = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
+        edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
+        data: TrainingData | None = getattr(self, "_data", None)
         if X is not None:
             checked, y = check_images(self, X, y, reset=False)
-            self._data = replace(
-                self._data_outline,
-                images=self._to_tensor(checked),
-                labels=torch.from_numpy(np.searchsorted(self.classes_, y)),
-            )
-        data = getattr(self, "_data", None)
+            data = self._training_data(checked, y, image_ids, self._rounds[0].explanation.attributions.dtype)
+            check_same_data(data, self._rounds)
         if data is None:
-            raise ValueError("The 'X' and 'y' arguments must be the training data: this estimator was unpickled without.")
-        self.verdicts_ = self.verdicts_.replace(table.verdicts)
-        self._align(self._open_run(data), self.unaligned_module_, self._train_key)
-        self._publish_rounds()
+            raise ValueError(
+                "The 'X' and 'y' arguments must be the training data: they are not kept when an estimator is pickled. "
+                "Got none instead."
+            )
+        self._data = data
+        self.verdicts_ = correct_verdicts(self.verdicts_, edits)
+        self._align(self._open_run(data), data, self.unaligned_module_, self._train_key)
         return self
+
+    def _round_options(self, critic: Critic, data: TrainingData, seed: int) -> RoundOptions:
+        """Resolve and check everything that a round needs, before anything is trained."""
+        specifications = {str(label): text for label, text in (self.specifications or {}).items()}
+        for label in specifications:
+            if label not in data.class_names:
+                raise unknown_name("specifications", label, data.class_names)
+        if hasattr(critic, "check_data"):
+            critic.check_data(len(data.labels), self.image_shape_[1:], data.class_names)
+        if self.n_align * self.n_rounds > len(data.labels):
+            raise ValueError(
+                f"The 'n_align' argument must leave {self.n_rounds} rounds enough different images: at most "
+                f"{len(data.labels) // self.n_rounds} of {len(data.labels)}. Got {self.n_align} instead."
+            )
+        return RoundOptions(
+            sampler=resolve_sampler(self.sampler),
+            n_align=self.n_align,
+            attributor=resolve_attributor(self.attribution),
+            references=self.references_,
+            segmenter=resolve_segmenter(self.segmenter),
+            critic=critic,
+            specifications=specifications,
+            batch_size=self.batch_size,
+            seed=seed,
+            verbose=self.verbose,
+        )
+
+    def _open_run(self, data: TrainingData) -> RunDirectory:
+        if self.run_dir is None:
+            return RunDirectory(None, {})
+        identity = {
+            "data": fingerprint(data.images, data.labels, data.image_ids),
+            "classes": list(data.class_names),
+            "image_shape": list(self.image_shape_),
+        }
+        return RunDirectory(self.run_dir, identity)
+
+    def _train(
+        self,
+        stage: str,
+        module: nn.Module,
+        data: TrainingData,
+        alignment_set: AlignmentSet | None,
+        run: RunDirectory,
+        key: str,
+    ) -> tuple[nn.Module, str]:
+        """Return the module after one run of the training loop, and the key that stands for it."""
+        options = TrainingOptions(
+            epochs=self.epochs if alignment_set is None else self.align_epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            l2=self.l2,
+            rrr_strength=self.rrr_strength,
+            align_fraction=self.align_fraction,
+        )
+        key = run.key(stage, key, options, self._seed, alignment_set)
+        with timed(self.seconds_, stage):
+            result = train(
+                module,
+                data.images,
+                data.labels,
+                options,
+                alignment_set=alignment_set,
+                seed=self._seed,
+                checkpoint_path=run.file(stage, key, ".safetensors"),
+                verbose=self.verbose,
+            )
+        self.history_[stage] = (*self.history_[stage], result.history)
+        return result.module, key
+
+    def _align(self, run: RunDirectory, data: TrainingData, module: nn.Module, key: str) -> str:
+        """Fine-tune `module` on all that was critiqued so far, and publish what it was aligned with."""
+        self.alignment_set_ = chosen_indices(self._rounds).numpy()
+        masks = corrective_masks(self._rounds, data, self.verdicts_)
+        rows = torch.from_numpy(self.alignment_set_)
+        alignment_set = AlignmentSet(data.images[rows], data.labels[rows], masks)
+        self.module_, key = self._train("align", module, data, alignment_set, run, key)
+        self.masks_ = masks.numpy() > 0
+        self.explanation_ = concatenate_explanations([part.explanation for part in self._rounds])
+        self.segments_ = concatenate_segmentations([part.segmentation for part in self._rounds])
+        self.critiques_ = tuple(critique for part in self._rounds for critique in part.critiques)
+        return key
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The training images would make every pickle as large as they are; see `realign`.
+        return {name: value for name, value in super().__getstate__().items() if name != "_data"}

@@ -7,10 +7,9 @@ earlier run with the same inputs and parameters has done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,45 +17,30 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lvlm_va._logits import predict_logits
-from lvlm_va.attribution import Attributor, Explanation
-from lvlm_va.critique import Critic, Critique, CritiqueRequest, VerdictTable, build_requests, collect_critiques
+from lvlm_va.attribution import Attributor, Explanation, ReferenceSet
+from lvlm_va.critique import (
+    Critic,
+    Critique,
+    CritiqueRequest,
+    VerdictTable,
+    build_requests,
+    collect_critiques,
+)
+from lvlm_va.image_classifier import TrainingData
 from lvlm_va.ops import segment_masks
 from lvlm_va.run_directory import RunDirectory
-from lvlm_va.sampling import select_alignment_set
+from lvlm_va.sampling import Sampler, select_alignment_set
 from lvlm_va.segmentation import Segmentation, Segmenter, positive_effect
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingData:
-    """What the classifier is trained on.
-
-    Attributes
-    ----------
-    images : Tensor of shape (n, C, H, W)
-        Images, in the module's dtype.
-    labels : Tensor of shape (n,), int64
-        Class numbers.
-    class_names : tuple of str
-        Names of the classes.
-    image_ids : tuple of str
-        Names of the images, all different.
-    """
-
-    images: Tensor
-    labels: Tensor
-    class_names: tuple[str, ...]
-    image_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class RoundOptions:
-    """How a round is done; the fields are the estimator's parameters of the same names, resolved."""
+    """How a round is done: the estimator's parameters, resolved."""
 
-    sampler: str | Callable[..., Any]
+    sampler: Sampler
     n_align: int
-    attribution: Attributor
-    references: Any
-    n_references: int
+    attributor: Attributor
+    references: ReferenceSet
     segmenter: Segmenter
     critic: Critic
     specifications: Mapping[str, str]
@@ -143,13 +127,20 @@ def run_round(
     """
     key = run.key("sample", module_key, options.sampler, options.n_align, exclude, options.seed)
     with timed(seconds, "sample"):
-        chosen = run.dataclass("sample", key, Selection, lambda: _select(module, data, options, exclude)).indices
+        chosen = run.dataclass(
+            "sample", key, Selection, lambda: _select(module, data, options, exclude)
+        ).indices
     images, labels = data.images[chosen], data.labels[chosen]
 
-    key = run.key("explain", key, options.attribution, options.references, options.n_references)
+    key = run.key("explain", key, options.attributor, options.references)
     with timed(seconds, "explain"):
         explanation = run.dataclass(
-            "explain", key, Explanation, lambda: _explain(module, data, options, images, labels)
+            "explain",
+            key,
+            Explanation,
+            lambda: options.attributor.attribute(
+                module, images, labels, options.references.for_images(images)
+            ),
         )
 
     key = run.key("segment", key, options.segmenter)
@@ -174,6 +165,62 @@ def run_round(
             on_progress=bar.update,
         )
     return Round(chosen, explanation, segmentation, tuple(critiques), key)
+
+
+def chosen_indices(rounds: Sequence[Round]) -> Tensor:
+    """Return the rows of the training data critiqued in these rounds, in order."""
+    return torch.cat([torch.empty(0, dtype=torch.int64), *(part.indices for part in rounds)])
+
+
+def add_verdicts(table: VerdictTable, found: Round, run: RunDirectory) -> VerdictTable:
+    """Return the table with the verdicts of one more round.
+
+    The verdicts are kept in the run directory as a JSON file. Where it exists already, it counts: an expert may
+    have corrected it.
+    """
+    path = run.file("verdicts", found.key, ".json")
+    if path is not None and path.exists():
+        return VerdictTable.load(path)
+    reached = (verdict for critique in found.critiques for verdict in critique.verdicts)
+    table = VerdictTable((*table.verdicts, *reached), table.specifications, table.examples)
+    if path is not None:
+        table.save(path)
+    return table
+
+
+def correct_verdicts(table: VerdictTable, edits: VerdictTable) -> VerdictTable:
+    """Return the table with the verdicts that `edits` has otherwise.
+
+    Raises
+    ------
+    ValueError
+        If an edit is on a segment that the table does not have.
+    """
+    changed = []
+    for edit in edits.verdicts:
+        old = table.get(edit.image_id, edit.segment)
+        if old is None:
+            raise ValueError(
+                "The 'verdicts' argument must be on segments that were critiqued. "
+                f"Got one on segment {edit.segment} of image {edit.image_id!r} instead."
+            )
+        if edit.verdict != old.verdict:
+            changed.append(edit)
+    return table.replace(changed)
+
+
+def check_same_data(data: TrainingData, rounds: Sequence[Round]) -> None:
+    """Raise ValueError unless the critiqued images are in `data` where they were."""
+    for part in rounds:
+        indices = part.indices.tolist()
+        if max(indices, default=0) >= len(data.image_ids) or any(
+            data.image_ids[index] != critique.image_id
+            for index, critique in zip(indices, part.critiques, strict=True)
+        ):
+            raise ValueError(
+                "The 'X' argument must be the training data that was fitted, with the same image ids. "
+                f"Got {len(data.image_ids)} other images instead."
+            )
 
 
 def corrective_masks(rounds: Sequence[Round], data: TrainingData, verdicts: VerdictTable) -> Tensor:
@@ -227,13 +274,11 @@ def _requests(
 ) -> list[CritiqueRequest]:
     rows = torch.as_tensor(positions, dtype=torch.int64)
     indices = chosen[rows].tolist()
-    effect = positive_effect(explanation.attributions[rows]).double()
-    total = effect.sum((1, 2), keepdim=True)
     names = [data.class_names[k] for k in data.labels[indices].tolist()]
     return build_requests(
         data.images[indices].numpy(),
         segmentation.labels[rows].numpy(),
-        (effect / total.where(total > 0, 1)).numpy(),
+        positive_effect(explanation.attributions[rows]).numpy(),
         indices=indices,
         image_ids=[data.image_ids[i] for i in indices],
         labels=names,

@@ -89,7 +89,7 @@ class RunDirectory:
         if not path.exists():
             result = compute()
             with atomic_path(path) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, **_to_arrays(result))
+                np.savez(stream, allow_pickle=False, **_to_arrays(result))
         # Read back even what was just written: a resumed run and a first one go the same way.
         with np.load(path, allow_pickle=False) as arrays:
             return _from_arrays(kind, arrays)
@@ -100,16 +100,21 @@ def _check_same_run(run_file: Path, record: dict[str, Any]) -> None:
         found = json.loads(run_file.read_text())
         format_found, identity = found["format"], found["identity"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"The 'run_dir' argument names a damaged run: {run_file} cannot be read ({error}).") from error
+        raise ValueError(
+            f"The 'run_dir' argument names a damaged run: {run_file} cannot be read ({error})."
+        ) from error
     if format_found != FORMAT:
-        raise ValueError(f"The 'run_dir' argument names a run of format {format_found}; this version reads {FORMAT}.")
+        raise ValueError(
+            f"The 'run_dir' argument names a run of format {format_found}; this version reads {FORMAT}."
+        )
     wanted = record["identity"]
     differing = sorted(name for name in {*identity, *wanted} if identity.get(name) != wanted.get(name))
     if differing:
         name = differing[0]
         raise ValueError(
             f"The 'run_dir' argument must name a folder of this run. Got {str(run_file.parent)!r}, a run of other "
-            f"{', '.join(differing)} ({name}: {identity.get(name)!r} there, {wanted.get(name)!r} here). Name another folder."
+            f"{', '.join(differing)} ({name}: {identity.get(name)!r} there, {wanted.get(name)!r} here). "
+            "Name another folder."
         )
 
 
@@ -117,7 +122,9 @@ def _to_arrays(result: Any) -> dict[str, np.ndarray]:
     arrays = {}
     for field in dataclasses.fields(result):
         value = getattr(result, field.name)
-        arrays[field.name] = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        arrays[field.name] = (
+            value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        )
     return arrays
 
 

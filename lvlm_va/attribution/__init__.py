@@ -4,7 +4,7 @@ from lvlm_va.attribution.deeplift import DeepLiftShap
 from lvlm_va.attribution.gradients import GradientXInput, IntegratedGradients
 from lvlm_va.attribution.references import ReferenceSet, blurred_references, make_references
 from lvlm_va.attribution.resolve import resolve_attributor
-from lvlm_va.attribution.types import Attributor, Explanation
+from lvlm_va.attribution.types import Attributor, Explanation, concatenate_explanations
 
 __all__ = [
     "Attributor",
@@ -14,6 +14,7 @@ __all__ = [
     "IntegratedGradients",
     "ReferenceSet",
     "blurred_references",
+    "concatenate_explanations",
     "make_references",
     "resolve_attributor",
 ]

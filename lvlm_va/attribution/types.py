@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -72,3 +74,21 @@ class Attributor(Protocol):
             On the device of `images`, in the module's dtype.
         """
         ...
+
+
+def concatenate_explanations(parts: Sequence[Explanation]) -> Explanation:
+    """Return the explanations of one method as one.
+
+    Parameters
+    ----------
+    parts : sequence of Explanation
+        At least one, of images of one shape.
+
+    Returns
+    -------
+    Explanation
+        All rows, in order.
+    """
+    names = [field.name for field in fields(Explanation) if field.name != "method"]
+    columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return Explanation(**columns, method=parts[0].method)

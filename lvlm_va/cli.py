@@ -1,0 +1,246 @@
+"""The command line: ``lvlm-va demo | align | experiment | info``."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lvlm_va.critique import Critic
+
+EXIT_CODES = """\
+Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
+compiled part is missing.
+"""
+
+app = typer.Typer(
+    name="lvlm-va",
+    help="Find out when an image classifier looks at the wrong thing, and mend it with words.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Experiment(StrEnum):
+    """Experiments that can be run."""
+
+    decoy_mnist = "decoy-mnist"
+    decoy_digits = "decoy-digits"
+
+
+class Variant(StrEnum):
+    """Definitions of Decoy-MNIST."""
+
+    ross = "ross"
+    cdep = "cdep"
+
+
+@app.command(epilog=EXIT_CODES)
+def info() -> None:
+    """Show versions, devices, and whether the compiled kernels are in use."""
+    from lvlm_va._show_versions import show_versions
+
+    typer.echo(show_versions())
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, the picture and the report.")] = Path(
+        "demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+) -> None:
+    """Mend a net that reads a grey patch instead of the digit (scikit-learn's digits, about a minute).
+
+    In the training images the shade of a small patch in one corner gives the class away; in the test images it
+    does not. The net learns the patch. Then a critic that was told "corners do not matter" judges what the net
+    looks at, and the net is aligned.
+    """
+    from lvlm_va.experiments.demo import run_demo
+
+    run_demo(out, seed=seed, echo=typer.echo)
+
+
+@app.command(epilog=EXIT_CODES)
+def experiment(
+    name: Annotated[Experiment, typer.Argument(help="What to run.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json and everything that resuming needs.")],
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the idx files (train-images-idx3-ubyte.gz, ...) of decoy-mnist."),
+    ] = None,
+    critic: Annotated[
+        str, typer.Option(help="'oracle' (true masks) or 'region' (corners do not matter).")
+    ] = "oracle",
+    sampler: Annotated[str, typer.Option(help="How the critiqued images are chosen.")] = "low_entropy",
+    n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.", min=1)] = 3,
+    variant: Annotated[Variant, typer.Option(help="Whose definition of Decoy-MNIST.")] = Variant.ross,
+) -> None:
+    """Compare the unaligned net, the aligned one, and one aligned with the true masks of all training images.
+
+    Run again with the same folder, it goes on where it was stopped.
+    """
+    from lvlm_va.experiments.decoy import DIGITS, MNIST, digits_loader, mnist_loader, run_decoy
+
+    if name is Experiment.decoy_digits:
+        load, settings = digits_loader(), DIGITS
+    elif data_dir is not None:
+        load, settings = mnist_loader(data_dir, variant.value), MNIST
+    else:
+        raise typer.BadParameter(
+            "decoy-mnist needs the folder with MNIST's idx files.", param_hint="--data-dir"
+        )
+    settings = dataclasses.replace(settings, critic=critic, sampler=sampler, n_align=n_align)
+    run_decoy(load, settings, seeds=seeds, out=out, echo=typer.echo)
+
+
+@app.command(epilog=EXIT_CODES)
+def align(
+    data: Annotated[
+        Path, typer.Argument(help="Folder with the images and labels.csv (path, label, split, ...).")
+    ],
+    module: Annotated[
+        str, typer.Option(help="'package.module:callable' that returns the torch module, or a built-in net.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run; the aligned weights go to aligned.safetensors in it.")
+    ],
+    weights: Annotated[
+        Path | None, typer.Option(help="Trained weights: .safetensors, or a state_dict saved by torch.")
+    ] = None,
+    critic: Annotated[str | None, typer.Option(help="Who judges: 'table:verdicts.json'.")] = None,
+    irrelevant: Annotated[
+        list[str] | None, typer.Option(help="Region that must not count: corners, border, ...; repeatable.")
+    ] = None,
+    relevant: Annotated[list[str] | None, typer.Option(help="Region that should count; repeatable.")] = None,
+    describe: Annotated[
+        list[str] | None, typer.Option(help="'class=TEXT': what should count for the class; repeatable.")
+    ] = None,
+    image_size: Annotated[tuple[int, int], typer.Option(help="Height and width of the images.")] = (224, 224),
+    grey: Annotated[bool, typer.Option("--grey", help="Read the images as one channel.")] = False,
+    sampler: Annotated[str, typer.Option(help="How the critiqued images are chosen.")] = "low_entropy",
+    n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
+    epochs: Annotated[
+        int, typer.Option(help="Epochs of ordinary training first; 0 with trained weights.", min=0)
+    ] = 0,
+    align_epochs: Annotated[int, typer.Option(help="Epochs of alignment.", min=0)] = 10,
+    batch_size: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 32,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")] = "auto",
+) -> None:
+    r"""Align your own classifier on your own images.
+
+    labels.csv has a row per image: path, label and, where known, split (train, test), group, mask_path. The images
+    of the test split, if any, are measured before and after.
+
+    \b
+    Example:
+      lvlm-va align scans --module mynets:make_net --weights net.safetensors \
+          --irrelevant corners --out run
+    """
+    from lvlm_va.experiments.align_folder import align_folder
+
+    if (critic is None) == (irrelevant is None and relevant is None):
+        raise typer.BadParameter(
+            "give either a critic or regions.", param_hint="--critic / --irrelevant / --relevant"
+        )
+    align_folder(
+        data,
+        module=_load_module(module, weights),
+        critic=critic or _region_critic(irrelevant, relevant),
+        specifications=dict(_parse_description(text) for text in describe or []),
+        out=out,
+        image_size=image_size,
+        mode="L" if grey else "RGB",
+        echo=typer.echo,
+        parameters={
+            "sampler": sampler,
+            "n_align": n_align,
+            "epochs": epochs,
+            "align_epochs": align_epochs,
+            "batch_size": batch_size,
+            "lr": lr,
+            "random_state": seed,
+            "device": device,
+            "verbose": int(sys.stderr.isatty()),
+        },
+    )
+
+
+def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:
+    from lvlm_va.critique import RegionCritic
+
+    declared = {"irrelevant": irrelevant, "relevant": relevant}
+    return RegionCritic({kind: regions for kind, regions in declared.items() if regions})
+
+
+def _parse_description(text: str) -> tuple[str, str]:
+    label, separator, description = text.partition("=")
+    if not separator or not label:
+        raise typer.BadParameter(f"expected class=TEXT, got {text!r}.", param_hint="--describe")
+    return label, description
+
+
+def _load_module(spec: str, weights: Path | None) -> nn.Module | str:
+    if ":" not in spec:
+        if weights is not None:
+            raise typer.BadParameter("weights need a 'package.module:callable'.", param_hint="--weights")
+        return spec
+    from torch import nn
+
+    home, _, name = spec.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the user's own file beside them
+    try:
+        factory: Any = getattr(importlib.import_module(home), name)
+    except (ImportError, AttributeError) as error:
+        raise typer.BadParameter(f"{spec!r} cannot be imported: {error}", param_hint="--module") from error
+    finally:
+        sys.path.pop(0)
+    module = factory()
+    if not isinstance(module, nn.Module):
+        raise typer.BadParameter(
+            f"{spec!r} returned {type(module).__name__}, no torch module.", param_hint="--module"
+        )
+    if weights is not None:
+        _load_weights(module, weights)
+    return module
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise typer.BadParameter(
+            f"{path} does not fit the module: {error}", param_hint="--weights"
+        ) from error
+
+
+def main() -> None:
+    """Run the command line and turn errors into messages and exit codes."""
+    try:
+        app()
+    except (ValueError, TypeError) as error:
+        _fail(error, 2)
+    except (OSError, ImportError) as error:
+        _fail(error, 3)
+
+
+def _fail(error: Exception, code: int) -> None:
+    typer.secho(f"lvlm-va: {error}", err=True, fg="red")
+    raise SystemExit(code)

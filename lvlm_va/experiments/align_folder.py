@@ -1,0 +1,113 @@
+"""Align a user's own classifier on a user's own folder: what ``lvlm-va align`` does."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
+
+from lvlm_va._files import atomic_path
+from lvlm_va._logits import predict_logits
+from lvlm_va.critique import Critic
+from lvlm_va.datasets import FolderData, load_image_folder
+from lvlm_va.estimator import LVLMVAClassifier
+from lvlm_va.metrics import group_accuracies
+
+
+def align_folder(
+    data: str | os.PathLike[str],
+    *,
+    module: nn.Module | str,
+    critic: Critic | str,
+    specifications: Mapping[str, str],
+    out: str | os.PathLike[str],
+    image_size: tuple[int, int],
+    mode: Any,
+    parameters: Mapping[str, Any],
+    echo: Callable[[str], Any],
+) -> LVLMVAClassifier:
+    """Align on the training images of a folder, and measure on its test images.
+
+    Parameters
+    ----------
+    data : path-like
+        Folder with ``labels.csv``; see `lvlm_va.datasets.load_image_folder`. Without a split column all images
+        are training images.
+    module, critic, specifications
+        As in `LVLMVAClassifier`.
+    out : path-like
+        Run directory; gets ``aligned.safetensors``, the aligned weights, and ``metrics.json``.
+    image_size : (int, int)
+        Height and width.
+    mode : {"RGB", "L"}
+        Colour or grey.
+    parameters : mapping of str to object
+        More parameters of `LVLMVAClassifier`.
+    echo : callable
+        Gets each line of text.
+
+    Returns
+    -------
+    LVLMVAClassifier
+        The fitted estimator.
+    """
+    out = Path(out)
+    folder = load_image_folder(data, image_size=image_size, mode=mode)
+    splits = np.full(len(folder.labels), "train") if folder.splits is None else folder.splits
+    training, test = splits == "train", splits == "test"
+    if not training.any():
+        raise ValueError(
+            f"The 'split' column must mark images as 'train'. Got only {sorted(set(splits))} instead."
+        )
+    classifier = LVLMVAClassifier(
+        module, critic=critic, specifications=specifications or None, run_dir=out, **parameters
+    )
+    ids = [name for name, chosen in zip(folder.image_ids, training, strict=True) if chosen]
+    classifier.fit(folder.images[training], folder.labels[training], image_ids=ids)
+
+    state = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in classifier.module_.state_dict().items()
+    }
+    with atomic_path(out / "aligned.safetensors") as temporary:
+        save_file(state, temporary)
+    verdicts = classifier.verdicts_.counts()
+    echo(f"{len(ids)} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {verdicts}")
+    metrics: dict[str, Any] = {"verdicts": verdicts, "seconds": classifier.seconds_}
+    if test.any():
+        for when, part in (("before", classifier.unaligned_module_), ("after", classifier.module_)):
+            metrics[when] = _measure(classifier, part, folder, test)
+            echo(
+                f"{when}: "
+                + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics[when].items())
+            )
+    with atomic_path(out / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(metrics, indent=2) + "\n")
+    echo(f"Aligned weights: {out / 'aligned.safetensors'}")
+    return classifier
+
+
+def _measure(
+    classifier: LVLMVAClassifier, module: nn.Module, folder: FolderData, rows: NDArray[np.bool_]
+) -> dict[str, float]:
+    images = torch.from_numpy(folder.images[rows]).float() / 255
+    predicted = classifier.classes_[
+        predict_logits(module, images, batch_size=classifier.batch_size).argmax(1)
+    ]
+    labels = folder.labels[rows]
+    groups = group_accuracies(
+        labels, predicted, groups=labels if folder.groups is None else folder.groups[rows]
+    )
+    return {
+        "accuracy": float(np.mean(predicted == labels)),
+        "worst_group_accuracy": float(groups.accuracies.min()),
+        "average_group_accuracy": float(groups.accuracies.mean()),
+    }

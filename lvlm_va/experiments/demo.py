@@ -1,0 +1,131 @@
+"""The demo: decoy digits, a critic that was told that corners do not matter, figures before and after."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lvlm_va._files import atomic_path
+from lvlm_va.attribution import DeepLiftShap
+from lvlm_va.datasets import DecoyData, decoy_digits
+from lvlm_va.estimator import LVLMVAClassifier
+from lvlm_va.experiments.decoy import DIGITS, fit_decoy
+from lvlm_va.experiments.evaluation import Evaluation, evaluate
+from lvlm_va.report import Example, before_after_picture, write_page
+from lvlm_va.segmentation import positive_effect
+
+TITLE = "A digit classifier that read the patch in the corner"
+SUMMARY = (
+    "In the training images the shade of a small patch in one corner gave the digit away, so the net learned the "
+    "patch. A critic that was told “corners do not matter” judged what the net looked at in {n_align} training "
+    "images and found {spurious} of {segments} segments spurious; the net was then fine-tuned to ignore them. "
+    "In the test images the patch says nothing about the digit."
+)
+
+
+def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], Any]) -> dict[str, Any]:
+    """Run the demo and write ``metrics.json``, ``before_after.png`` and ``report.html``.
+
+    Parameters
+    ----------
+    out : path-like
+        Folder, made when missing.
+    seed : int
+        Seed of everything random.
+    echo : callable
+        Gets each line of text.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds: ``before`` and ``after`` with four measures each, and ``seconds``.
+    """
+    out = Path(out)
+    data, test = decoy_digits("train", random_state=seed), decoy_digits("test", random_state=seed)
+    classifier = fit_decoy(data, DIGITS, seed=seed, run_dir=None)
+    before = evaluate(classifier.unaligned_module_, test, classifier.references_)
+    after = evaluate(classifier.module_, test, classifier.references_)
+    counts = classifier.verdicts_.counts()
+    summary = SUMMARY.format(
+        n_align=len(classifier.alignment_set_), spurious=counts["spurious"], segments=sum(counts.values())
+    )
+    metrics = {
+        "before": before.figures(),
+        "after": after.figures(),
+        "seconds": classifier.seconds_,
+        "seed": seed,
+    }
+    with atomic_path(out / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(metrics, indent=2) + "\n")
+    picture = out / "before_after.png"
+    before_after_picture(_examples(classifier, test, before, after), picture, title=TITLE)
+    write_page(
+        out / "report.html",
+        title=TITLE,
+        summary=summary,
+        before=before.figures(),
+        after=after.figures(),
+        seconds=classifier.seconds_,
+        picture=picture,
+        command=f"lvlm-va demo --seed {seed}",
+    )
+    echo(summary + "\n")
+    echo(_table(before, after))
+    echo("\nSeconds: " + ", ".join(f"{stage} {value:.1f}" for stage, value in classifier.seconds_.items()))
+    echo(f"\nLook at {picture} and {out / 'report.html'}.")
+    return metrics
+
+
+def _table(before: Evaluation, after: Evaluation) -> str:
+    lines = [f"{'on test images':<26}{'before':>8}{'after':>8}"]
+    new = after.figures()
+    lines += [
+        f"{name.replace('_', ' '):<26}{value:>8.3f}{new[name]:>8.3f}"
+        for name, value in before.figures().items()
+    ]
+    for when, evaluation in (("before", before), ("after", after)):
+        worst = evaluation.groups.accuracies.argmin()
+        low, high = evaluation.groups.intervals[worst]
+        lines.append(
+            f"worst group {when}: {evaluation.groups.worst_group}, {evaluation.groups.sizes[worst]} images, "
+            f"95 % interval {low:.2f} to {high:.2f}"
+        )
+    return "\n".join(lines)
+
+
+def _examples(
+    classifier: LVLMVAClassifier, test: DecoyData, before: Evaluation, after: Evaluation, n: int = 4
+) -> list[Example]:
+    """Return test images of different digits that were wrong before; those right after come first."""
+    labels = torch.from_numpy(test.labels)
+    wrong_before = before.predictions != labels
+    order = torch.argsort(
+        (after.predictions == labels).int() * wrong_before.int(), descending=True, stable=True
+    )
+    _, first = np.unique(test.labels[order], return_index=True)
+    rows = order[torch.from_numpy(np.sort(first)[:n])]
+    images = torch.from_numpy(test.images)[rows]
+    references = classifier.references_.for_images(images)
+    effects = [
+        positive_effect(
+            DeepLiftShap().attribute(module, images, found.predictions[rows], references).attributions
+        ).numpy()
+        for module, found in ((classifier.unaligned_module_, before), (classifier.module_, after))
+    ]
+    return [
+        Example(
+            image=images[i].numpy(),
+            label=str(test.labels[row]),
+            before=str(int(before.predictions[row])),
+            after=str(int(after.predictions[row])),
+            effect_before=effects[0][i],
+            effect_after=effects[1][i],
+        )
+        for i, row in enumerate(rows.tolist())
+    ]

@@ -1,0 +1,157 @@
+"""What every image classifier with a fitted module can do: predict, explain, be pickled."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lvlm_va._inputs import as_image_tensor, check_image_ids, check_images, encode_labels, resolve_image_shape
+from lvlm_va._logits import module_device_and_dtype, predict_logits
+from lvlm_va.attribution import Attributor, Explanation, ReferenceSet, resolve_attributor
+
+Images = ArrayLike | Tensor | Dataset[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What the classifier is trained on.
+
+    Attributes
+    ----------
+    images : Tensor of shape (n, C, H, W)
+        Images, in the module's dtype.
+    labels : Tensor of shape (n,), int64
+        Class numbers.
+    class_names : tuple of str
+        Names of the classes.
+    image_ids : tuple of str
+        Names of the images, all different.
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    image_ids: tuple[str, ...]
+
+
+class ImageClassifier(ClassifierMixin, BaseEstimator):
+    """Base of estimators whose ``fit`` leaves a torch module behind.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The classifier.
+    classes_ : ndarray of shape (n_classes,)
+        The classes, in the order of the logits.
+    image_shape_ : tuple of (C, H, W)
+        Shape of one image.
+    references_ : ReferenceSet
+        What explanations are measured against.
+    """
+
+    image_shape: tuple[int, ...] | None
+    attribution: str | Attributor
+    batch_size: int
+    module_: nn.Module
+    classes_: NDArray[Any]
+    image_shape_: tuple[int, int, int]
+    references_: ReferenceSet
+
+    def predict_proba(self, X: Images) -> NDArray[np.float64]:
+        """Return class probabilities.
+
+        Parameters
+        ----------
+        X : array-like, Tensor or Dataset
+            Images of the shape that was fitted.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), float64
+            Softmax of the logits, in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        images = self._images(X)
+        return predict_logits(self.module_, images, batch_size=self.batch_size).softmax(1).numpy()
+
+    def predict(self, X: Images) -> NDArray[Any]:
+        """Return the most probable class of each image.
+
+        Parameters
+        ----------
+        X : array-like, Tensor or Dataset
+            Images of the shape that was fitted.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Classes.
+        """
+        best = self.predict_proba(X).argmax(1)
+        return np.asarray(self.classes_[best])
+
+    def explain(self, X: Images, y: ArrayLike | None = None) -> Explanation:
+        """Attribute the logit of a class to the pixels of each image.
+
+        Parameters
+        ----------
+        X : array-like, Tensor or Dataset
+            Images of the shape that was fitted.
+        y : array-like of shape (n,), default=None
+            Classes to explain; None explains the predicted ones.
+
+        Returns
+        -------
+        Explanation
+            Attributions and their completeness errors.
+        """
+        check_is_fitted(self)
+        images = self._images(X)
+        if y is None:
+            target = predict_logits(self.module_, images, batch_size=self.batch_size).argmax(1)
+        else:
+            target = torch.from_numpy(encode_labels(y, self.classes_)[1])
+        attributor = resolve_attributor(self.attribution)
+        return attributor.attribute(self.module_, images, target, self.references_.for_images(images))
+
+    def _images(self, X: Images) -> Tensor:
+        """Return images of the shape that was fitted."""
+        checked, _ = check_images(self, X, reset=False)
+        shape = resolve_image_shape(checked, self.image_shape)
+        if shape != self.image_shape_:
+            raise ValueError(
+                f"X has images of shape {shape}, but {type(self).__name__} was fitted with {self.image_shape_}."
+            )
+        return as_image_tensor(checked, shape, module_device_and_dtype(self.module_)[1])
+
+    def _training_data(
+        self, X: NDArray[Any], y: ArrayLike, image_ids: Sequence[str] | None, dtype: torch.dtype
+    ) -> TrainingData:
+        return TrainingData(
+            images=as_image_tensor(X, self.image_shape_, dtype),
+            labels=torch.from_numpy(encode_labels(y, self.classes_)[1]),
+            class_names=tuple(str(name) for name in self.classes_),
+            image_ids=check_image_ids(image_ids, len(X)),
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A pickle made on a machine with a GPU must load on one without.
+        return {
+            name: copy.deepcopy(value).cpu() if isinstance(value, nn.Module) and name.endswith("_") else value
+            for name, value in super().__getstate__().items()
+        }
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags

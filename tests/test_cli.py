@@ -1,0 +1,119 @@
+"""The command line as a user meets it: real processes' exit codes, real files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from lvlm_va import VerdictTable
+
+
+def lvlm_va(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "lvlm_va", *map(str, arguments)], capture_output=True, text=True, cwd=cwd
+    )
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """A folder of 48 grey images of two classes with a bright tag in a corner of one class."""
+    root = tmp_path_factory.mktemp("scans")
+    rng = np.random.default_rng(0)
+    with (root / "labels.csv").open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["path", "label", "split", "group"])
+        for i in range(48):
+            label, split = ("ill", "well")[i % 2], "train" if i < 36 else "test"
+            pixels = rng.integers(0, 60, (16, 16), dtype=np.uint8)
+            pixels[6:10, 6 + 2 * (i % 2) : 8 + 2 * (i % 2)] += 120
+            tagged = label == "ill" if split == "train" else i % 4 < 2
+            if tagged:
+                pixels[:3, :3] = 255
+            Image.fromarray(pixels).save(root / f"{i}.png")
+            table.writerow([f"{i}.png", label, split, f"{label}, {'tag' if tagged else 'no tag'}"])
+    (root / "mynets.py").write_text(
+        "from torch import nn\n"
+        "def make_net():\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(256, 16), nn.ReLU(), nn.Linear(16, 2))\n"
+    )
+    return root
+
+
+def align(scans, out, *more):
+    return lvlm_va(
+        "align", scans, "--module", "mynets:make_net", "--image-size", 16, 16, "--grey", "--n-align", 12,
+        "--epochs", 3, "--align-epochs", 2, "--out", out, *more, cwd=scans,
+    )  # fmt: skip
+
+
+def test_help_teaches():
+    text = lvlm_va("--help").stdout
+    assert all(word in text for word in ("demo", "align", "experiment", "info", "Exit codes"))
+    assert "labels.csv" in lvlm_va("align", "--help").stdout
+
+
+def test_info_says_what_is_compiled():
+    done = lvlm_va("info")
+    assert done.returncode == 0
+    assert "torch" in done.stdout
+    assert "native" in done.stdout
+
+
+def test_align_then_edit_then_align_again(scans, tmp_path):
+    out = tmp_path / "run"
+    done = align(scans, out, "--irrelevant", "corners", "--describe", "ill=the bright bar, never the tag")
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert {"before", "after", "verdicts", "seconds"} <= set(metrics)
+    assert set(metrics["after"]) == {"accuracy", "worst_group_accuracy", "average_group_accuracy"}
+    assert set(load_file(out / "aligned.safetensors")) == {"1.weight", "1.bias", "3.weight", "3.bias"}
+    (verdicts,) = out.glob("verdicts-*.json")
+    table = VerdictTable.load(verdicts)
+    assert table.specifications == {"ill": "the bright bar, never the tag"}
+    assert table.verdicts[0].image_id.endswith(".png")
+
+    again = align(scans, tmp_path / "again", "--critic", f"table:{verdicts}")
+    assert again.returncode == 0, again.stderr
+    one, two = (load_file(folder / "aligned.safetensors") for folder in (out, tmp_path / "again"))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_trained_weights_are_loaded(scans, tmp_path):
+    assert align(scans, tmp_path / "one", "--irrelevant", "corners").returncode == 0
+    weights = tmp_path / "one" / "aligned.safetensors"
+    done = align(scans, tmp_path / "two", "--irrelevant", "corners", "--weights", weights)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        ((), 2, "either a critic or regions"),
+        (("--irrelevant", "cornres"), 2, "Did you mean 'corners'"),
+        (("--critic", "table:nowhere.json"), 3, "nowhere.json"),
+        (("--irrelevant", "corners", "--n-align", 99), 2, "'n_align' argument"),
+        (("--irrelevant", "corners", "--describe", "ill"), 2, "class=TEXT"),
+        (("--irrelevant", "corners", "--weights", "nowhere.safetensors"), 3, "nowhere.safetensors"),
+    ],
+)
+def test_bad_arguments_have_their_exit_codes(scans, tmp_path, more, code, message):
+    done = align(scans, tmp_path / "run", *more)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_experiment_needs_its_data(tmp_path):
+    done = lvlm_va("experiment", "decoy-mnist", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "--data-dir" in done.stderr
+    done = lvlm_va("experiment", "decoy-mnist", "--out", tmp_path, "--data-dir", tmp_path)
+    assert done.returncode == 3
+    assert "train-images" in done.stderr

@@ -1,0 +1,184 @@
+"""Bad input, each with an error that names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic
+
+CORNERS = RegionCritic({"irrelevant": [("corners", 0.3)]})
+
+
+def make(**parameters) -> LVLMVAClassifier:
+    defaults = {"critic": CORNERS, "n_align": 10, "epochs": 1, "align_epochs": 1, "random_state": 0}
+    return LVLMVAClassifier(**{**defaults, **parameters})
+
+
+@pytest.mark.parametrize(("bad", "message"), [(np.nan, "X contains NaN"), (np.inf, "X contains infinity")])
+def test_images_not_finite(blobs, bad, message):
+    X, y = blobs
+    X[3, 0, 2, 2] = bad
+    with pytest.raises(ValueError, match=message):
+        make().fit(X, y)
+
+
+def test_labels_of_the_wrong_length(blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        make().fit(X, y[:-1])
+
+
+def test_one_class_only(blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match="'y' argument must hold at least two classes. Got one class, 7,"):
+        make().fit(X, np.full_like(y, 7))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"specifications": {"2": "the lesion"}},
+        {"critic": RegionCritic({"2": {"irrelevant": ["corners"]}})},
+    ],
+)
+def test_unknown_class_in_specifications(blobs, parameters):
+    X, y = blobs
+    with pytest.raises(ValueError, match=r"specification.*must be one of \['0', '1'\]. Got '2'"):
+        make(**parameters).fit(X, y)
+
+
+def test_image_shape_changed_between_fit_and_predict(blobs):
+    X, y = blobs
+    clf = make().fit(X, y)
+    with pytest.raises(ValueError, match=r"images of shape \(1, 8, 7\).*fitted with \(1, 8, 8\)"):
+        clf.predict(X[..., :-1])
+
+
+def test_image_shape_that_does_not_fit(blobs):
+    X, y = blobs
+    with pytest.raises(
+        ValueError, match=r"'image_shape' argument must be .* fit the images. Got \(1, 8, 9\)"
+    ):
+        make(image_shape=(1, 8, 9)).fit(X, y)
+
+
+def test_five_dimensions(blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match=r"'X' argument must have shape \(n, C, H, W\)"):
+        make().fit(X[None].repeat(60, 0)[:, :1], y)
+
+
+def test_module_of_another_width(blobs):
+    X, y = blobs
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with pytest.raises(ValueError, match=r"one logit per class: 2 classes.*shape \(2, 3\)"):
+        make(module=module).fit(X, y)
+
+
+def test_module_in_half_precision(blobs):
+    X, y = blobs
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).half()
+    with pytest.raises(ValueError, match=r"float32 or float64 parameters. Got torch.float16"):
+        make(module=module).fit(X, y)
+
+
+class Rounded(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, 2)
+
+    def forward(self, x):
+        return self.head(x.flatten(1).detach())
+
+
+def test_non_differentiable_module(blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match="'module' argument must be differentiable"):
+        make(module=Rounded()).fit(X, y)
+
+
+def test_module_that_returns_something_else(blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match=r"logits of shape \(2, n_classes\).*Flatten"):
+        make(module=nn.Linear(8, 2)).fit(X, y)
+    with pytest.raises(TypeError, match="Got str instead"):
+        make(module=lambda: "net").fit(X, y)
+
+
+@pytest.mark.parametrize("shape", [(60, 8, 9), (59, 8, 8)])
+def test_masks_of_the_wrong_shape_are_refused_before_training(blobs, shape):
+    X, y = blobs
+    clf = make(critic=OracleCritic(np.zeros(shape, bool)))
+    with pytest.raises(ValueError, match="'masks' argument"):
+        clf.fit(X, y)
+    assert not hasattr(clf, "module_")
+
+
+@pytest.mark.parametrize("parameters", [{"n_align": 61}, {"n_align": 31, "n_rounds": 2}])
+def test_more_critiques_than_images(blobs, parameters):
+    X, y = blobs
+    with pytest.raises(ValueError, match=r"'n_align' argument.*60"):
+        make(**parameters).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"sampler": "low_entropie"}, "'sampler' argument must be one of.*Did you mean 'low_entropy'"),
+        ({"critic": "tabel:v.json"}, "'critic' argument must be one of.*Did you mean 'table'"),
+        ({"segmenter": "ppeps-wgm"}, "'segmenter' argument must be one of.*Did you mean 'ppeps_wgm'"),
+        ({"attribution": "deeplift"}, "'attribution' argument must be one of.*Did you mean 'deeplift_shap'"),
+        ({"references": "zero"}, "'references' argument must be one of.*Did you mean 'zeros'"),
+        ({"module": "resnet"}, "'module' argument must be one of.*Did you mean 'resnet18'"),
+        ({"optimizer": "adma"}, "'optimizer' argument must be one of.*Did you mean 'adam'"),
+        ({"device": "cuda:99"}, "'device' argument"),
+        ({"rrr_strength": -1.0}, "'rrr_strength' parameter"),
+        ({"align_fraction": 0.0}, "'align_fraction' parameter"),
+        ({"critic": object()}, "'critic' parameter"),
+    ],
+)
+def test_unknown_names_and_values_are_refused_before_training(blobs, parameters, message):
+    X, y = blobs
+    clf = make(**parameters)
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X, y)
+    assert not hasattr(clf, "module_")
+
+
+def test_image_ids_that_do_not_fit(blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match="'image_ids' argument must hold one name per image, 60. Got 3"):
+        make().fit(X, y, image_ids=["a", "b", "c"])
+    with pytest.raises(ValueError, match="'image_ids' argument must hold different names. Got 'a' twice"):
+        make().fit(X, y, image_ids=["a"] * 60)
+
+
+def test_run_directory_of_another_run(blobs, tmp_path):
+    X, y = blobs
+    make(run_dir=tmp_path / "run").fit(X, y)
+    with pytest.raises(ValueError, match="'run_dir' argument must name a folder of this run.*other data"):
+        make(run_dir=tmp_path / "run").fit(1 - X, y)
+
+
+def test_labels_of_unknown_classes_in_explain(blobs):
+    X, y = blobs
+    clf = make().fit(X, y)
+    with pytest.raises(ValueError, match="'y' argument must hold the classes"):
+        clf.explain(X[:1], [5])
+
+
+def test_data_set_of_images_of_different_shapes():
+    items = [(torch.zeros(1, 4, 4), 0), (torch.zeros(1, 5, 4), 1)]
+
+    class Ragged(torch.utils.data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            return items[i]
+
+    with pytest.raises(ValueError, match="'X' argument must hold images of one shape"):
+        make().fit(Ragged())

@@ -1,0 +1,174 @@
+"""scikit-learn's checks repeated on images of shape (n, C, H, W), where its own battery gives rows."""
+
+from __future__ import annotations
+
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from torch import nn
+from torch.utils.data import Dataset, TensorDataset
+
+from lvlm_va import LVLMVAClassifier, RegionCritic
+
+LEFT_IS_IRRELEVANT = RegionCritic({"irrelevant": [(0.0, 0.0, 1.0, 0.5)]})
+
+
+def make(**parameters) -> LVLMVAClassifier:
+    defaults = {
+        "critic": LEFT_IS_IRRELEVANT,
+        "n_align": 10,
+        "epochs": 3,
+        "align_epochs": 2,
+        "random_state": 0,
+    }
+    return LVLMVAClassifier(**{**defaults, **parameters})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_dtypes(blobs, dtype):
+    X, y = blobs
+    X = X.astype(dtype)
+    assert make().fit(X, y).predict(X).dtype == y.dtype
+
+
+@pytest.mark.parametrize("labels", [("cat", "dog"), (-1, 1), (True, False), (0.0, 1.0)])
+def test_labels_of_any_type(blobs, labels):
+    X, y = blobs
+    y = np.asarray(labels)[y]
+    clf = make().fit(X, y)
+    assert clf.classes_.tolist() == sorted(labels)
+    assert clf.predict(X).dtype == y.dtype
+    assert clf.score(X, y) > 0.9
+
+
+def test_fit_is_idempotent(blobs):
+    X, y = blobs
+    clf = make()
+    one, two = clf.fit(X, y).predict_proba(X), clf.fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(one, two)
+
+
+def test_probabilities_do_not_depend_on_batch_mates_or_order(blobs):
+    X, y = blobs
+    clf = make().fit(X, y)
+    whole = clf.predict_proba(X)
+    np.testing.assert_allclose(np.concatenate([clf.predict_proba(x[None]) for x in X]), whole, atol=1e-7)
+    order = np.random.default_rng(0).permutation(len(X))
+    np.testing.assert_allclose(clf.predict_proba(X[order]), whole[order], atol=1e-9)
+    np.testing.assert_allclose(whole.sum(1), 1)
+
+
+def test_clone_and_pickle(blobs):
+    X, y = blobs
+    clf = make().fit(X, y)
+    fresh = clone(clf)
+    with pytest.raises(NotFittedError):
+        fresh.predict(X)
+    np.testing.assert_array_equal(fresh.fit(X, y).predict_proba(X), clf.predict_proba(X))
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    assert again.verdicts_ == clf.verdicts_
+
+
+def test_pickle_leaves_the_training_images_out(blobs):
+    X, y = blobs
+    X = np.repeat(X, 20, axis=0)
+    assert len(pickle.dumps(make(module="mlp").fit(X, np.repeat(y, 20)))) < X.nbytes
+
+
+def test_read_only_memory_map_and_any_strides(blobs, tmp_path):
+    X, y = blobs
+    joblib.dump(X, tmp_path / "X")
+    mapped = joblib.load(tmp_path / "X", mmap_mode="r")
+    expected = make().fit(X, y).predict_proba(X)
+    np.testing.assert_array_equal(make().fit(mapped, y).predict_proba(mapped), expected)
+    reversed_twice = np.asfortranarray(X)[..., ::-1][..., ::-1]
+    np.testing.assert_array_equal(make().fit(reversed_twice, y).predict_proba(reversed_twice), expected)
+
+
+def test_inputs_and_parameters_are_not_changed(blobs):
+    X, y = blobs
+    X_before, y_before = X.copy(), y.copy()
+    clf = make()
+    before = clf.get_params()
+    clf.fit(X, y).predict(X)
+    np.testing.assert_array_equal(X, X_before)
+    np.testing.assert_array_equal(y, y_before)
+    assert all(clf.get_params()[name] is value for name, value in before.items())
+
+
+def test_predicting_leaves_the_estimator_as_it_was(blobs):
+    X, y = blobs
+    clf = make().fit(X, y)
+    before = dict(vars(clf))
+    clf.predict(X), clf.predict_proba(X), clf.explain(X[:2]), clf.score(X, y)
+    assert vars(clf) == before
+
+
+class Pairs(Dataset):
+    def __init__(self, X, y):
+        self.X, self.y = X, y
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, i):
+        return torch.from_numpy(self.X[i]), int(self.y[i])
+
+
+def test_all_forms_of_the_same_images_agree(blobs):
+    X, y = blobs
+    X = np.round(X * 255).astype(np.uint8)
+    floats = X.astype(np.float32) / np.float32(255)
+    expected = make(module="mlp").fit(floats, y).predict_proba(floats)
+    forms = {
+        "uint8": (X, y),
+        "torch": (torch.from_numpy(floats), torch.from_numpy(y)),
+        "(n, H, W)": (floats[:, 0], y),
+        "flat rows": (floats.reshape(60, 64), y),
+        "Dataset": (Pairs(floats, y), None),
+        "TensorDataset": (TensorDataset(torch.from_numpy(floats), torch.from_numpy(y)), None),
+    }
+    for form, (images, labels) in forms.items():
+        shape = (1, 8, 8) if form == "flat rows" else None
+        clf = make(module="mlp", image_shape=shape).fit(images, labels)
+        assert clf.image_shape_ == (1, 8, 8), form
+        np.testing.assert_array_equal(clf.predict_proba(images), expected, err_msg=form)
+
+
+class WithEverything(nn.Module):
+    """A module with all that a careless library would change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(4 * 36, 2)
+        self.drop, self.act = nn.Dropout(0.2), nn.ReLU(inplace=True)
+        self.conv.weight.requires_grad_(False)
+        self.norm.eval()
+        self.calls = 0
+        self.register_forward_hook(lambda *_: None)
+
+    def forward(self, x):
+        return self.head(self.drop(self.act(self.norm(self.conv(x)))).flatten(1))
+
+
+def test_user_module_is_bit_equal_before_and_after(blobs):
+    X, y = blobs
+    module = WithEverything()
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    flags = [(m.training, len(m._forward_hooks), len(m._backward_hooks)) for m in module.modules()]
+    requires = [p.requires_grad for p in module.parameters()]
+    rng = torch.get_rng_state()
+    clf = make(module=module).fit(X, y)
+    clf.explain(X)
+    assert clf.module_ is not module
+    assert all(torch.equal(tensor, state[name]) for name, tensor in module.state_dict().items())
+    assert [(m.training, len(m._forward_hooks), len(m._backward_hooks)) for m in module.modules()] == flags
+    assert [p.requires_grad for p in module.parameters()] == requires
+    assert all(p.grad is None for p in module.parameters())
+    assert torch.equal(torch.get_rng_state(), rng)
