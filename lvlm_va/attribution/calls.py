@@ -36,7 +36,8 @@ _ALIASES = {
     "special_log_softmax": "log_softmax",
     "special_logsumexp": "logsumexp",
 }
-_IN_PLACE_OPERATORS = {
+_IN_PLACE = {
+    "__setitem__",
     "__iadd__",
     "__isub__",
     "__imul__",
@@ -55,7 +56,7 @@ class Call:
     name : str
         ``relu`` for ``torch.relu``, ``Tensor.relu``, ``torch.relu_`` and so on.
     in_place : bool
-        Whether the first argument is overwritten with the result.
+        Whether the first argument is overwritten.
     args, kwargs
         As passed, the input always in ``args[0]``.
     dependents : list of Tensor
@@ -67,7 +68,7 @@ class Call:
         spelt = getattr(func, "__name__", type(func).__name__)
         bare = spelt.strip("_")
         self.name = _ALIASES.get(bare, bare)
-        self.in_place = spelt in _IN_PLACE_OPERATORS or (spelt.endswith("_") and not spelt.endswith("__"))
+        self.in_place = spelt in _IN_PLACE or (spelt.endswith("_") and not spelt.endswith("__"))
         if not args and "input" in kwargs:
             kwargs = dict(kwargs)
             args = (kwargs.pop("input"),)

@@ -21,6 +21,9 @@ from lvlm_va.ops._attribution import attribution_reduce
 # A relative completeness error above this is no rounding: something in the module escaped the rules.
 _INCOMPLETE = 1e-3
 
+# Errors below this many units of rounding of the logits say nothing about the rules.
+_ROUNDING = 1000
+
 
 @dataclass(frozen=True)
 class DeepLiftShap:
@@ -101,7 +104,7 @@ class DeepLiftShap:
         -----
         UserWarning
             Once, if calls without a rule (which keep their gradient) or values cut from the gradient leave
-            the attributions incomplete; it names them.
+            the attributions incomplete by more than rounding; it names them and what they caused.
         """
         frozen = FrozenModule(module)
         inputs = Inputs.check(frozen, images, target, references)
@@ -127,6 +130,7 @@ class _Run:
             raise not_differentiable()
         self.plan = Plan.fit(self.single, self.n, self.n_references, inputs.per_image, frozen.device, limit)
         self.blame: dict[str, Tensor] = {}
+        self.rounding = 0.0
 
     def explain(self, method: str) -> Explanation:
         """Return the attributions of all images."""
@@ -154,35 +158,34 @@ class _Run:
                     multipliers = self._multipliers(target_scores.sum(), leaf, tape.pairing, pairs, rows)
                     part = attribution_reduce(multipliers, x[None, rows], block[pairs])
                     attributions[rows] += part * ((pairs.stop - a) / self.n_references)
+        magnitude = max(float(scores.abs().max()), float(reference_scores.abs().max()))
+        self.rounding = _ROUNDING * torch.finfo(x.dtype).eps * magnitude
         return self.inputs.explain(method, attributions, scores, reference_scores)
 
     def warn(self, explanation: Explanation) -> None:
-        """Warn once if the module made calls that the rules do not cover."""
-        error = explanation.relative_completeness_error()
-        names = sorted(self.blame)
-        if names:
-            caused = ", ".join(f"{name} ({self._caused(name):.2g})" for name in names)
-            message = (
-                "DeepLIFT has no rule for these calls of the module, so they kept their gradient (in "
-                f"parentheses: the largest completeness error that each caused, in logits): {caused}."
-            )
-        elif error > _INCOMPLETE:
-            cuts = f" These calls gave values without a gradient: {', '.join(sorted(self.single.cuts))}."
-            message = "Some calls of the module escaped DeepLIFT's rules." + (
-                cuts if self.single.cuts else ""
-            )
-        else:
-            return
+        """Warn once if calls of the module are not covered by the rules, and it shows."""
         largest = float(explanation.completeness_error.max())
-        warnings.warn(
-            f"{message} The attributions miss the output difference by up to {largest:.2g} logits, "
-            f"{error:.2g} of its mean size.",
-            UserWarning,
-            stacklevel=3,
+        relative = explanation.relative_completeness_error()
+        caused = {name: float(amount.abs().max()) / self.n_references for name, amount in self.blame.items()}
+        caused = {name: amount for name, amount in caused.items() if amount > self.rounding}
+        incomplete = relative > _INCOMPLETE and largest > self.rounding
+        if not caused and not incomplete:
+            return
+        sentences = []
+        if caused:
+            listed = ", ".join(f"{name} ({amount:.2g})" for name, amount in sorted(caused.items()))
+            sentences.append(
+                "DeepLIFT has no rule for these calls of the module, so they kept their gradient (in "
+                f"parentheses: the largest completeness error that each caused, in logits): {listed}."
+            )
+        if incomplete and self.single.cuts:
+            cuts = ", ".join(sorted(self.single.cuts))
+            sentences.append(f"These calls gave values that carry no gradient: {cuts}.")
+        sentences.append(
+            f"The attributions miss the output difference by up to {largest:.2g} logits, {relative:.2g} of its "
+            "mean size."
         )
-
-    def _caused(self, name: str) -> float:
-        return float(self.blame[name].abs().max()) / self.n_references
+        warnings.warn(" ".join(sentences), UserWarning, stacklevel=3)
 
     def _forward(self, images: Tensor, keep_graph: bool = True) -> tuple[Tape, Tensor, Tensor]:
         """Return the tape, the leaf that stands for the input, and the logits of a pass."""

@@ -53,6 +53,7 @@ class FrozenModule:
             )
         self.module = module
         self.device, self.dtype = module_device_and_dtype(module)
+        self._parameters = {name: _own(parameter) for name, parameter in module.named_parameters()}
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -68,8 +69,8 @@ class FrozenModule:
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits (n, K) of the module for `images`, differentiable in `images` alone."""
-        state = {name: _own(p) for name, p in self.module.named_parameters()}
-        state |= {name: b.detach().clone() for name, b in self.module.named_buffers()}
+        buffers = {name: buffer.detach().clone() for name, buffer in self.module.named_buffers()}
+        state = {**self._parameters, **buffers}
         logits = forward_logits(lambda x: functional_call(self.module, state, (x,)), images)
         if not logits.is_floating_point():
             raise ValueError(
@@ -88,8 +89,9 @@ def not_differentiable() -> ValueError:
 
 
 def _own(parameter: Tensor) -> Tensor:
-    detached = parameter.detach()
-    return detached.clone() if detached.is_inference() else detached
+    with torch.inference_mode(False):
+        detached = parameter.detach()
+        return detached.clone() if detached.is_inference() else detached
 
 
 def _is_compiled(module: nn.Module) -> bool:

@@ -47,13 +47,13 @@ class DeepLiftMode(TorchFunctionMode):
     ) -> Any:
         """Run one call; see the class."""
         call = Call(func, args, kwargs or {})
+        if call.in_place:
+            self.tape.protect(call.args[0])
         if not call.dependents or not torch.is_grad_enabled():
             return func(*args, **(kwargs or {}))
         if call.name == "get":
             return self._note_cut(call, func(*args))
         if is_linear(call):
-            if call.in_place or call.name == "setitem":
-                self.tape.protect(call.args[0])
             result = func(*args, **(kwargs or {}))
             self.tape.count(pytree.tree_leaves(result))
             return self._note_cut(call, result)

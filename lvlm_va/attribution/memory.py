@@ -17,7 +17,7 @@ _ASSUMED_FREE = 4 * 2**30
 _BACKWARD_COPIES = 8
 
 # On a CPU a few rows at a time stay in the cache: faster than many.
-_CPU_PAIRS = 16
+_CPU_PAIRS = 32
 
 
 def free_memory(device: torch.device) -> int:

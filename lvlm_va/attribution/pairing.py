@@ -68,7 +68,7 @@ class Pairing:
         if not names[0] == names[1] == names[2]:
             raise ValueError(
                 "The 'module' argument must make the same calls for every image. Got calls that depend "
-                "on the values or on the size of the batch; DeepLIFT compares image and reference call by call."
+                "on the values or on the size of the batch; DeepLIFT pairs image and reference call by call."
             )
         self.n_images = n_images
         n_rows = n_references * n_images if per_image else n_references
