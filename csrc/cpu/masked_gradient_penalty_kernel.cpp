@@ -1,10 +1,12 @@
 #include "../masked_gradient_penalty.h"
 
+#include "clones.h"
+
 namespace lvlm_va {
 namespace {
 
 template <typename scalar_t>
-double masked_square_sum(const scalar_t* gradient, const scalar_t* mask, int64_t pixels) {
+LVLM_VA_CPU_CLONES double masked_square_sum(const scalar_t* gradient, const scalar_t* mask, int64_t pixels) {
   double sum = 0.0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t p = 0; p < pixels; ++p) {
@@ -12,6 +14,17 @@ double masked_square_sum(const scalar_t* gradient, const scalar_t* mask, int64_t
     sum += value * value;
   }
   return sum;
+}
+
+// scaled[p] = scale * mask[p]^2 * gradient[p]
+template <typename scalar_t>
+LVLM_VA_CPU_CLONES void scale_by_mask(
+    double scale, const scalar_t* gradient, const scalar_t* mask, scalar_t* scaled, int64_t pixels) {
+#pragma omp simd
+  for (int64_t p = 0; p < pixels; ++p) {
+    const double weight = static_cast<double>(mask[p]);
+    scaled[p] = static_cast<scalar_t>(scale * (weight * weight) * static_cast<double>(gradient[p]));
+  }
 }
 
 }  // namespace
@@ -35,15 +48,11 @@ void masked_gradient_penalty_backward_cpu(
     const scalar_t* grad_output, const scalar_t* gradient, const scalar_t* mask, scalar_t* grad_gradient,
     PenaltySize size, int64_t begin, int64_t end) {
   for (int64_t n = begin; n < end; ++n) {
-    const double scale = 2.0 * static_cast<double>(grad_output[n]);
-    const scalar_t* image_mask = mask + n * size.pixels;
     for (int64_t c = 0; c < size.channels; ++c) {
-      const scalar_t* source = gradient + (n * size.channels + c) * size.pixels;
-      scalar_t* target = grad_gradient + (n * size.channels + c) * size.pixels;
-      for (int64_t p = 0; p < size.pixels; ++p) {
-        const double weight = static_cast<double>(image_mask[p]);
-        target[p] = static_cast<scalar_t>(scale * (weight * weight) * static_cast<double>(source[p]));
-      }
+      const int64_t channel = (n * size.channels + c) * size.pixels;
+      scale_by_mask(
+          2.0 * static_cast<double>(grad_output[n]), gradient + channel, mask + n * size.pixels,
+          grad_gradient + channel, size.pixels);
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <limits>
 #include <vector>
 
+#include "clones.h"
 #include "vector_math.h"
 
 namespace lvlm_va {
