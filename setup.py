@@ -19,7 +19,7 @@ TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"
 # No -ffast-math: the values stay those of the source. Sums are reordered only where a pragma says so, and
 # nobody asks for floating-point traps or errno.
 WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter"]
-FLAGS = ["-O3", "-fopenmp-simd", "-fno-trapping-math", "-fno-math-errno", *WARNINGS, TARGET]
+FLAGS = ["-O3", "-g0", "-fopenmp-simd", "-fno-trapping-math", "-fno-math-errno", *WARNINGS, TARGET]
 CUDA_FLAGS = ["-O3", "-lineinfo", "-Xcompiler=-Wall,-Wextra,-Wno-unused-parameter", TARGET, "-DUSE_CUDA"]
 
 
