@@ -100,32 +100,31 @@ def _table(before: Evaluation, after: Evaluation) -> str:
 
 
 def _examples(
-    classifier: LVLMVAClassifier, test: DecoyData, before: Evaluation, after: Evaluation, n: int = 4
+    classifier: LVLMVAClassifier, test: DecoyData, before: Evaluation, after: Evaluation, n: int = 5
 ) -> list[Example]:
-    """Return test images of different digits that were wrong before; those right after come first."""
+    """Return test images of different digits, those first that the patch misled most before and not after."""
     labels = torch.from_numpy(test.labels)
-    wrong_before = before.predictions != labels
-    order = torch.argsort(
-        (after.predictions == labels).int() * wrong_before.int(), descending=True, stable=True
-    )
-    _, first = np.unique(test.labels[order], return_index=True)
-    rows = order[torch.from_numpy(np.sort(first)[:n])]
-    images = torch.from_numpy(test.images)[rows]
+    mended = ((before.predictions != labels) & (after.predictions == labels)).nonzero()[:, 0]
+    rows = mended if len(mended) else torch.arange(n)
+    images, masks = torch.from_numpy(test.images)[rows], torch.from_numpy(test.masks)[rows]
     references = classifier.references_.for_images(images)
     effects = [
         positive_effect(
             DeepLiftShap().attribute(module, images, found.predictions[rows], references).attributions
-        ).numpy()
+        )
         for module, found in ((classifier.unaligned_module_, before), (classifier.module_, after))
     ]
+    on_decoy = (effects[0] * masks).sum((1, 2)) / effects[0].sum((1, 2)).clamp_min(1e-12)
+    order = on_decoy.argsort(descending=True, stable=True).numpy()
+    _, first_of_digit = np.unique(test.labels[rows[order]], return_index=True)
     return [
         Example(
             image=images[i].numpy(),
-            label=str(test.labels[row]),
-            before=str(int(before.predictions[row])),
-            after=str(int(after.predictions[row])),
-            effect_before=effects[0][i],
-            effect_after=effects[1][i],
+            label=str(int(labels[rows[i]])),
+            before=str(int(before.predictions[rows[i]])),
+            after=str(int(after.predictions[rows[i]])),
+            effect_before=effects[0][i].numpy(),
+            effect_after=effects[1][i].numpy(),
         )
-        for i, row in enumerate(rows.tolist())
+        for i in order[np.sort(first_of_digit)[:n]]
     ]

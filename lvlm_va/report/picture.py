@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class Example:
 
 
 def before_after_picture(examples: Sequence[Example], path: str | os.PathLike[str], *, title: str) -> None:
-    """Write a PNG with one row per example: the image, what counted before, what counts after.
+    """Write a PNG with one column per example: the image, what counted before, what counts after.
 
     Parameters
     ----------
@@ -58,33 +59,34 @@ def before_after_picture(examples: Sequence[Example], path: str | os.PathLike[st
     """
     with needs_report_extra("matplotlib"):
         from matplotlib.figure import Figure
-    figure = Figure(figsize=(7.2, 0.9 + 2.45 * len(examples)), layout="constrained", dpi=110)
-    figure.suptitle(title, fontsize=12, fontweight="bold")
-    grid = figure.subplots(len(examples), 3, squeeze=False)
-    for row, example in zip(grid, examples, strict=True):
-        _show(row[0], example.image, None, f"image of a {example.label}", "black")
-        for axes, when, answer, effect in (
-            (row[1], "before", example.before, example.effect_before),
-            (row[2], "after", example.after, example.effect_after),
-        ):
-            right = answer == example.label
-            _show(axes, example.image, effect, f"{when}: “{answer}” {'✓' if right else '✗'}", _colour(right))
-    figure.supxlabel("Orange: the pixels that speak for the answer.", fontsize=10)
+    figure = Figure(figsize=(0.7 + 1.9 * len(examples), 7.2), layout="constrained", dpi=110)
+    figure.suptitle(title, fontsize=13, fontweight="bold")
+    grid = figure.subplots(3, len(examples), squeeze=False)
+    for (top, middle, bottom), example in zip(grid.T, examples, strict=True):
+        _show(top, example.image, None, f"this is a {example.label}", "black")
+        _show_answer(middle, example, example.before, example.effect_before)
+        _show_answer(bottom, example, example.after, example.effect_after)
+    for axes, row in zip(grid[:, 0], ("image", "before", "after"), strict=True):
+        axes.set_ylabel(row, fontsize=12)
+    figure.supxlabel("Orange: the pixels that speak for the answer.", fontsize=11)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
 
 
-def _colour(right: bool) -> str:
-    return "#0072b2" if right else "#b2182b"
+def _show_answer(axes: Any, example: Example, answer: str, effect: NDArray[np.floating]) -> None:
+    right = answer == example.label
+    caption = f"“{answer}” {'✓' if right else '✗'}"
+    _show(axes, example.image, effect, caption, "#0072b2" if right else "#b2182b")
 
 
-def _show(axes, image, effect, caption, colour) -> None:  # type: ignore[no-untyped-def]
+def _show(
+    axes: Any, image: NDArray[np.floating], effect: NDArray[np.floating] | None, caption: str, colour: str
+) -> None:
     grey = image.mean(0).clip(0, 1)
     picture = np.repeat(grey[..., None], 3, axis=2)
     if effect is not None:
-        # Square root: a patch of few pixels would otherwise hide everything else.
-        opacity = np.sqrt(effect / max(float(effect.max()), 1e-12))[..., None]
-        picture = 0.45 * picture * (1 - opacity) + opacity * np.asarray(OVERLAY)
+        opacity = (effect / max(float(effect.max()), 1e-12))[..., None] ** 0.7
+        picture = 0.5 * picture * (1 - opacity) + opacity * np.asarray(OVERLAY)
     axes.imshow(picture, interpolation="nearest")
-    axes.set_title(caption, fontsize=11, color=colour)
-    axes.set_axis_off()
+    axes.set_title(caption, fontsize=12, color=colour)
+    axes.set(xticks=[], yticks=[])
