@@ -13,6 +13,7 @@ namespace {
 
 // Pixels that are worked on together: their scratch stays in the first cache, and loops over them vectorise.
 constexpr int64_t kTile = 64;
+
 // The pixels of positive weight, gathered once per image and padded with weight 0 to whole tiles.
 struct Support {
   std::vector<double> row, column, weight;
