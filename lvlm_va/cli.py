@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
     from lvlm_va.critique import Critic
@@ -26,6 +28,7 @@ app = typer.Typer(
     help="Find out when an image classifier looks at the wrong thing, and mend it with words.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
+    rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -193,28 +196,23 @@ def _parse_description(text: str) -> tuple[str, str]:
     return label, description
 
 
-def _load_module(spec: str, weights: Path | None) -> nn.Module | str:
+def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn.Module] | str:
     if ":" not in spec:
         if weights is not None:
             raise typer.BadParameter("weights need a 'package.module:callable'.", param_hint="--weights")
         return spec
-    from torch import nn
-
     home, _, name = spec.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: the user's own file beside them
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: finds the user's own file
     try:
         factory: Any = getattr(importlib.import_module(home), name)
     except (ImportError, AttributeError) as error:
         raise typer.BadParameter(f"{spec!r} cannot be imported: {error}", param_hint="--module") from error
     finally:
         sys.path.pop(0)
+    if weights is None:
+        return factory  # called by the estimator, under its seed
     module = factory()
-    if not isinstance(module, nn.Module):
-        raise typer.BadParameter(
-            f"{spec!r} returned {type(module).__name__}, no torch module.", param_hint="--module"
-        )
-    if weights is not None:
-        _load_weights(module, weights)
+    _load_weights(module, weights)
     return module
 
 

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,21 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lvlm_va import VerdictTable
+from lvlm_va.cli import main
 
 
-def lvlm_va(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "lvlm_va", *map(str, arguments)], capture_output=True, text=True, cwd=cwd
-    )
+@pytest.fixture
+def lvlm_va(monkeypatch, capsys):
+    """Run the command line in this process, which has imported torch already."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lvlm-va", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return SimpleNamespace(returncode=stop.value.code, stdout=captured.out, stderr=captured.err)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -46,29 +56,35 @@ def scans(tmp_path_factory):
     return root
 
 
-def align(scans, out, *more):
-    return lvlm_va(
-        "align", scans, "--module", "mynets:make_net", "--image-size", 16, 16, "--grey", "--n-align", 12,
-        "--epochs", 3, "--align-epochs", 2, "--out", out, *more, cwd=scans,
-    )  # fmt: skip
+@pytest.fixture
+def align(scans, lvlm_va, monkeypatch):
+    monkeypatch.chdir(scans)
+
+    def run(out, *more):
+        return lvlm_va(
+            "align", scans, "--module", "mynets:make_net", "--image-size", 16, 16, "--grey", "--n-align", 12,
+            "--epochs", 3, "--align-epochs", 2, "--out", out, *more,
+        )  # fmt: skip
+
+    return run
 
 
-def test_help_teaches():
+def test_help_teaches(lvlm_va):
     text = lvlm_va("--help").stdout
     assert all(word in text for word in ("demo", "align", "experiment", "info", "Exit codes"))
     assert "labels.csv" in lvlm_va("align", "--help").stdout
 
 
 def test_info_says_what_is_compiled():
-    done = lvlm_va("info")
+    done = subprocess.run([sys.executable, "-m", "lvlm_va", "info"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "torch" in done.stdout
-    assert "native" in done.stdout
+    assert "kernels" in done.stdout
 
 
-def test_align_then_edit_then_align_again(scans, tmp_path):
+def test_align_then_align_again_from_its_verdicts(align, tmp_path):
     out = tmp_path / "run"
-    done = align(scans, out, "--irrelevant", "corners", "--describe", "ill=the bright bar, never the tag")
+    done = align(out, "--irrelevant", "corners", "--describe", "ill=the bright bar, never the tag")
     assert done.returncode == 0, done.stderr
     metrics = json.loads((out / "metrics.json").read_text())
     assert {"before", "after", "verdicts", "seconds"} <= set(metrics)
@@ -79,16 +95,16 @@ def test_align_then_edit_then_align_again(scans, tmp_path):
     assert table.specifications == {"ill": "the bright bar, never the tag"}
     assert table.verdicts[0].image_id.endswith(".png")
 
-    again = align(scans, tmp_path / "again", "--critic", f"table:{verdicts}")
+    again = align(tmp_path / "again", "--critic", f"table:{verdicts}")
     assert again.returncode == 0, again.stderr
     one, two = (load_file(folder / "aligned.safetensors") for folder in (out, tmp_path / "again"))
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
-def test_trained_weights_are_loaded(scans, tmp_path):
-    assert align(scans, tmp_path / "one", "--irrelevant", "corners").returncode == 0
+def test_trained_weights_are_loaded(align, tmp_path):
+    assert align(tmp_path / "one", "--irrelevant", "corners").returncode == 0
     weights = tmp_path / "one" / "aligned.safetensors"
-    done = align(scans, tmp_path / "two", "--irrelevant", "corners", "--weights", weights)
+    done = align(tmp_path / "two", "--irrelevant", "corners", "--weights", weights)
     assert done.returncode == 0, done.stderr
 
 
@@ -103,14 +119,13 @@ def test_trained_weights_are_loaded(scans, tmp_path):
         (("--irrelevant", "corners", "--weights", "nowhere.safetensors"), 3, "nowhere.safetensors"),
     ],
 )
-def test_bad_arguments_have_their_exit_codes(scans, tmp_path, more, code, message):
-    done = align(scans, tmp_path / "run", *more)
+def test_bad_arguments_have_their_exit_codes(align, tmp_path, more, code, message):
+    done = align(tmp_path / "run", *more)
     assert done.returncode == code
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
 
 
-def test_experiment_needs_its_data(tmp_path):
+def test_experiment_needs_its_data(lvlm_va, tmp_path):
     done = lvlm_va("experiment", "decoy-mnist", "--out", tmp_path)
     assert done.returncode == 2
     assert "--data-dir" in done.stderr

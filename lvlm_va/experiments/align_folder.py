@@ -25,7 +25,7 @@ from lvlm_va.metrics import group_accuracies
 def align_folder(
     data: str | os.PathLike[str],
     *,
-    module: nn.Module | str,
+    module: nn.Module | Callable[[], nn.Module] | str,
     critic: Critic | str,
     specifications: Mapping[str, str],
     out: str | os.PathLike[str],
