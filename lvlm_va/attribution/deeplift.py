@@ -16,7 +16,7 @@ from lvlm_va.attribution.memory import Plan, free_memory
 from lvlm_va.attribution.pairing import Pairing, Rows
 from lvlm_va.attribution.tape import Tape, drop_saved_tensors
 from lvlm_va.attribution.types import Explanation
-from lvlm_va.ops._attribution import attribution_reduce
+from lvlm_va.ops import attribution_reduce
 
 # A relative completeness error above this is no rounding: something in the module escaped the rules.
 _INCOMPLETE = 1e-3

@@ -44,15 +44,15 @@ class IntegratedGradients:
         inputs = Inputs.check(frozen, images, target, references)
         x = inputs.images
         nodes, weights = np.polynomial.legendre.leggauss(self.n_steps)
-        attributions = torch.zeros_like(x)
         with frozen.running():
             scores, reference_scores = _scores(frozen, inputs, self.batch_size)
+            attributions = torch.zeros_like(x)
             for node, weight in zip(0.5 * (nodes + 1), 0.5 * weights, strict=True):
                 for reference in inputs.references:
                     change = x - reference
                     gradients = _gradients(frozen, inputs, reference + float(node) * change, self.batch_size)
                     attributions.addcmul_(change, gradients, value=float(weight) / len(inputs.references))
-        return inputs.explain(self.name, attributions, scores, reference_scores)
+            return inputs.explain(self.name, attributions, scores, reference_scores)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class GradientXInput:
         with frozen.running():
             scores, reference_scores = _scores(frozen, inputs, self.batch_size)
             gradients = _gradients(frozen, inputs, inputs.images, self.batch_size)
-        return inputs.explain(self.name, inputs.images * gradients, scores, reference_scores)
+            return inputs.explain(self.name, inputs.images * gradients, scores, reference_scores)
 
 
 def _require_positive(name: str, value: object) -> None:

@@ -77,7 +77,7 @@ class Inputs:
         with torch.inference_mode(False):
             return cls(
                 images.detach().to(frozen.device, frozen.dtype, copy=True),
-                target.to(frozen.device, torch.int64),
+                target.to(frozen.device, torch.int64, copy=True),
                 (references.unsqueeze(1) if shared else references)
                 .detach()
                 .to(frozen.device, frozen.dtype, copy=True),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lvlm_va.attribution.tape import Tape
-from lvlm_va.ops._attribution import maxpool_rescale, rescale_multipliers
+from lvlm_va.ops import maxpool_rescale, rescale_multipliers
 
 
 class _AllPairs(torch.autograd.Function):

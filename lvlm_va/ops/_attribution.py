@@ -133,7 +133,7 @@ def maxpool_rescale(
     TypeError, ValueError
         If a tensor is of another type, dtype, device or shape.
     """
-    _require_pairs(grad_output, input, reference)
+    _require_pairs(grad_output, input, reference, pooled=True)
     for name, indices, values in (
         ("input_indices", input_indices, input),
         ("reference_indices", reference_indices, reference),
@@ -180,27 +180,33 @@ def _require_pairs(
     input: Tensor,
     reference: Tensor,
     names: tuple[str, str, str] = ("grad_output", "input", "reference"),
+    *,
+    pooled: bool = False,
 ) -> None:
-    """Raise unless the three tensors have the layout (references, images, *rest)."""
-    for name, tensor in zip(names, (gradient, input, reference), strict=True):
+    """Raise unless the tensors have the layout (references, images, *rest); the last of a pooled one is free."""
+    tensors = dict(zip(names, (gradient, input, reference), strict=True))
+    for name, tensor in tensors.items():
         require_tensor(name, tensor, "(references, images, *rest)", 2, FLOATING, at_least=True)
+    for name, tensor in tensors.items():
         require_device(name, tensor, names[1], input)
         if tensor.dtype != input.dtype:
             raise TypeError(
-                f"The {name!r} argument must be in {input.dtype}, as {names[1]!r} is. Got {tensor.dtype}."
+                f"The {name!r} argument must be in {input.dtype}, as {names[1]!r} is. Got {tensor.dtype} instead."
             )
-    n_references, n = reference.shape[0], input.shape[1]
     if input.shape[0] != 1:
         raise ValueError(
             f"The {names[1]!r} argument must have shape (1, n, *rest). Got {tuple(input.shape)} instead."
         )
-    if reference.shape[1] not in (1, n) or reference.shape[2:] != input.shape[2:]:
+    (n_references, columns, *reference_rest), (_, n, *rest) = reference.shape, input.shape
+    if columns not in (1, n) or reference_rest != rest:
         raise ValueError(
-            f"The {names[2]!r} argument must have shape (B, 1 or {n}, *{tuple(input.shape[2:])}). "
+            f"The {names[2]!r} argument must have shape {('B', f'1 or {n}', *rest)}. "
             f"Got {tuple(reference.shape)} instead."
         )
-    if gradient.shape[0] not in (1, n_references) or gradient.shape[1] != n or gradient.ndim != input.ndim:
+    if pooled:
+        rest = [*rest[:-1], gradient.shape[-1]]
+    if gradient.shape[0] not in (1, n_references) or list(gradient.shape[1:]) != [n, *rest]:
         raise ValueError(
-            f"The {names[0]!r} argument must have shape ({n_references} or 1, {n}, *rest). "
+            f"The {names[0]!r} argument must have shape {(f'{n_references} or 1', n, *rest)}. "
             f"Got {tuple(gradient.shape)} instead."
         )

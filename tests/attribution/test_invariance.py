@@ -53,10 +53,12 @@ def test_order_of_references(net: nn.Module) -> None:
 
 @pytest.mark.parametrize("per_image", [False, True])
 def test_chunks(net: nn.Module, per_image: bool) -> None:
-    references = REFERENCES[:, None].expand(-1, 5, -1, -1, -1) if per_image else REFERENCES
-    whole = attributions(net, IMAGES, TARGET, references, max_memory=2**33)
-    for max_memory in (1, 1_000_000, 5_000_000):
-        chunked = attributions(net, IMAGES, TARGET, references, max_memory=max_memory)
+    images, target, references = IMAGES[:3], TARGET[:3], REFERENCES[:4]
+    if per_image:
+        references = references[:, None].expand(-1, 3, -1, -1, -1)
+    whole = attributions(net, images, target, references, max_memory=2**33)
+    for max_memory in (1, 2_000_000):
+        chunked = attributions(net, images, target, references, max_memory=max_memory)
         torch.testing.assert_close(chunked, whole, rtol=RTOL, atol=ATOL)
 
 
@@ -161,10 +163,10 @@ def test_nothing_outlives_the_call() -> None:
     gc.collect()
     gc.disable()
     try:
-        before = sum(isinstance(obj, Tensor | Tape) for obj in gc.get_objects())
+        before = sum(issubclass(type(obj), Tensor | Tape) for obj in gc.get_objects())
         for _ in range(2):
             attributions(net, IMAGES, TARGET, REFERENCES)
-        after = sum(isinstance(obj, Tensor | Tape) for obj in gc.get_objects())
+        after = sum(issubclass(type(obj), Tensor | Tape) for obj in gc.get_objects())
     finally:
         gc.enable()
     assert after <= before
