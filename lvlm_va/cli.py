@@ -7,7 +7,7 @@ import importlib
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -204,7 +204,7 @@ def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn
     home, _, name = spec.partition(":")
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: finds the user's own file
     try:
-        factory: Any = getattr(importlib.import_module(home), name)
+        factory: Callable[[], nn.Module] = getattr(importlib.import_module(home), name)
     except (ImportError, AttributeError) as error:
         raise typer.BadParameter(f"{spec!r} cannot be imported: {error}", param_hint="--module") from error
     finally:

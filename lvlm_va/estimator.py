@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -15,8 +16,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from lvlm_va._errors import unknown_name
-from lvlm_va._fingerprint import fingerprint
 from lvlm_va._inputs import check_images, encode_labels, resolve_device, resolve_image_shape
 from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._modules import build_module, check_module
@@ -28,10 +27,11 @@ from lvlm_va.rounds import (
     Round,
     RoundOptions,
     add_verdicts,
+    check_round_options,
     check_same_data,
     chosen_indices,
     correct_verdicts,
-    corrective_masks,
+    make_alignment_set,
     run_round,
     timed,
 )
@@ -43,9 +43,9 @@ from lvlm_va.segmentation import Segmenter, concatenate_segmentations, resolve_s
 class LVLMVAClassifier(ImageClassifier):
     """An image classifier that is told in words what should count, and is mended accordingly.
 
-    ``fit`` trains the module (or takes a trained one with ``epochs=0``), explains the predictions on a small
-    alignment set, cuts each explanation into segments, lets the critic judge every segment, and fine-tunes the
-    module to ignore the segments judged spurious (LVLM-VA, arXiv 2512.21985).
+    ``fit`` trains the module (or takes a trained one with ``epochs=0``), explains it on a small alignment set, cuts each
+    explanation into segments, lets the critic judge every segment, and fine-tunes the module to ignore the segments
+    judged spurious (LVLM-VA, arXiv 2512.21985; penalty of Ross et al. 2017, arXiv 1703.03717).
 
     Parameters
     ----------
@@ -128,15 +128,6 @@ class LVLMVAClassifier(ImageClassifier):
         Shape of one image.
     seconds_ : dict of str to float
         Wall-clock seconds of each stage.
-
-    See Also
-    --------
-    lvlm_va.critique.RegionCritic : A critic from declared regions, without an LVLM.
-
-    References
-    ----------
-    .. [1] LVLM-VA, arXiv 2512.21985.
-    .. [2] A. Ross, M. Hughes, F. Doshi-Velez, "Right for the Right Reasons", IJCAI 2017.
 
     Examples
     --------
@@ -254,12 +245,14 @@ class LVLMVAClassifier(ImageClassifier):
             names the argument.
         """
         self._validate_params()
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)  # what an earlier fit left
         critic = resolve_critic(self.critic)
+        resolve_device(self.device)
         X, y = check_images(self, X, y, reset=True)
         self.classes_, _ = encode_labels(y)
         self.image_shape_ = resolve_image_shape(X, self.image_shape)
-        device = resolve_device(self.device)
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        self._seed = seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         module = build_module(
             self.module,
             self.image_shape_,
@@ -275,25 +268,22 @@ class LVLMVAClassifier(ImageClassifier):
         )
         options = None if critic is None else self._round_options(critic, data, seed)
 
-        run = self._open_run(data)
+        run = data.open_run(self.run_dir)
         self.seconds_: dict[str, float] = {}
         self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
-        self._seed = seed
-        key = run.key("module", module)
-        self.module_, key = self._train("train", module.to(device), data, None, run, key)
+        key = self._train("train", module, data, run, run.key(module))
         if options is None:
+            run.publish(seconds=self.seconds_)
             return self
 
-        self._data, self._train_key = data, key
-        self.unaligned_module_ = self.module_
+        self._data, self._train_key, self.unaligned_module_ = data, key, self.module_
         self.verdicts_ = VerdictTable((), options.specifications)
         self._rounds: tuple[Round, ...] = ()
         for _ in range(self.n_rounds):
-            chosen = chosen_indices(self._rounds)
-            found = run_round(self.module_, data, options, run, key, self.seconds_, exclude=chosen)
+            found = run_round(self.module_, data, options, run, key, self.seconds_, earlier=self._rounds)
             self._rounds = (*self._rounds, found)
             self.verdicts_ = add_verdicts(self.verdicts_, found, run)
-            key = self._align(run, data, self.module_, key)
+            key = self._align(self.module_, data, run, key)
         return self
 
     def realign(
@@ -332,96 +322,76 @@ class LVLMVAClassifier(ImageClassifier):
             check_same_data(data, self._rounds)
         if data is None:
             raise ValueError(
-                "The 'X' and 'y' arguments must be the training data: they are not kept when an estimator is pickled. "
-                "Got none instead."
+                "The 'X' and 'y' arguments must be the training data, which pickling leaves out. Got none."
             )
         self._data = data
         self.verdicts_ = correct_verdicts(self.verdicts_, edits)
-        self._align(self._open_run(data), data, self.unaligned_module_, self._train_key)
+        self._align(self.unaligned_module_, data, data.open_run(self.run_dir), self._train_key)
         return self
 
     def _round_options(self, critic: Critic, data: TrainingData, seed: int) -> RoundOptions:
-        """Resolve and check everything that a round needs, before anything is trained."""
-        specifications = {str(label): text for label, text in (self.specifications or {}).items()}
-        for label in specifications:
-            if label not in data.class_names:
-                raise unknown_name("specifications", label, data.class_names)
-        if hasattr(critic, "check_data"):
-            critic.check_data(len(data.labels), self.image_shape_[1:], data.class_names)
-        if self.n_align * self.n_rounds > len(data.labels):
-            raise ValueError(
-                f"The 'n_align' argument must leave {self.n_rounds} rounds enough different images: at most "
-                f"{len(data.labels) // self.n_rounds} of {len(data.labels)}. Got {self.n_align} instead."
-            )
-        return RoundOptions(
+        """Resolve everything that a round needs, before anything is trained."""
+        options = RoundOptions(
             sampler=resolve_sampler(self.sampler),
             n_align=self.n_align,
             attributor=resolve_attributor(self.attribution),
             references=self.references_,
             segmenter=resolve_segmenter(self.segmenter),
             critic=critic,
-            specifications=specifications,
+            specifications={str(label): text for label, text in (self.specifications or {}).items()},
             batch_size=self.batch_size,
             seed=seed,
             verbose=self.verbose,
         )
-
-    def _open_run(self, data: TrainingData) -> RunDirectory:
-        if self.run_dir is None:
-            return RunDirectory(None, {})
-        identity = {
-            "data": fingerprint(data.images, data.labels, data.image_ids),
-            "classes": list(data.class_names),
-            "image_shape": list(self.image_shape_),
-        }
-        return RunDirectory(self.run_dir, identity)
+        check_round_options(options, data, self.n_rounds)
+        return options
 
     def _train(
         self,
         stage: str,
         module: nn.Module,
         data: TrainingData,
-        alignment_set: AlignmentSet | None,
         run: RunDirectory,
         key: str,
-    ) -> tuple[nn.Module, str]:
-        """Return the module after one run of the training loop, and the key that stands for it."""
-        options = TrainingOptions(
-            epochs=self.epochs if alignment_set is None else self.align_epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            optimizer=self.optimizer,
-            schedule=self.schedule,
-            l2=self.l2,
-            rrr_strength=self.rrr_strength,
-            align_fraction=self.align_fraction,
-        )
-        key = run.key(stage, key, options, self._seed, alignment_set)
+        masked: AlignmentSet | None = None,
+    ) -> str:
+        """Make ``module_`` of `module` by one run of the training loop; return the key that stands for it."""
+        names = ("epochs", "batch_size", "lr", "optimizer", "schedule", "l2")
+        options = TrainingOptions(**{name: getattr(self, name) for name in names})
+        if masked is not None:
+            more = {"rrr_strength": self.rrr_strength, "align_fraction": self.align_fraction}
+            options = replace(options, epochs=self.align_epochs, **more)
+        key = run.key(stage, key, options, self._seed, masked)
         with timed(self.seconds_, stage):
             result = train(
                 module,
                 data.images,
                 data.labels,
                 options,
-                alignment_set=alignment_set,
+                alignment_set=masked,
                 seed=self._seed,
+                device=resolve_device(self.device),
                 checkpoint_path=run.file(stage, key, ".safetensors"),
                 verbose=self.verbose,
             )
+        self.module_ = result.module
         self.history_[stage] = (*self.history_[stage], result.history)
-        return result.module, key
+        return key
 
-    def _align(self, run: RunDirectory, data: TrainingData, module: nn.Module, key: str) -> str:
-        """Fine-tune `module` on all that was critiqued so far, and publish what it was aligned with."""
-        self.alignment_set_ = chosen_indices(self._rounds).numpy()
-        masks = corrective_masks(self._rounds, data, self.verdicts_)
-        rows = torch.from_numpy(self.alignment_set_)
-        alignment_set = AlignmentSet(data.images[rows], data.labels[rows], masks)
-        self.module_, key = self._train("align", module, data, alignment_set, run, key)
-        self.masks_ = masks.numpy() > 0
-        self.explanation_ = concatenate_explanations([part.explanation for part in self._rounds])
-        self.segments_ = concatenate_segmentations([part.segmentation for part in self._rounds])
-        self.critiques_ = tuple(critique for part in self._rounds for critique in part.critiques)
+    def _align(self, module: nn.Module, data: TrainingData, run: RunDirectory, key: str) -> str:
+        """Fine-tune `module` on all that was critiqued so far."""
+        rounds, verdicts = self._rounds, self.verdicts_
+        set_key = run.key("alignment-set", [part.key for part in rounds], verdicts.verdicts)
+        masked = run.dataclass(
+            "alignment-set", set_key, AlignmentSet, lambda: make_alignment_set(rounds, data, verdicts)
+        )
+        key = self._train("align", module, data, run, key, masked)
+        self.alignment_set_ = chosen_indices(rounds).numpy()
+        self.masks_ = masked.masks.numpy() > 0
+        self.explanation_ = concatenate_explanations([part.explanation for part in rounds])
+        self.segments_ = concatenate_segmentations([part.segmentation for part in rounds])
+        self.critiques_ = tuple(critique for part in rounds for critique in part.critiques)
+        run.publish(seconds=self.seconds_)
         return key
 
     def __getstate__(self) -> dict[str, Any]:

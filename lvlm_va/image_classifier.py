@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from lvlm_va._fingerprint import fingerprint
 from lvlm_va._inputs import as_image_tensor, check_image_ids, check_images, encode_labels, resolve_image_shape
 from lvlm_va._logits import module_device_and_dtype, predict_logits
 from lvlm_va.attribution import Attributor, Explanation, ReferenceSet, resolve_attributor
+from lvlm_va.run_directory import RunDirectory
 
 Images = ArrayLike | Tensor | Dataset[Any]
 
@@ -42,6 +45,17 @@ class TrainingData:
     labels: Tensor
     class_names: tuple[str, ...]
     image_ids: tuple[str, ...]
+
+    def open_run(self, run_dir: str | os.PathLike[str] | None) -> RunDirectory:
+        """Return the run directory of these data; one that keeps nothing for None."""
+        if run_dir is None:
+            return RunDirectory(None, {})
+        identity = {
+            "data": fingerprint(self.images, self.labels, self.image_ids),
+            "classes": list(self.class_names),
+            "image_shape": list(self.images.shape[1:]),
+        }
+        return RunDirectory(run_dir, identity)
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lvlm_va._errors import unknown_name
 from lvlm_va._logits import predict_logits
+from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Attributor, Explanation, ReferenceSet
 from lvlm_va.critique import (
     Critic,
@@ -81,6 +83,25 @@ class Round:
     key: str
 
 
+def check_round_options(options: RoundOptions, data: TrainingData, n_rounds: int) -> None:
+    """Raise ValueError if the options do not fit the data.
+
+    That is: a description of an unknown class, data that the critic cannot judge, or fewer images than are to be
+    critiqued in all rounds.
+    """
+    for label in options.specifications:
+        if label not in data.class_names:
+            raise unknown_name("specifications", label, data.class_names)
+    n = len(data.labels)
+    if hasattr(options.critic, "check_data"):
+        options.critic.check_data(n, tuple(data.images.shape[2:]), data.class_names)
+    if options.n_align * n_rounds > n:
+        raise ValueError(
+            f"The 'n_align' argument must leave {n_rounds} rounds enough different images: at most {n // n_rounds} of "
+            f"{n}. Got {options.n_align} instead."
+        )
+
+
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     """Add the seconds that the block takes to ``seconds[stage]``."""
@@ -99,7 +120,7 @@ def run_round(
     module_key: str,
     seconds: dict[str, float],
     *,
-    exclude: Tensor,
+    earlier: Sequence[Round] = (),
 ) -> Round:
     """Choose images, explain them, cut the explanations into segments and have them critiqued.
 
@@ -117,14 +138,15 @@ def run_round(
         Stands for the module and the data.
     seconds : dict of str to float
         Gets the seconds of each step.
-    exclude : Tensor of shape (k,), int64
-        Rows critiqued in earlier rounds, not to be chosen again.
+    earlier : sequence of Round
+        Earlier rounds; what they critiqued is not chosen again.
 
     Returns
     -------
     Round
         What was found.
     """
+    exclude = chosen_indices(earlier)
     key = run.key("sample", module_key, options.sampler, options.n_align, exclude, options.seed)
     with timed(seconds, "sample"):
         chosen = run.dataclass(
@@ -223,22 +245,22 @@ def check_same_data(data: TrainingData, rounds: Sequence[Round]) -> None:
             )
 
 
-def corrective_masks(rounds: Sequence[Round], data: TrainingData, verdicts: VerdictTable) -> Tensor:
-    """Return the mask of every critiqued image: 1 where its segment was judged spurious.
+def make_alignment_set(rounds: Sequence[Round], data: TrainingData, verdicts: VerdictTable) -> AlignmentSet:
+    """Return the critiqued images with their masks: 1 where a segment was judged spurious.
 
     Parameters
     ----------
     rounds : sequence of Round
         What was critiqued.
     data : TrainingData
-        Names of the images.
+        The images.
     verdicts : VerdictTable
         Segments without a verdict, and ``unsure`` ones, are not masked.
 
     Returns
     -------
-    Tensor of shape (a, H, W), in the dtype of the images
-        Masks, in the order of the rounds' indices.
+    AlignmentSet
+        In the order of `chosen_indices`.
     """
     masks = []
     for part in rounds:
@@ -248,7 +270,8 @@ def corrective_masks(rounds: Sequence[Round], data: TrainingData, verdicts: Verd
                 verdict = verdicts.get(data.image_ids[index], segment)
                 spurious[row, segment - 1] = verdict is not None and verdict.verdict == "spurious"
         masks.append(segment_masks(part.segmentation.labels, spurious, dtype=data.images.dtype))
-    return torch.cat(masks)
+    rows = chosen_indices(rounds)
+    return AlignmentSet(data.images[rows], data.labels[rows], torch.cat(masks))
 
 
 def _select(module: nn.Module, data: TrainingData, options: RoundOptions, exclude: Tensor) -> Selection:

@@ -43,6 +43,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str] | None, identity: Mapping[str, Any]) -> None:
         self.path = None if path is None else Path(path)
+        self._used: dict[str, list[str]] = {}
         if self.path is None:
             return
         record = {"format": FORMAT, "identity": json.loads(json.dumps(identity))}
@@ -64,7 +65,21 @@ class RunDirectory:
 
     def file(self, stage: str, key: str, suffix: str) -> Path | None:
         """Return the path of a stage's file, or None when nothing is kept."""
-        return None if self.path is None else self.path / f"{stage}-{key}{suffix}"
+        if self.path is None:
+            return None
+        path = self.path / f"{stage}-{key}{suffix}"
+        if path.name not in self._used.setdefault(stage, []):
+            self._used[stage].append(path.name)
+        return path
+
+    def publish(self, **facts: Any) -> None:
+        """Write ``latest.json``: which files the current results are in, by stage, and some facts about them.
+
+        Files of other parameters stay in the folder; a report must not mix them.
+        """
+        if self.path is not None:
+            with atomic_path(self.path / "latest.json") as temporary:
+                temporary.write_text(json.dumps({"files": self._used, **facts}, indent=2) + "\n")
 
     def dataclass(self, stage: str, key: str, kind: type[T], compute: Callable[[], T]) -> T:
         """Return the stage's result from its npz file, computed and kept when the file is not there.

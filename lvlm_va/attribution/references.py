@@ -99,11 +99,11 @@ def make_references(
         return _own(strategy, images)
     if strategy == "blurred":
         raise ValueError(
-            "The 'strategy' argument must name references that do not depend on the images explained. Got "
+            "The 'references' argument must name references that do not depend on the images explained. Got "
             "'blurred' instead; use ReferenceSet.choose('blurred', ...).for_images(images)."
         )
     if strategy not in STRATEGIES:
-        raise unknown_name("strategy", strategy, STRATEGIES)
+        raise unknown_name("references", strategy, STRATEGIES)
     if strategy == "zeros":
         return images.new_zeros((1, *images.shape[1:]))
     if not len(images):
@@ -158,7 +158,7 @@ def _own(references: Any, images: Tensor) -> Tensor:
     tensor = torch.as_tensor(references)
     if tensor.ndim != images.ndim or tensor.shape[1:] != images.shape[1:] or not len(tensor):
         raise ValueError(
-            f"The 'strategy' argument must be one of {sorted(STRATEGIES)} or references of shape "
+            f"The 'references' argument must be one of {sorted(STRATEGIES)} or references of shape "
             f"{('B', *images.shape[1:])}. Got shape {tuple(tensor.shape)} instead."
         )
     return tensor.to(images.device, images.dtype)

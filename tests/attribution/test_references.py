@@ -88,9 +88,9 @@ def test_a_reference_set_serves_explanations() -> None:
     [
         (
             ("class_balance", IMAGES, LABELS),
-            "'strategy' argument must be one of.*Did you mean 'class_balanced'",
+            "'references' argument must be one of.*Did you mean 'class_balanced'",
         ),
-        (("blurred", IMAGES, LABELS), "'strategy' argument .*ReferenceSet"),
+        (("blurred", IMAGES, LABELS), "'references' argument .*ReferenceSet"),
         (
             (np.ones((2, 1, 5, 5)), IMAGES, LABELS),
             r"references of shape \('B', 1, 6, 5\).*Got shape \(2, 1, 5, 5\)",
