@@ -43,8 +43,8 @@ from lvlm_va.segmentation import Segmenter, concatenate_segmentations, resolve_s
 class LVLMVAClassifier(ImageClassifier):
     """An image classifier that is told in words what should count, and is mended accordingly.
 
-    ``fit`` trains the module (or takes a trained one with ``epochs=0``), explains it on a small alignment set, cuts each
-    explanation into segments, lets the critic judge every segment, and fine-tunes the module to ignore the segments
+    ``fit`` trains the module (or takes a trained one with ``epochs=0``), explains it on a small alignment set, cuts
+    each explanation into segments, lets the critic judge every segment, and fine-tunes the module to ignore those
     judged spurious (LVLM-VA, arXiv 2512.21985; penalty of Ross et al. 2017, arXiv 1703.03717).
 
     Parameters
@@ -359,8 +359,8 @@ class LVLMVAClassifier(ImageClassifier):
         names = ("epochs", "batch_size", "lr", "optimizer", "schedule", "l2")
         options = TrainingOptions(**{name: getattr(self, name) for name in names})
         if masked is not None:
-            more = {"rrr_strength": self.rrr_strength, "align_fraction": self.align_fraction}
-            options = replace(options, epochs=self.align_epochs, **more)
+            options = replace(options, epochs=self.align_epochs, align_fraction=self.align_fraction)
+            options = replace(options, rrr_strength=self.rrr_strength)
         key = run.key(stage, key, options, self._seed, masked)
         with timed(self.seconds_, stage):
             result = train(
