@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,9 @@ class FrozenModule:
     """A module as a function of its input alone.
 
     It runs on detached parameters and copies of its buffers, in evaluation mode and eagerly, with gradients
-    on and autocast off, whatever the caller's context says. Hooks, training flags, ``requires_grad``,
-    parameters and buffers are what they were afterwards, also when the forward pass raises.
+    on, autocast off and float32 products in full precision, whatever the caller's context says. Hooks,
+    training flags, ``requires_grad``, parameters and buffers are what they were afterwards, also when the
+    forward pass raises.
 
     Parameters
     ----------
@@ -62,6 +64,7 @@ class FrozenModule:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            stack.enter_context(_full_precision(self.device))
             stack.enter_context(evaluating(self.module))
             if any(_is_compiled(child) for child in self.module.modules()):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -92,6 +95,25 @@ def _own(parameter: Tensor) -> Tensor:
     with torch.inference_mode(False):
         detached = parameter.detach()
         return detached.clone() if detached.is_inference() else detached
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Multiply float32 as float32: in TF32, cuDNN's default, a convolution is linear to three digits only."""
+    backends: Any = torch.backends
+    if device.type == "cuda":
+        settings = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+    else:
+        settings = (backends.mkldnn.conv, backends.mkldnn.rnn, backends.mkldnn.matmul)
+    before = [(setting, setting.fp32_precision) for setting in settings]
+    lowered = [(setting, precision) for setting, precision in before if precision not in ("ieee", "none")]
+    try:
+        for setting, _ in lowered:
+            setting.fp32_precision = "ieee"
+        yield
+    finally:
+        for setting, precision in lowered:
+            setting.fp32_precision = precision
 
 
 def _is_compiled(module: nn.Module) -> bool:

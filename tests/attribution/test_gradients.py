@@ -124,10 +124,3 @@ def test_explanations_are_concatenated() -> None:
     assert torch.equal(joined.target, whole.target)
     torch.testing.assert_close(joined.attributions, whole.attributions)
     torch.testing.assert_close(joined.output_difference, whole.output_difference)
-    other = DeepLiftShap().attribute(net, IMAGES, TARGET, REFERENCES)
-    with pytest.raises(
-        ValueError, match=r"by one method. Got \['deeplift_shap', 'gradient_x_input'\] instead"
-    ):
-        concatenate_explanations([whole, other])
-    with pytest.raises(ValueError, match="Got none instead"):
-        concatenate_explanations([])

@@ -157,6 +157,23 @@ def test_the_callers_context(method: Any, context: Callable[[], Any]) -> None:
     assert not inside.attributions.is_inference()
 
 
+def test_reduced_precision_is_off_while_attributing() -> None:
+    seen = []
+    net = nets.randomised(nets.mlp(), dtype=torch.float32)
+    net.register_forward_hook(lambda *_: seen.append(torch.backends.mkldnn.matmul.fp32_precision))
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        set_by_user = torch.backends.mkldnn.matmul.fp32_precision
+        attributions(net, IMAGES, TARGET, REFERENCES)
+        assert torch.backends.mkldnn.matmul.fp32_precision == set_by_user
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert set_by_user not in seen
+    assert set(seen) <= {"ieee", "none"}
+
+
 def test_nothing_outlives_the_call() -> None:
     net = nets.randomised(nets.Functional())
     attributions(net, IMAGES, TARGET, REFERENCES)
