@@ -83,15 +83,16 @@ def experiment(
         typer.Option(help="Folder with the idx files (train-images-idx3-ubyte.gz, ...) of decoy-mnist."),
     ] = None,
     critic: Annotated[
-        str, typer.Option(help="'oracle' (true masks) or 'region' (corners do not matter).")
-    ] = "oracle",
-    sampler: Annotated[str, typer.Option(help="How the critiqued images are chosen.")] = "low_entropy",
-    n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
+        str | None, typer.Option(help="'oracle' (true masks) or 'region' (corners do not matter).")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="How the critiqued images are chosen.")] = None,
+    n_align: Annotated[int | None, typer.Option(help="Number of critiqued images.", min=1)] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.", min=1)] = 3,
     variant: Annotated[Variant, typer.Option(help="Whose definition of Decoy-MNIST.")] = Variant.ross,
 ) -> None:
     """Compare the unaligned net, the aligned one, and one aligned with the true masks of all training images.
 
+    What is not given is as it suits the data: on decoy-mnist 300 images of low entropy judged by the true masks.
     Run again with the same folder, it goes on where it was stopped.
     """
     from lvlm_va.experiments.decoy import DIGITS, MNIST, digits_loader, mnist_loader, run_decoy
@@ -104,7 +105,10 @@ def experiment(
         raise typer.BadParameter(
             "decoy-mnist needs the folder with MNIST's idx files.", param_hint="--data-dir"
         )
-    settings = dataclasses.replace(settings, critic=critic, sampler=sampler, n_align=n_align)
+    given = {"critic": critic, "sampler": sampler, "n_align": n_align}
+    settings = dataclasses.replace(
+        settings, **{name: value for name, value in given.items() if value is not None}
+    )
     run_decoy(load, settings, seeds=seeds, out=out, echo=typer.echo)
 
 

@@ -44,7 +44,9 @@ class DecoySettings:
 
 MNIST = DecoySettings()
 # 1,078 images only: smaller batches and more epochs than on MNIST give as many steps.
-DIGITS = DecoySettings(critic="region", batch_size=32, epochs=40, align_epochs=40, n_align=150)
+DIGITS = DecoySettings(
+    critic="region", sampler="random", n_align=150, epochs=40, align_epochs=40, batch_size=32
+)
 
 
 def mnist_loader(data_dir: str | os.PathLike[str], variant: Variant = "ross") -> Loader:
