@@ -7,7 +7,7 @@ import importlib
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -105,7 +105,7 @@ def experiment(
         raise typer.BadParameter(
             "decoy-mnist needs the folder with MNIST's idx files.", param_hint="--data-dir"
         )
-    given = {"critic": critic, "sampler": sampler, "n_align": n_align}
+    given: dict[str, Any] = {"critic": critic, "sampler": sampler, "n_align": n_align}
     settings = dataclasses.replace(
         settings, **{name: value for name, value in given.items() if value is not None}
     )
