@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -86,7 +88,8 @@ def assert_equal_states(first: nn.Module | dict[str, Tensor], second: nn.Module 
         assert torch.equal(value, other[name]), name
 
 
-def _seeded(seed: int, build: object) -> nn.Module:
+def seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a net with first weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return build()

@@ -9,7 +9,7 @@ from lvlm_va.alignment import AlignmentSet, right_reasons_penalty
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.alignment.objective import TrainingRows, batch_loss
 from lvlm_va.alignment.strength import FixedStrength
-from tests.alignment.nets import AttentionNet, alignment_set, data, smooth_net
+from tests.alignment.nets import AttentionNet, alignment_set, data, seeded, smooth_net
 from tests.tolerances import OP
 
 DOUBLE = dict(zip(("rtol", "atol"), OP[torch.float64], strict=True))
@@ -73,7 +73,7 @@ def test_rows_forwarded_apart_give_the_loss_of_the_whole_batch() -> None:
 def test_fused_attention_can_be_penalised() -> None:
     aligned = alignment_set(3)
     aligned = AlignmentSet(aligned.images, aligned.labels, torch.ones_like(aligned.masks))
-    net = AttentionNet()
+    net = seeded(0, AttentionNet)
     rows = TrainingRows(aligned.images, aligned.labels, aligned, torch.device("cpu"), torch.float32)
     none = torch.empty(0, dtype=torch.int64)
     terms = batch_loss(net, rows, Batch(none, none, torch.arange(3)), FixedStrength(1.0, aligned.images))

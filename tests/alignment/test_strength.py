@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lvlm_va.alignment import AlignmentSet, SteeredStrength, TrainingOptions, train
 from lvlm_va.alignment.strength import LARGEST_START, FixedStrength
-from tests.alignment.nets import shortcut_data
+from tests.alignment.nets import seeded, shortcut_data
 
 ONE = torch.tensor(1.0)
 
@@ -86,9 +86,10 @@ def test_fixed_strength_stays() -> None:
     assert float(strength.value) == 0.5
 
 
-def test_auto_frees_a_net_of_its_shortcut() -> None:
+@pytest.mark.parametrize("seed", range(2))
+def test_auto_frees_a_net_of_its_shortcut(seed: int) -> None:
     images, labels = shortcut_data(200)
-    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.GELU(), nn.Linear(12, 2))
+    net = seeded(seed, lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.GELU(), nn.Linear(12, 2)))
     unaligned = train(net, images, labels, TrainingOptions(epochs=30, batch_size=32, lr=5e-3), seed=0).module
     masks = torch.zeros(20, 4, 4)
     masks[:, 0, 0] = 1
@@ -107,6 +108,6 @@ def test_auto_frees_a_net_of_its_shortcut() -> None:
         name: (module(flipped).argmax(1) == labels).float().mean()
         for name, module in (("before", unaligned), ("after", result.module))
     }
-    assert right["before"] < 0.5
+    assert right["before"] < 0.7
     assert right["after"] > 0.9
     assert result.history.penalty[-1] < result.history.penalty[0] / 100
