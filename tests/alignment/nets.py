@@ -15,14 +15,14 @@ SHAPE = (1, 4, 4)
 
 def smooth_net(seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
     """A net with second derivatives everywhere."""
-    return _seeded(
-        seed, lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.GELU(), nn.Linear(6, 3))
-    ).to(dtype)
+    return seeded(seed, lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.GELU(), nn.Linear(6, 3))).to(
+        dtype
+    )
 
 
 def batch_norm_net(seed: int = 0) -> nn.Module:
     """A net with state besides its parameters, and randomness in its forward."""
-    return _seeded(
+    return seeded(
         seed,
         lambda: nn.Sequential(
             nn.Conv2d(1, 4, 3, padding=1),
