@@ -112,8 +112,9 @@ class SteeredStrength:
     Measured on Decoy-MNIST (Ross et al.'s net and decoy, 784-50-30-10, Adam, 10 epochs of batches of 256, two
     seeds): test accuracy 0.51 and 0.52 unaligned, 0.965 and 0.964 from 300 images whose decoy was marked
     where it had positive effect, 0.967 and 0.968 from true masks on all images; fixed values from the
-    same nets and masks 0.89 and 0.87 (1e-3), 0.89 and 0.86 (3e-3). With 13 % of the masks on the digit instead 0.918 and
-    0.919; fixed 0.90 and 0.91 (1e-3). The constants above were chosen on these same data, by test accuracy.
+    same nets and masks 0.89 and 0.87 (1e-3), 0.89 and 0.86 (3e-3). With 13 % of the masks on the
+    digit instead 0.918 and 0.919; fixed 0.90 and 0.91 (1e-3).
+    The constants above were chosen on these same data, by test accuracy.
     On 1,078 decoyed digits (three seeds, 150 images marked) unaligned 0.76; 0.96 after 2,720 batches, 0.93
     after 680, 0.88 after 90. So give it some hundred batches: in fewer it stays safe but aligns in part.
 
