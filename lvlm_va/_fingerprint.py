@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -49,6 +50,8 @@ def _describe(value: object) -> Any:
         return [repr(value), _describe(value.state_dict())]
     if isinstance(value, types.FunctionType):
         return _describe_function(value)
+    if isinstance(value, functools.partial):
+        return ["partial", [_describe(item) for item in (value.func, value.args, value.keywords)]]
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     return [_describe(type(value)), _describe_object(value)]

@@ -71,6 +71,7 @@ def demo(
     """
     from lvlm_va.experiments.demo import run_demo
 
+    _use_one_thread()
     run_demo(out, seed=seed, echo=typer.echo)
 
 
@@ -109,6 +110,7 @@ def experiment(
     settings = dataclasses.replace(
         settings, **{name: value for name, value in given.items() if value is not None}
     )
+    _use_one_thread()
     run_decoy(load, settings, seeds=seeds, out=out, echo=typer.echo)
 
 
@@ -184,6 +186,13 @@ def align(
             "verbose": int(sys.stderr.isatty()),
         },
     )
+
+
+def _use_one_thread() -> None:
+    """Make the figures independent of the number of cores; these nets are too small to gain from more."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:

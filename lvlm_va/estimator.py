@@ -91,8 +91,9 @@ class LVLMVAClassifier(ImageClassifier):
         Learning rate.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Optimizer, or ``(parameters, lr) -> torch.optim.Optimizer``.
-    schedule : str, callable or None, default=None
-        Learning-rate schedule; see `lvlm_va.alignment.TrainingOptions`.
+    schedule, align_schedule : {"cosine", "linear", "step"}, callable or None, default=None and "cosine"
+        Learning-rate schedules of training and of alignment, which ends calmly where the rate falls while the
+        penalty's weight rises.
     device : str, default="auto"
         Where to compute: "auto" takes a CUDA GPU when there is one.
     run_dir : path-like or None, default=None
@@ -110,12 +111,8 @@ class LVLMVAClassifier(ImageClassifier):
         The classifier before alignment (with a critic only, as all that follow but the last four).
     alignment_set_ : ndarray of shape (a,), int64
         Rows of X that were critiqued.
-    explanation_ : Explanation
-        Attributions of those images.
-    segments_ : Segmentation
-        Their segments.
-    critiques_ : tuple of Critique
-        What the critic said.
+    explanation_, segments_, critiques_ : Explanation, Segmentation, tuple of Critique
+        Attributions of those images, their segments, and what the critic said.
     verdicts_ : VerdictTable
         The verdict on every segment.
     masks_ : ndarray of shape (a, H, W), bool
@@ -161,6 +158,7 @@ class LVLMVAClassifier(ImageClassifier):
         "lr": [Interval(Real, 0, None, closed="neither")],
         "optimizer": [str, callable],
         "schedule": [str, callable, None],
+        "align_schedule": [str, callable, None],
         "device": [str],
         "run_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
@@ -190,6 +188,7 @@ class LVLMVAClassifier(ImageClassifier):
         lr: float = 1e-3,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
         schedule: str | Callable[..., Any] | None = None,
+        align_schedule: str | Callable[..., Any] | None = "cosine",
         device: str = "auto",
         run_dir: str | os.PathLike[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -215,6 +214,7 @@ class LVLMVAClassifier(ImageClassifier):
         self.lr = lr
         self.optimizer = optimizer
         self.schedule = schedule
+        self.align_schedule = align_schedule
         self.device = device
         self.run_dir = run_dir
         self.random_state = random_state
@@ -359,8 +359,8 @@ class LVLMVAClassifier(ImageClassifier):
         names = ("epochs", "batch_size", "lr", "optimizer", "schedule", "l2")
         options = TrainingOptions(**{name: getattr(self, name) for name in names})
         if masked is not None:
-            options = replace(options, epochs=self.align_epochs, align_fraction=self.align_fraction)
-            options = replace(options, rrr_strength=self.rrr_strength)
+            options = replace(options, epochs=self.align_epochs, schedule=self.align_schedule)
+            options = replace(options, rrr_strength=self.rrr_strength, align_fraction=self.align_fraction)
         key = run.key(stage, key, options, self._seed, masked)
         with timed(self.seconds_, stage):
             result = train(

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -59,6 +60,10 @@ VALUES = [
     WithOwn(),
     add(1),
     add(2),
+    partial(max, 1),
+    partial(min, 1),
+    partial(min, 2),
+    max,
     nn.Linear,
     torch.float32,
 ]

@@ -10,8 +10,6 @@ def test_example_runs_and_mends(capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert len(code.strip().splitlines()) <= 11
     exec(compile(code, str(README), "exec"), {})
-    accuracy, _, alignment = re.fullmatch(
-        r"(\S+) (\{.*\})\n(\S+)\n", capsys.readouterr().out
-    ).groups()
+    accuracy, _, alignment = re.fullmatch(r"(\S+) (\{.*\})\n(\S+)\n", capsys.readouterr().out).groups()
     assert float(accuracy) > 0.9
     assert float(alignment) > 0.9

@@ -142,6 +142,7 @@ def _align_with_true_masks(
         lr=settings.lr,
         rrr_strength=settings.rrr_strength,
         align_fraction=1.0,
+        schedule="cosine",
     )
     return train(
         module,
