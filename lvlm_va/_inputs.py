@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 from torch import Tensor
@@ -24,7 +28,8 @@ def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]
     Parameters
     ----------
     data : torch.utils.data.Dataset
-        Has a length; items are images or (image, label, ...) tuples, all images of one shape.
+        Has a length; items are images or (image, label, ...) tuples, all images of one shape: tensors, arrays or
+        Pillow images.
 
     Returns
     -------
@@ -39,7 +44,7 @@ def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]
         )
     items = [data[i] for i in range(len(data))]
     paired = bool(items) and isinstance(items[0], tuple | list)
-    images = [np.asarray(item[0] if paired else item) for item in items]
+    images = [_as_array(item[0] if paired else item) for item in items]
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise ValueError(
@@ -47,6 +52,13 @@ def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]
         )
     labels = np.asarray([item[1] for item in items]) if paired else None
     return np.stack(images) if images else np.empty((0, 0)), labels
+
+
+def _as_array(image: Any) -> NDArray[Any]:
+    if isinstance(image, Image.Image):
+        pixels = np.asarray(image)
+        return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels
+    return image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
 
 
 def check_images(
@@ -126,6 +138,18 @@ def as_image_tensor(X: NDArray[Any], image_shape: ImageShape, dtype: torch.dtype
     return torch.tensor(np.ascontiguousarray(X).reshape(len(X), *image_shape), dtype=dtype)
 
 
+def warn_outside_unit_range(X: NDArray[Any]) -> None:
+    """Warn of images outside [0, 1], in which the penalty's weight has another meaning."""
+    low, high = float(X.min()), float(X.max())
+    if low < 0 or high > 1:
+        warnings.warn(
+            f"The 'X' argument should hold images in [0, 1]. Got values from {low:g} to {high:g}; the penalty's weight "
+            "depends on that scale. Pass uint8, or divide by 255.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def encode_labels(y: Any, classes: NDArray[Any] | None = None) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the classes, and each label's number among them.
 
@@ -156,8 +180,12 @@ def encode_labels(y: Any, classes: NDArray[Any] | None = None) -> tuple[NDArray[
             raise ValueError(
                 f"The 'y' argument must hold at least two classes. Got one class, {classes.tolist()[0]}, instead."
             )
-    numbers = np.searchsorted(classes, y).clip(0, len(classes) - 1)
-    if not np.array_equal(classes[numbers], y):
+    try:
+        numbers = np.searchsorted(classes, y).clip(0, len(classes) - 1)
+        known = np.array_equal(classes[numbers], y)
+    except TypeError:  # labels of a type that cannot be compared with the classes
+        known = False
+    if not known:
         raise ValueError(
             f"The 'y' argument must hold the classes {classes.tolist()}. Got other ones instead."
         )
@@ -195,11 +223,35 @@ def resolve_device(device: str) -> torch.device:
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    expected = f"The 'device' argument must be 'auto', 'cpu' or a CUDA device of this machine. Got {device!r} instead"
     try:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"The 'device' argument must be 'auto' or a device of this machine. Got {device!r} instead ({error})."
-        ) from error
+        raise ValueError(f"{expected} ({error}).") from error
+    if resolved.type not in ("cpu", "cuda"):  # the others lack float64
+        raise ValueError(f"{expected}.")
     return resolved
+
+
+def draw_seed(random_state: Any, *, kept: bool) -> int:
+    """Return the seed of a run, from scikit-learn's ``random_state``.
+
+    Parameters
+    ----------
+    random_state : int, RandomState instance or None
+        What the user passed.
+    kept : bool
+        Whether results are kept in a run directory.
+
+    Raises
+    ------
+    ValueError
+        If results are kept and the seed would be another one next time.
+    """
+    if kept and not isinstance(random_state, Integral):
+        raise ValueError(
+            "The 'random_state' argument must be an integer where 'run_dir' is given, or nothing in that folder could "
+            f"be found again. Got {random_state!r} instead."
+        )
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))

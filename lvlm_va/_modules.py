@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lvlm_va._errors import unknown_name
 from lvlm_va._logits import evaluating, forward_logits, module_device_and_dtype
+from lvlm_va._randomness import isolated_generators, seed_generators
 
 ImageShape = tuple[int, int, int]
 
@@ -90,7 +91,7 @@ def build_module(
     Returns
     -------
     torch.nn.Module
-        Never the user's own object.
+        Never a module that the user passed; one that a callable returned is its own.
 
     Raises
     ------
@@ -102,8 +103,9 @@ def build_module(
     if isinstance(spec, nn.Module):
         return copy.deepcopy(spec)
     # Layers draw their first weights from the global generator; the fork keeps the user's untouched.
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    cpu = torch.device("cpu")
+    with isolated_generators(cpu):
+        seed_generators(cpu, seed)
         if spec is None:
             return default_net(image_shape, n_classes).to(default_dtype)
         if isinstance(spec, str):

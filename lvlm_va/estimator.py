@@ -11,33 +11,35 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from lvlm_va._inputs import check_images, encode_labels, resolve_device, resolve_image_shape
+from lvlm_va._inputs import (
+    check_images,
+    draw_seed,
+    encode_labels,
+    resolve_device,
+    resolve_image_shape,
+    warn_outside_unit_range,
+)
 from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._modules import build_module, check_module
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
-from lvlm_va.attribution import Attributor, ReferenceSet, concatenate_explanations, resolve_attributor
+from lvlm_va.attribution import Attributor, ReferenceSet, concatenate_explanations
 from lvlm_va.critique import Critic, VerdictTable, resolve_critic
 from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
 from lvlm_va.rounds import (
     Round,
-    RoundOptions,
     add_verdicts,
-    check_round_options,
-    check_same_data,
     chosen_indices,
-    correct_verdicts,
     make_alignment_set,
+    resolve_round_options,
     run_round,
     timed,
+    verdicts_file,
 )
-from lvlm_va.run_directory import RunDirectory
-from lvlm_va.sampling import resolve_sampler
-from lvlm_va.segmentation import Segmenter, concatenate_segmentations, resolve_segmenter
+from lvlm_va.segmentation import Segmenter, concatenate_segmentations
 
 
 class LVLMVAClassifier(ImageClassifier):
@@ -84,20 +86,22 @@ class LVLMVAClassifier(ImageClassifier):
     align_epochs : int, default=10
         Epochs of alignment in each round.
     n_rounds : int, default=1
-        Rounds of critique and alignment; each critiques `n_align` new images, and the masks add up.
+        Rounds of critique and alignment. Each critiques `n_align` new images with the latest net, and aligns the
+        unaligned one with all masks so far.
     batch_size : int, default=256
         Images per batch.
     lr : float, default=1e-3
         Learning rate.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Optimizer, or ``(parameters, lr) -> torch.optim.Optimizer``.
-    schedule, align_schedule : {"cosine", "linear", "step"}, callable or None, default=None and "cosine"
-        Learning-rate schedules of training and of alignment, which ends calmly where the rate falls while the
-        penalty's weight rises.
+    schedule, align_schedule : {"cooldown", "cosine", "linear", "step"}, callable or None, \
+            default=None and "cooldown"
+        Learning-rate schedules of training and alignment; see `lvlm_va.alignment.TrainingOptions`.
     device : str, default="auto"
         Where to compute: "auto" takes a CUDA GPU when there is one.
     run_dir : path-like or None, default=None
-        Folder in which every stage keeps its result and finds it again; holds one run (one set of training data).
+        Folder in which every stage keeps its result and finds it again; holds one run, so one set of training data
+        (no folds), and needs an integer `random_state`.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, batches, samples, references and segment starts.
     verbose : int, default=0
@@ -188,7 +192,7 @@ class LVLMVAClassifier(ImageClassifier):
         lr: float = 1e-3,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
         schedule: str | Callable[..., Any] | None = None,
-        align_schedule: str | Callable[..., Any] | None = "cosine",
+        align_schedule: str | Callable[..., Any] | None = "cooldown",
         device: str = "auto",
         run_dir: str | os.PathLike[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -248,11 +252,12 @@ class LVLMVAClassifier(ImageClassifier):
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)  # what an earlier fit left
         critic = resolve_critic(self.critic)
-        resolve_device(self.device)
+        seed = draw_seed(self.random_state, kept=self.run_dir is not None)
         X, y = check_images(self, X, y, reset=True)
+        if critic is not None:
+            warn_outside_unit_range(X)
         self.classes_, _ = encode_labels(y)
         self.image_shape_ = resolve_image_shape(X, self.image_shape)
-        self._seed = seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         module = build_module(
             self.module,
             self.image_shape_,
@@ -261,29 +266,34 @@ class LVLMVAClassifier(ImageClassifier):
             default_dtype=torch.float64 if X.dtype == np.float64 else torch.float32,
         )
         data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
+        del X
         differentiable = critic is not None or self.epochs > 0
         check_module(module, data.images[:2], len(self.classes_), differentiable=differentiable)
         self.references_ = ReferenceSet.choose(
             self.references, data.images, data.labels, self.n_references, seed=seed
         )
-        options = None if critic is None else self._round_options(critic, data, seed)
+        device = resolve_device(self.device)
+        options = resolve_round_options(self.get_params(deep=False), critic, self.references_, data, seed)
 
-        run = data.open_run(self.run_dir)
+        self._seed, self._run = seed, data.open_run(self.run_dir)
         self.seconds_: dict[str, float] = {}
         self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
-        key = self._train("train", module, data, run, run.key(module))
+        key = self._train("train", module.to(device), data, self._run.key(module))
         if options is None:
-            run.publish(seconds=self.seconds_)
+            self._run.publish(seconds=self.seconds_)
             return self
 
         self._data, self._train_key, self.unaligned_module_ = data, key, self.module_
         self.verdicts_ = VerdictTable((), options.specifications)
         self._rounds: tuple[Round, ...] = ()
         for _ in range(self.n_rounds):
-            found = run_round(self.module_, data, options, run, key, self.seconds_, earlier=self._rounds)
+            found = run_round(
+                self.module_, data, options, self._run, key, self.seconds_, earlier=self._rounds
+            )
             self._rounds = (*self._rounds, found)
-            self.verdicts_ = add_verdicts(self.verdicts_, found, run)
-            key = self._align(self.module_, data, run, key)
+            self.verdicts_ = add_verdicts(self.verdicts_, found, self._run)
+            key = self._align(data)
+        self._critiqued = data.subset_key(chosen_indices(self._rounds))
         return self
 
     def realign(
@@ -318,42 +328,26 @@ class LVLMVAClassifier(ImageClassifier):
         data: TrainingData | None = getattr(self, "_data", None)
         if X is not None:
             checked, y = check_images(self, X, y, reset=False)
-            data = self._training_data(checked, y, image_ids, self._rounds[0].explanation.attributions.dtype)
-            check_same_data(data, self._rounds)
+            dtype = module_device_and_dtype(self.unaligned_module_)[1]
+            data = self._training_data(checked, y, image_ids, dtype)
+            if data.subset_key(chosen_indices(self._rounds)) != self._critiqued:
+                raise ValueError(
+                    "The 'X' argument must be the training data that was fitted. Got other data instead."
+                )
         if data is None:
             raise ValueError(
                 "The 'X' and 'y' arguments must be the training data, which pickling leaves out. Got none."
             )
         self._data = data
-        self.verdicts_ = correct_verdicts(self.verdicts_, edits)
-        self._align(self.unaligned_module_, data, data.open_run(self.run_dir), self._train_key)
+        self.verdicts_ = self.verdicts_.corrected_by(edits)
+        path = verdicts_file(self._rounds[-1], self._run)
+        if path is not None:
+            self.verdicts_.save(path)
+        self._align(data)
         return self
 
-    def _round_options(self, critic: Critic, data: TrainingData, seed: int) -> RoundOptions:
-        """Resolve everything that a round needs, before anything is trained."""
-        options = RoundOptions(
-            sampler=resolve_sampler(self.sampler),
-            n_align=self.n_align,
-            attributor=resolve_attributor(self.attribution),
-            references=self.references_,
-            segmenter=resolve_segmenter(self.segmenter),
-            critic=critic,
-            specifications={str(label): text for label, text in (self.specifications or {}).items()},
-            batch_size=self.batch_size,
-            seed=seed,
-            verbose=self.verbose,
-        )
-        check_round_options(options, data, self.n_rounds)
-        return options
-
     def _train(
-        self,
-        stage: str,
-        module: nn.Module,
-        data: TrainingData,
-        run: RunDirectory,
-        key: str,
-        masked: AlignmentSet | None = None,
+        self, stage: str, module: nn.Module, data: TrainingData, key: str, masked: AlignmentSet | None = None
     ) -> str:
         """Make ``module_`` of `module` by one run of the training loop; return the key that stands for it."""
         names = ("epochs", "batch_size", "lr", "optimizer", "schedule", "l2")
@@ -361,7 +355,7 @@ class LVLMVAClassifier(ImageClassifier):
         if masked is not None:
             options = replace(options, epochs=self.align_epochs, schedule=self.align_schedule)
             options = replace(options, rrr_strength=self.rrr_strength, align_fraction=self.align_fraction)
-        key = run.key(stage, key, options, self._seed, masked)
+        key = self._run.key(stage, key, options, self._seed, masked)
         with timed(self.seconds_, stage):
             result = train(
                 module,
@@ -370,22 +364,21 @@ class LVLMVAClassifier(ImageClassifier):
                 options,
                 alignment_set=masked,
                 seed=self._seed,
-                device=resolve_device(self.device),
-                checkpoint_path=run.file(stage, key, ".safetensors"),
+                checkpoint_path=self._run.file(stage, key, ".safetensors"),
                 verbose=self.verbose,
             )
         self.module_ = result.module
         self.history_[stage] = (*self.history_[stage], result.history)
         return key
 
-    def _align(self, module: nn.Module, data: TrainingData, run: RunDirectory, key: str) -> str:
-        """Fine-tune `module` on all that was critiqued so far."""
-        rounds, verdicts = self._rounds, self.verdicts_
-        set_key = run.key("alignment-set", [part.key for part in rounds], verdicts.verdicts)
+    def _align(self, data: TrainingData) -> str:
+        """Fine-tune the unaligned module on all that was critiqued so far; return the key of the result."""
+        run, rounds, verdicts = self._run, self._rounds, self.verdicts_
+        set_key = run.key([part.key for part in rounds], verdicts.verdicts)
         masked = run.dataclass(
             "alignment-set", set_key, AlignmentSet, lambda: make_alignment_set(rounds, data, verdicts)
         )
-        key = self._train("align", module, data, run, key, masked)
+        key = self._train("align", self.unaligned_module_, data, self._train_key, masked)
         self.alignment_set_ = chosen_indices(rounds).numpy()
         self.masks_ = masked.masks.numpy() > 0
         self.explanation_ = concatenate_explanations([part.explanation for part in rounds])

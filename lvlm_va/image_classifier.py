@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lvlm_va._fingerprint import fingerprint
-from lvlm_va._inputs import as_image_tensor, check_image_ids, check_images, encode_labels, resolve_image_shape
+from lvlm_va._inputs import (
+    as_image_tensor,
+    check_image_ids,
+    check_images,
+    encode_labels,
+    read_dataset,
+    resolve_image_shape,
+)
 from lvlm_va._logits import module_device_and_dtype, predict_logits
 from lvlm_va.attribution import Attributor, Explanation, ReferenceSet, resolve_attributor
 from lvlm_va.run_directory import RunDirectory
@@ -45,6 +52,11 @@ class TrainingData:
     labels: Tensor
     class_names: tuple[str, ...]
     image_ids: tuple[str, ...]
+
+    def subset_key(self, rows: Tensor) -> str:
+        """Return a key that stands for these images, their labels and names."""
+        rows = rows[rows < len(self.labels)]
+        return fingerprint(self.images[rows], self.labels[rows], [self.image_ids[i] for i in rows.tolist()])
 
     def open_run(self, run_dir: str | os.PathLike[str] | None) -> RunDirectory:
         """Return the run directory of these data; one that keeps nothing for None."""
@@ -113,6 +125,28 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """
         best = self.predict_proba(X).argmax(1)
         return np.asarray(self.classes_[best])
+
+    def score(self, X: Images, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
+        """Return the accuracy.
+
+        Parameters
+        ----------
+        X : array-like, Tensor or Dataset
+            Images of the shape that was fitted.
+        y : array-like of shape (n,), default=None
+            Labels; None takes those of a Dataset.
+        sample_weight : array-like of shape (n,), default=None
+            Weights.
+
+        Returns
+        -------
+        float
+            In [0, 1].
+        """
+        if isinstance(X, Dataset):
+            X, labels = read_dataset(X)
+            y = labels if y is None else y
+        return float(super().score(X, y, sample_weight))
 
     def explain(self, X: Images, y: ArrayLike | None = None) -> Explanation:
         """Attribute the logit of a class to the pixels of each image.

@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from tqdm.auto import tqdm
 from lvlm_va._errors import unknown_name
 from lvlm_va._logits import predict_logits
 from lvlm_va.alignment import AlignmentSet
-from lvlm_va.attribution import Attributor, Explanation, ReferenceSet
+from lvlm_va.attribution import Attributor, Explanation, ReferenceSet, resolve_attributor
 from lvlm_va.critique import (
     Critic,
     Critique,
@@ -29,10 +31,9 @@ from lvlm_va.critique import (
     collect_critiques,
 )
 from lvlm_va.image_classifier import TrainingData
-from lvlm_va.ops import segment_masks
 from lvlm_va.run_directory import RunDirectory
-from lvlm_va.sampling import Sampler, select_alignment_set
-from lvlm_va.segmentation import Segmentation, Segmenter, positive_effect
+from lvlm_va.sampling import Sampler, resolve_sampler, select_alignment_set
+from lvlm_va.segmentation import Segmentation, Segmenter, positive_effect, resolve_segmenter, spurious_masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,23 +84,67 @@ class Round:
     key: str
 
 
-def check_round_options(options: RoundOptions, data: TrainingData, n_rounds: int) -> None:
-    """Raise ValueError if the options do not fit the data.
+def resolve_round_options(
+    parameters: Mapping[str, Any],
+    critic: Critic | None,
+    references: ReferenceSet,
+    data: TrainingData,
+    seed: int,
+) -> RoundOptions | None:
+    """Resolve and check all that rounds need, before anything is trained.
 
-    That is: a description of an unknown class, data that the critic cannot judge, or fewer images than are to be
-    critiqued in all rounds.
+    Parameters
+    ----------
+    parameters : mapping of str to object
+        The estimator's parameters.
+    critic : Critic or None
+        Who judges.
+    references : ReferenceSet
+        What explanations are measured against.
+    data : TrainingData
+        What the classifier is trained on.
+    seed : int
+        Seed of samples and segment starts.
+
+    Returns
+    -------
+    RoundOptions or None
+        None without a critic; names are checked all the same.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a description is of an unknown class, the critic cannot judge the data, or there are fewer
+        images than are to be critiqued in all rounds.
     """
-    for label in options.specifications:
+    sampler, segmenter = resolve_sampler(parameters["sampler"]), resolve_segmenter(parameters["segmenter"])
+    attributor = resolve_attributor(parameters["attribution"])
+    if critic is None:
+        return None
+    specifications = {str(label): text for label, text in (parameters["specifications"] or {}).items()}
+    for label in specifications:
         if label not in data.class_names:
             raise unknown_name("specifications", label, data.class_names)
-    n = len(data.labels)
-    if hasattr(options.critic, "check_data"):
-        options.critic.check_data(n, tuple(data.images.shape[2:]), data.class_names)
-    if options.n_align * n_rounds > n:
+    n, n_align, n_rounds = len(data.labels), parameters["n_align"], parameters["n_rounds"]
+    if hasattr(critic, "check_data"):
+        critic.check_data(n, tuple(data.images.shape[2:]), data.class_names)
+    if n_align * n_rounds > n:
         raise ValueError(
             f"The 'n_align' argument must leave {n_rounds} rounds enough different images: at most {n // n_rounds} of "
-            f"{n}. Got {options.n_align} instead."
+            f"{n}. Got {n_align} instead."
         )
+    return RoundOptions(
+        sampler=sampler,
+        n_align=n_align,
+        attributor=attributor,
+        references=references,
+        segmenter=segmenter,
+        critic=critic,
+        specifications=specifications,
+        batch_size=parameters["batch_size"],
+        seed=seed,
+        verbose=parameters["verbose"],
+    )
 
 
 @contextmanager
@@ -194,55 +239,22 @@ def chosen_indices(rounds: Sequence[Round]) -> Tensor:
     return torch.cat([torch.empty(0, dtype=torch.int64), *(part.indices for part in rounds)])
 
 
+def verdicts_file(found: Round, run: RunDirectory) -> Path | None:
+    """Return where the verdicts up to this round are kept, for an expert to correct; None when nothing is kept."""
+    return run.file("verdicts", found.key, ".json")
+
+
 def add_verdicts(table: VerdictTable, found: Round, run: RunDirectory) -> VerdictTable:
-    """Return the table with the verdicts of one more round.
-
-    The verdicts are kept in the run directory as a JSON file. Where it exists already, it counts: an expert may
-    have corrected it.
-    """
-    path = run.file("verdicts", found.key, ".json")
-    if path is not None and path.exists():
-        return VerdictTable.load(path)
+    """Return the table with the verdicts of one more round, as an expert may have corrected them in the file."""
     reached = (verdict for critique in found.critiques for verdict in critique.verdicts)
-    table = VerdictTable((*table.verdicts, *reached), table.specifications, table.examples)
-    if path is not None:
-        table.save(path)
+    table = replace(table, verdicts=(*table.verdicts, *reached))
+    path = verdicts_file(found, run)
+    if path is None:
+        return table
+    if path.exists():
+        return table.corrected_by(VerdictTable.load(path))
+    table.save(path)
     return table
-
-
-def correct_verdicts(table: VerdictTable, edits: VerdictTable) -> VerdictTable:
-    """Return the table with the verdicts that `edits` has otherwise.
-
-    Raises
-    ------
-    ValueError
-        If an edit is on a segment that the table does not have.
-    """
-    changed = []
-    for edit in edits.verdicts:
-        old = table.get(edit.image_id, edit.segment)
-        if old is None:
-            raise ValueError(
-                "The 'verdicts' argument must be on segments that were critiqued. "
-                f"Got one on segment {edit.segment} of image {edit.image_id!r} instead."
-            )
-        if edit.verdict != old.verdict:
-            changed.append(edit)
-    return table.replace(changed)
-
-
-def check_same_data(data: TrainingData, rounds: Sequence[Round]) -> None:
-    """Raise ValueError unless the critiqued images are in `data` where they were."""
-    for part in rounds:
-        indices = part.indices.tolist()
-        if max(indices, default=0) >= len(data.image_ids) or any(
-            data.image_ids[index] != critique.image_id
-            for index, critique in zip(indices, part.critiques, strict=True)
-        ):
-            raise ValueError(
-                "The 'X' argument must be the training data that was fitted, with the same image ids. "
-                f"Got {len(data.image_ids)} other images instead."
-            )
 
 
 def make_alignment_set(rounds: Sequence[Round], data: TrainingData, verdicts: VerdictTable) -> AlignmentSet:
@@ -269,14 +281,14 @@ def make_alignment_set(rounds: Sequence[Round], data: TrainingData, verdicts: Ve
             for segment in range(1, int(part.segmentation.n_segments[row]) + 1):
                 verdict = verdicts.get(data.image_ids[index], segment)
                 spurious[row, segment - 1] = verdict is not None and verdict.verdict == "spurious"
-        masks.append(segment_masks(part.segmentation.labels, spurious, dtype=data.images.dtype))
+        masks.append(spurious_masks(part.segmentation, spurious, dtype=data.images.dtype))
     rows = chosen_indices(rounds)
     return AlignmentSet(data.images[rows], data.labels[rows], torch.cat(masks))
 
 
 def _select(module: nn.Module, data: TrainingData, options: RoundOptions, exclude: Tensor) -> Selection:
     free = np.setdiff1d(np.arange(len(data.labels)), exclude.numpy())
-    logits = predict_logits(module, data.images[free], batch_size=options.batch_size)
+    logits = predict_logits(module, data.images, batch_size=options.batch_size)[free]
     chosen = select_alignment_set(
         options.sampler,
         logits.softmax(1).numpy(),
@@ -300,8 +312,8 @@ def _requests(
     names = [data.class_names[k] for k in data.labels[indices].tolist()]
     return build_requests(
         data.images[indices].numpy(),
-        segmentation.labels[rows].numpy(),
-        positive_effect(explanation.attributions[rows]).numpy(),
+        segmentation.labels[rows].cpu().numpy(),
+        positive_effect(explanation.attributions[rows]).cpu().numpy(),
         indices=indices,
         image_ids=[data.image_ids[i] for i in indices],
         labels=names,

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from lvlm_va import __version__
 from lvlm_va._files import atomic_path
 from lvlm_va._fingerprint import fingerprint
 
@@ -50,7 +51,7 @@ class RunDirectory:
         run_file = self.path / "run.json"
         if run_file.exists():
             _check_same_run(run_file, record)
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.exists() and any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise ValueError(
                 f"The 'run_dir' argument must be a new, an empty or an earlier run's folder. Got {str(self.path)!r}, "
                 "which holds files but no run.json. Name another folder."
@@ -61,7 +62,7 @@ class RunDirectory:
 
     def key(self, *parts: object) -> str:
         """Return the key of a stage with these inputs and parameters (empty when nothing is kept)."""
-        return "" if self.path is None else fingerprint(*parts)
+        return "" if self.path is None else fingerprint(__version__, *parts)
 
     def file(self, stage: str, key: str, suffix: str) -> Path | None:
         """Return the path of a stage's file, or None when nothing is kept."""

@@ -19,7 +19,13 @@ OPTIMIZERS: dict[str, OptimizerFactory] = {
     "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
 }
 
+# Share of the batches over which "cooldown" brings the rate to 0.
+COOLDOWN = 1 / 3
+
 SCHEDULES: dict[str, ScheduleFactory] = {
+    "cooldown": lambda optimizer, steps: lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (steps - step) / (COOLDOWN * steps))
+    ),
     "cosine": lambda optimizer, steps: lr_scheduler.CosineAnnealingLR(optimizer, steps),
     "linear": lambda optimizer, steps: lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps),
     "step": lambda optimizer, steps: lr_scheduler.StepLR(optimizer, math.ceil(steps / 3), 0.1),

@@ -27,10 +27,10 @@ class TrainingOptions:
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         ``"sgd"`` has momentum 0.9, ``"adamw"`` its own decay of 0.01 besides `l2`. A callable gets
         ``(parameters, lr)`` and returns a ``torch.optim.Optimizer`` that steps without a closure.
-    schedule : {"cosine", "linear", "step"}, callable or None, default=None
-        How the learning rate falls, stepped after each batch: to 0 along a cosine or a line, or to a tenth
-        after each third of the batches. A callable gets ``(optimizer, total_steps)`` and returns a
-        ``torch.optim.lr_scheduler.LRScheduler``. None keeps it constant.
+    schedule : {"cooldown", "cosine", "linear", "step"}, callable or None, default=None
+        How the learning rate falls, stepped after each batch: to 0 over the last third of the batches, along a
+        cosine or a line, or to a tenth after each third of the batches. A callable gets
+        ``(optimizer, total_steps)`` and returns a ``torch.optim.lr_scheduler.LRScheduler``. None keeps it constant.
     l2 : float, default=0.0
         Weight gamma of ``||theta||^2`` over the trained parameters. Its gradient ``2 gamma theta`` is added to
         the loss's own, so it is the loss's term for every optimizer (decoupled decay is not).

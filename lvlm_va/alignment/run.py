@@ -16,12 +16,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from lvlm_va._logits import predict_logits
+from lvlm_va._randomness import derive_seed, seed_generators
 from lvlm_va.alignment.checkpoint import read_checkpoint, write_checkpoint
 from lvlm_va.alignment.mixing import Batch, plan_batches
 from lvlm_va.alignment.objective import BatchLoss, TrainingRows, batch_loss
 from lvlm_va.alignment.optimizers import make_optimizer, make_schedule
 from lvlm_va.alignment.options import TrainingOptions
-from lvlm_va.alignment.randomness import derive_seed, seed_generators
 from lvlm_va.alignment.strength import FixedStrength, SteeredStrength, Strength
 from lvlm_va.alignment.types import History, TrainingResult
 

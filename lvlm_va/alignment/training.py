@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lvlm_va._fingerprint import fingerprint
 from lvlm_va._logits import module_device_and_dtype
+from lvlm_va._randomness import derive_seed, isolated_generators
 from lvlm_va.alignment.checks import (
     check_alignment_set,
     check_images,
@@ -21,7 +22,6 @@ from lvlm_va.alignment.checks import (
 )
 from lvlm_va.alignment.objective import TrainingRows
 from lvlm_va.alignment.options import TrainingOptions
-from lvlm_va.alignment.randomness import derive_seed, isolated_generators
 from lvlm_va.alignment.run import TrainingRun
 from lvlm_va.alignment.types import AlignmentSet, History, TrainingResult
 

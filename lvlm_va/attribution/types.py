@@ -89,6 +89,8 @@ def concatenate_explanations(parts: Sequence[Explanation]) -> Explanation:
     Explanation
         All rows, in order.
     """
+    if len(parts) == 1:
+        return parts[0]
     names = [field.name for field in fields(Explanation) if field.name != "method"]
     columns = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
     return Explanation(**columns, method=parts[0].method)

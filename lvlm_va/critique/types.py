@@ -142,8 +142,9 @@ class Critic(Protocol):
     """Anything that judges segments: an LVLM, a rule, a person.
 
     A critic may also have ``check_data(n_images, image_size, classes)``, which is called before training and
-    raises ValueError when it cannot judge such data; and ``fingerprint()``, which returns what its answers
-    depend on besides its fields (JSON values).
+    raises ValueError when it cannot judge such data; and ``fingerprint()``, which returns all that its answers
+    depend on (JSON values). Without it the critic's fields stand for that: where they change from one call to the
+    next, or hold a client or a logger, it needs the method.
     """
 
     @property

@@ -111,6 +111,41 @@ class VerdictTable:
             tuple({**self._by_key, **edited._by_key}.values()), self.specifications, self.examples
         )
 
+    def corrected_by(self, edits: VerdictTable) -> VerdictTable:
+        """Return the table with all that another one says otherwise.
+
+        Parameters
+        ----------
+        edits : VerdictTable
+            Verdicts on segments of this table; those that differ count as a human's. Its specifications and examples
+            replace this table's where it has any.
+
+        Returns
+        -------
+        VerdictTable
+            A new table.
+
+        Raises
+        ------
+        ValueError
+            If a verdict is on a segment that this table does not have.
+        """
+        changed = []
+        for edit in edits.verdicts:
+            old = self.get(edit.image_id, edit.segment)
+            if old is None:
+                raise ValueError(
+                    "The 'verdicts' argument must be on segments that were critiqued. "
+                    f"Got one on segment {edit.segment} of image {edit.image_id!r} instead."
+                )
+            if edit.verdict != old.verdict:
+                changed.append(edit)
+        return replace(
+            self.replace(changed),
+            specifications=edits.specifications or self.specifications,
+            examples=edits.examples or self.examples,
+        )
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the table as indented JSON, whole or not at all.
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from lvlm_va._errors import unknown_name
 from lvlm_va._files import atomic_path
+from lvlm_va._fingerprint import fingerprint
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
 from lvlm_va.critique import Critic, OracleCritic, RegionCritic
 from lvlm_va.datasets import DecoyData, decoy_digits, decoy_mnist
@@ -69,11 +70,11 @@ def make_critic(name: str, data: DecoyData) -> Critic:
 
 
 def fit_decoy(
-    data: DecoyData, settings: DecoySettings, *, seed: int, run_dir: Path | None, verbose: int = 0
+    data: DecoyData, settings: DecoySettings, *, seed: int, run_dir: Path | None
 ) -> LVLMVAClassifier:
     """Train, critique and align on decoyed training data."""
     parameters = dataclasses.asdict(settings) | {"critic": make_critic(settings.critic, data)}
-    classifier = LVLMVAClassifier(**parameters, run_dir=run_dir, random_state=seed, verbose=verbose)
+    classifier = LVLMVAClassifier(**parameters, run_dir=run_dir, random_state=seed)
     return classifier.fit(data.images, data.labels)
 
 
@@ -142,8 +143,9 @@ def _align_with_true_masks(
         lr=settings.lr,
         rrr_strength=settings.rrr_strength,
         align_fraction=1.0,
-        schedule="cosine",
+        schedule="cooldown",
     )
+    key = fingerprint(options, module)
     return train(
         module,
         images,
@@ -151,5 +153,5 @@ def _align_with_true_masks(
         options,
         alignment_set=AlignmentSet(images, labels, masks.to(images.dtype)),
         seed=seed,
-        checkpoint_path=out / f"seed-{seed}" / "ground-truth.safetensors",
+        checkpoint_path=out / f"seed-{seed}" / f"ground-truth-{key}.safetensors",
     ).module

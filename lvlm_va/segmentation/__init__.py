@@ -3,6 +3,7 @@
 from lvlm_va.segmentation.cells import concatenate_segmentations
 from lvlm_va.segmentation.effect import positive_effect
 from lvlm_va.segmentation.grid import Grid
+from lvlm_va.segmentation.masks import spurious_masks
 from lvlm_va.segmentation.ppeps_wgm import PPEPSWGM
 from lvlm_va.segmentation.resolve import resolve_segmenter
 from lvlm_va.segmentation.slic import SLIC
@@ -17,4 +18,5 @@ __all__ = [
     "concatenate_segmentations",
     "positive_effect",
     "resolve_segmenter",
+    "spurious_masks",
 ]

@@ -172,6 +172,8 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
     """
     if not parts:
         raise ValueError("The 'parts' argument must hold at least one Segmentation. Got none instead.")
+    if len(parts) == 1:
+        return parts[0]
     width = max(part.shares.shape[1] for part in parts)
     return Segmentation(
         labels=torch.cat([part.labels for part in parts]),

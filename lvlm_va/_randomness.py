@@ -1,4 +1,4 @@
-"""Random numbers of a run: a seed per epoch, and the user's generators left as they were."""
+"""Random numbers: a seed for each part of a run, and the user's generators left as they were."""
 
 from __future__ import annotations
 
