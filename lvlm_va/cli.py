@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import nn
 
@@ -71,8 +72,8 @@ def demo(
     """
     from lvlm_va.experiments.demo import run_demo
 
-    _use_one_thread()
-    run_demo(out, seed=seed, echo=typer.echo)
+    with _one_thread():
+        run_demo(out, seed=seed, echo=typer.echo)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -110,8 +111,8 @@ def experiment(
     settings = dataclasses.replace(
         settings, **{name: value for name, value in given.items() if value is not None}
     )
-    _use_one_thread()
-    run_decoy(load, settings, seeds=seeds, out=out, echo=typer.echo)
+    with _one_thread():
+        run_decoy(load, settings, seeds=seeds, out=out, echo=typer.echo)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -152,7 +153,7 @@ def align(
     r"""Align your own classifier on your own images.
 
     labels.csv has a row per image: path, label and, where known, split (train, test), group, mask_path. The images
-    of the test split, if any, are measured before and after.
+    of the test split, if any, are measured before and after; with masks of the spurious pixels, alignment too.
 
     \b
     Example:
@@ -188,11 +189,17 @@ def align(
     )
 
 
-def _use_one_thread() -> None:
-    """Make the figures independent of the number of cores; these nets are too small to gain from more."""
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Make figures independent of the number of cores; the experiments' nets are too small to gain from more."""
     import torch
 
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:
@@ -230,15 +237,18 @@ def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn
 
 
 def _load_weights(module: nn.Module, path: Path) -> None:
+    import pickle
+
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
     try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
         module.load_state_dict(state)
-    except RuntimeError as error:
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, TypeError, KeyError) as error:
         raise typer.BadParameter(
-            f"{path} does not fit the module: {error}", param_hint="--weights"
+            f"{path} must hold the module's state_dict: {error}", param_hint="--weights"
         ) from error
 
 
@@ -246,7 +256,7 @@ def main() -> None:
     """Run the command line and turn errors into messages and exit codes."""
     try:
         app()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, FloatingPointError) as error:
         _fail(error, 2)
     except (OSError, ImportError) as error:
         _fail(error, 3)

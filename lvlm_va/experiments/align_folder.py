@@ -16,10 +16,11 @@ from torch import nn
 
 from lvlm_va._files import atomic_path
 from lvlm_va._logits import predict_logits
+from lvlm_va.attribution import DeepLiftShap
 from lvlm_va.critique import Critic
 from lvlm_va.datasets import FolderData, load_image_folder
 from lvlm_va.estimator import LVLMVAClassifier
-from lvlm_va.metrics import group_accuracies
+from lvlm_va.metrics import alignment_score, group_accuracies
 
 
 def align_folder(
@@ -99,15 +100,17 @@ def _measure(
     classifier: LVLMVAClassifier, module: nn.Module, folder: FolderData, rows: NDArray[np.bool_]
 ) -> dict[str, float]:
     images = torch.from_numpy(folder.images[rows]).float() / 255
-    predicted = classifier.classes_[
-        predict_logits(module, images, batch_size=classifier.batch_size).argmax(1)
-    ]
+    numbers = predict_logits(module, images, batch_size=classifier.batch_size).argmax(1)
     labels = folder.labels[rows]
-    groups = group_accuracies(
-        labels, predicted, groups=labels if folder.groups is None else folder.groups[rows]
-    )
-    return {
-        "accuracy": float(np.mean(predicted == labels)),
-        "worst_group_accuracy": float(groups.accuracies.min()),
-        "average_group_accuracy": float(groups.accuracies.mean()),
+    names = labels if folder.groups is None else folder.groups[rows]
+    groups = group_accuracies(labels, classifier.classes_[numbers], groups=names)
+    figures = {
+        "accuracy": groups.overall,
+        "worst_group_accuracy": groups.worst,
+        "average_group_accuracy": groups.average,
     }
+    if folder.masks is not None:
+        references = classifier.references_.for_images(images)
+        explanation = DeepLiftShap().attribute(module, images, numbers, references)
+        figures["alignment"] = alignment_score(explanation.attributions, folder.masks[rows])
+    return figures
