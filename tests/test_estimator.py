@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from sklearn import config_context
+from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -16,7 +19,7 @@ from torch import nn
 
 from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic, TableCritic, VerdictTable
 from lvlm_va.critique import SegmentVerdict
-from lvlm_va.metrics import alignment_score
+from lvlm_va.metrics import alignment_score, worst_group_accuracy
 from lvlm_va.segmentation import positive_effect
 
 
@@ -186,6 +189,58 @@ def test_realign_with_the_same_verdicts_gives_the_same_module(digits):
     clf = make().fit(digits.images, digits.labels)
     expected = clf.predict_proba(digits.images)
     np.testing.assert_array_equal(clf.realign(clf.verdicts_).predict_proba(digits.images), expected)
+
+
+def test_realign_over_two_rounds_gives_the_same_module(digits):
+    clf = make(n_align=10, n_rounds=2).fit(digits.images, digits.labels)
+    expected = clf.predict_proba(digits.images)
+    np.testing.assert_array_equal(clf.realign(clf.verdicts_).predict_proba(digits.images), expected)
+
+
+def test_realign_keeps_the_corrections_in_the_run_directory(digits, tmp_path):
+    clf = make(run_dir=tmp_path / "run").fit(digits.images, digits.labels)
+    before = json.loads((tmp_path / "run" / "latest.json").read_text())["files"]
+    cleared = [replace(v, verdict="relevant") for v in clf.verdicts_.verdicts]
+    clf.realign(VerdictTable(tuple(cleared)))
+    files = json.loads((tmp_path / "run" / "latest.json").read_text())["files"]
+    assert set(files) == set(before) == {
+        "train", "sample", "explain", "segment", "critiques", "verdicts", "alignment-set", "align"
+    }  # fmt: skip
+    assert all((tmp_path / "run" / name).exists() for names in files.values() for name in names)
+    again = make(run_dir=tmp_path / "run").fit(digits.images, digits.labels)
+    assert not again.masks_.any()
+    np.testing.assert_array_equal(again.predict_proba(digits.images), clf.predict_proba(digits.images))
+
+
+def test_file_edited_for_a_segment_that_does_not_exist(digits, tmp_path):
+    clf = make(run_dir=tmp_path / "run").fit(digits.images, digits.labels)
+    (path,) = (tmp_path / "run").glob("verdicts-*.json")
+    path.write_text(path.read_text().replace(f'"{clf.alignment_set_[0]}"', '"mistyped"', 1))
+    with pytest.raises(ValueError, match="'verdicts' argument must be on segments.*'mistyped'"):
+        make(run_dir=tmp_path / "run").fit(digits.images, digits.labels)
+
+
+@pytest.mark.parametrize(
+    "change", [{"segmenter": "grid"}, {"rrr_strength": 0.0}, {"lr": 1e-2}, {"n_align": 20}]
+)
+def test_changed_parameter_in_one_run_directory_equals_a_fresh_run(digits, tmp_path, change):
+    make(run_dir=tmp_path / "run").fit(digits.images, digits.labels)
+    there = make(run_dir=tmp_path / "run", **change).fit(digits.images, digits.labels)
+    fresh = make(**change).fit(digits.images, digits.labels)
+    np.testing.assert_array_equal(there.predict_proba(digits.images), fresh.predict_proba(digits.images))
+
+
+def test_groups_and_image_ids_are_routed(digits):
+    X, y = digits.images[:80], digits.labels[:80] % 2
+    ids = np.array([f"scan-{i}" for i in range(80)])
+    with config_context(enable_metadata_routing=True):
+        clf = make(n_align=5, epochs=1, align_epochs=1).set_fit_request(image_ids=True)
+        scorer = make_scorer(worst_group_accuracy).set_score_request(groups=True)
+        pipeline = make_pipeline(FunctionTransformer(np.sqrt), clf)
+        scores = cross_val_score(
+            pipeline, X, y, cv=2, scoring=scorer, params={"groups": np.arange(80) % 3, "image_ids": ids}
+        )
+    assert np.isfinite(scores).all()
 
 
 def test_realign_after_pickling_needs_the_data(digits):

@@ -163,6 +163,42 @@ def test_run_directory_of_another_run(blobs, tmp_path):
         make(run_dir=tmp_path / "run").fit(1 - X, y)
 
 
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)])
+def test_run_directory_needs_a_seed(blobs, tmp_path, random_state):
+    X, y = blobs
+    with pytest.raises(
+        ValueError, match="'random_state' argument must be an integer where 'run_dir' is given"
+    ):
+        make(run_dir=tmp_path / "run", random_state=random_state).fit(X, y)
+
+
+def test_images_outside_the_unit_range_are_named(blobs):
+    X, y = blobs
+    with pytest.warns(UserWarning, match=r"'X' argument should hold images in \[0, 1\]. Got values from 0"):
+        make().fit(np.round(X * 255), y)
+
+
+def test_names_are_checked_without_a_critic_too(blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match="'attribution' argument must be one of"):
+        make(critic=None, attribution="deeplift").fit(X, y)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((0, 1, 8, 8)), np.full((60, 1, 8, 8), "a"), np.full((60, 1, 8, 8), 1j)]
+)
+def test_images_of_no_number_or_none_at_all(blobs, bad):
+    with pytest.raises(ValueError):
+        make().fit(bad, blobs[1][: len(bad)])
+
+
+def test_labels_of_another_type_in_explain(blobs):
+    X, y = blobs
+    clf = make().fit(X, np.array(["ill", "well"])[y])
+    with pytest.raises(ValueError, match=r"'y' argument must hold the classes \['ill', 'well'\]"):
+        clf.explain(X[:2], [1, 2])
+
+
 def test_labels_of_unknown_classes_in_explain(blobs):
     X, y = blobs
     clf = make().fit(X, y)

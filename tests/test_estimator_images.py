@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from torch import nn
@@ -139,6 +140,39 @@ def test_all_forms_of_the_same_images_agree(blobs):
         clf = make(module="mlp", image_shape=shape).fit(images, labels)
         assert clf.image_shape_ == (1, 8, 8), form
         np.testing.assert_array_equal(clf.predict_proba(images), expected, err_msg=form)
+
+
+def test_data_set_of_pillow_images_scores_itself(blobs):
+    X, y = blobs
+    pixels = np.round(X[:, 0] * 255).astype(np.uint8)
+    colour = [
+        (Image.fromarray(np.stack([p, p // 2, p // 3], axis=-1)), int(label))
+        for p, label in zip(pixels, y, strict=True)
+    ]
+
+    class Pillow(Pairs):
+        def __getitem__(self, i):
+            return colour[i]
+
+    data = Pillow(X, y)
+    clf = make().fit(data)
+    assert clf.image_shape_ == (3, 8, 8)
+    assert clf.score(data) > 0.9
+
+
+def test_one_image_alone(blobs):
+    X, y = blobs
+    clf = make().fit(X, y)
+    assert clf.predict(X[:1]).shape == (1,)
+    assert clf.explain(X[:1]).attributions.shape == (1, 1, 8, 8)
+
+
+def test_parameters_set_after_a_fit_count_at_the_next(blobs):
+    X, y = blobs
+    clf = make().fit(X, y)
+    clf.set_params(critic=None, epochs=5).fit(X, y)
+    assert not hasattr(clf, "verdicts_")
+    assert len(clf.history_["train"][0].loss) == 5
 
 
 class WithEverything(nn.Module):

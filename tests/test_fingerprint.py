@@ -64,6 +64,10 @@ VALUES = [
     partial(min, 1),
     partial(min, 2),
     max,
+    lambda p: p.max(1),
+    lambda p: p.min(1),
+    lambda p: [x + 1 for x in p],
+    lambda p: [x * 2 for x in p],
     nn.Linear,
     torch.float32,
 ]
@@ -90,6 +94,38 @@ def test_weights_of_a_module_count():
     assert fingerprint(one) != fingerprint(two)
     two.load_state_dict(one.state_dict())
     assert fingerprint(one) == fingerprint(two)
+
+
+class Sloped(nn.Module):
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+
+class AlsoSloped(Sloped):
+    def forward(self, x):
+        return x * self.slope
+
+
+def test_what_a_module_computes_counts_beside_its_weights():
+    nets = [
+        nn.Linear(2, 2),
+        nn.Linear(2, 2),
+        Sloped(1.0),
+        Sloped(2.0),
+        AlsoSloped(1.0),
+        nn.Sequential(nn.Tanh()),
+    ]
+    nets[1].load_state_dict(nets[0].state_dict())
+    nets[1].bias.requires_grad_(False)
+    assert len({fingerprint(net) for net in nets}) == len(nets)
+
+
+def test_object_that_refers_to_itself_is_refused():
+    loop = Plain(None)
+    loop.value = [loop]
+    with pytest.raises(TypeError, match=r"A Plain that refers to itself.*fingerprint\(\)"):
+        fingerprint(loop)
 
 
 def test_key_is_the_same_in_another_process():

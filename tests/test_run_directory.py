@@ -68,6 +68,20 @@ def test_damaged_or_newer_run_is_refused(tmp_path, text):
         RunDirectory(tmp_path, IDENTITY)
 
 
+def test_file_left_by_a_killed_first_write_is_no_obstacle(tmp_path):
+    (tmp_path / ".run.0123.json").write_text("{")
+    RunDirectory(tmp_path, IDENTITY)
+
+
+def test_latest_names_the_files_of_the_last_results(tmp_path):
+    run = RunDirectory(tmp_path, IDENTITY)
+    run.dataclass("explain", run.key(1), Result, result)
+    RunDirectory(tmp_path, IDENTITY).publish()
+    run.publish(seconds={"explain": 1.0})
+    latest = json.loads((tmp_path / "latest.json").read_text())
+    assert latest == {"files": {"explain": [f"explain-{run.key(1)}.npz"]}, "seconds": {"explain": 1.0}}
+
+
 def test_files_hold_no_pickle(tmp_path):
     run = RunDirectory(tmp_path, IDENTITY)
     run.dataclass("explain", run.key(1), Result, result)
