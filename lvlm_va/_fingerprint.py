@@ -97,13 +97,18 @@ def _describe_code(code: types.CodeType) -> list[Any]:
 
 
 def _describe_module(module: nn.Module, describe: Callable[[object], Any]) -> list[Any]:
-    plain = (bool, int, float, str, tuple, type(None))
+    plain = (bool, int, float, str, tuple, type(None), types.FunctionType, types.BuiltinFunctionType)
     parts = [
-        [name, _name(type(part)), {k: repr(v) for k, v in sorted(vars(part).items()) if isinstance(v, plain)}]
+        [
+            name,
+            _name(type(part)),
+            describe(type(part).forward),
+            {k: describe(v) for k, v in sorted(vars(part).items()) if isinstance(v, plain)},
+        ]
         for name, part in module.named_modules()
     ]
     frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
-    return [parts, frozen, describe(module.state_dict())]
+    return [parts, frozen, describe(dict(module.named_buffers())), describe(module.state_dict())]
 
 
 def _name(value: Any) -> str:

@@ -43,14 +43,14 @@ def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]
             "The 'X' argument must be a map-style Dataset with a length. Got an iterable one instead."
         )
     items = [data[i] for i in range(len(data))]
-    paired = bool(items) and isinstance(items[0], tuple | list)
-    images = [_as_array(item[0] if paired else item) for item in items]
+    tuples = bool(items) and isinstance(items[0], tuple | list)
+    images = [_as_array(item[0] if tuples else item) for item in items]
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise ValueError(
             f"The 'X' argument must hold images of one shape. Got shapes {sorted(shapes)[:3]} instead."
         )
-    labels = np.asarray([item[1] for item in items]) if paired else None
+    labels = np.asarray([item[1] for item in items]) if tuples and len(items[0]) > 1 else None
     return np.stack(images) if images else np.empty((0, 0)), labels
 
 
@@ -69,9 +69,9 @@ def check_images(
     Parameters
     ----------
     estimator : BaseEstimator
-        Gets ``n_features_in_`` (and ``feature_names_in_``).
+        Gets ``n_features_in_``, the number of values of an image (and ``feature_names_in_``).
     X : array-like, Tensor or Dataset
-        uint8 is divided by 255; other types become floating.
+        Unsigned integers are divided by their largest value (uint8 by 255); other types become floating.
     y : array-like, None or "no_validation"
         Labels; None takes them from the Dataset.
     reset : bool
@@ -91,16 +91,18 @@ def check_images(
         X = X.detach().cpu().numpy()
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
-    if getattr(X, "dtype", None) == np.uint8:
-        X = np.asarray(X, dtype=np.float32) / np.float32(255)
-    checked = validate_data(estimator, X, y, reset=reset, dtype=[np.float64, np.float32], allow_nd=True)
-    images, y = checked if isinstance(checked, tuple) else (checked, None)
-    if images.ndim > 4:
+    if isinstance(X, np.ndarray) and X.ndim > 4:
         raise ValueError(
-            "The 'X' argument must have shape (n, C, H, W), (n, H, W) or (n, d). "
-            f"Got shape {images.shape} instead."
+            f"The 'X' argument must have shape (n, C, H, W), (n, H, W) or (n, d). Got shape {X.shape} instead."
         )
-    return images, y
+    if isinstance(X, np.ndarray) and np.issubdtype(X.dtype, np.unsignedinteger):
+        X = np.asarray(X, dtype=np.float32) / np.float32(np.iinfo(X.dtype).max)
+    shape = X.shape if isinstance(X, np.ndarray) and X.ndim > 2 else None
+    if shape is not None:  # scikit-learn counts features in rows
+        X = X.reshape(shape[0], int(np.prod(shape[1:])))
+    checked = validate_data(estimator, X, y, reset=reset, dtype=[np.float64, np.float32])
+    images, y = checked if isinstance(checked, tuple) else (checked, None)
+    return images if shape is None else images.reshape(shape), y
 
 
 def resolve_image_shape(X: NDArray[Any], image_shape: tuple[int, ...] | None) -> ImageShape:
@@ -138,8 +140,15 @@ def as_image_tensor(X: NDArray[Any], image_shape: ImageShape, dtype: torch.dtype
     return torch.tensor(np.ascontiguousarray(X).reshape(len(X), *image_shape), dtype=dtype)
 
 
-def warn_outside_unit_range(X: NDArray[Any]) -> None:
-    """Warn of images outside [0, 1], in which the penalty's weight has another meaning."""
+def warn_of_unusual_images(X: NDArray[Any]) -> None:
+    """Warn of images that look as if they were not (n, C, H, W) in [0, 1], on which the penalty's weight rests."""
+    if X.ndim == 4 and X.shape[-1] in (1, 3, 4) and X.shape[1] > 4:
+        warnings.warn(
+            f"The 'X' argument should have shape (n, C, H, W). Got {X.shape}, which looks like (n, H, W, C): "
+            "transpose it.",
+            UserWarning,
+            stacklevel=3,
+        )
     low, high = float(X.min()), float(X.max())
     if low < 0 or high > 1:
         warnings.warn(

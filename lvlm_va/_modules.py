@@ -152,7 +152,13 @@ def check_module(module: nn.Module, sample: Tensor, n_classes: int, *, different
         )
     with evaluating(module), torch.enable_grad():
         images = sample.to(device, dtype, copy=True).requires_grad_()
-        logits = forward_logits(module, images)
+        try:
+            logits = forward_logits(module, images)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The 'module' argument must accept images of shape {('n', *images.shape[1:])}. It raised: {error}. A "
+                "module that expects flat rows needs torch.nn.Flatten() in front; flat rows of X need 'image_shape'."
+            ) from error
         if logits.shape[1] != n_classes:
             raise ValueError(
                 f"The 'module' argument must return one logit per class: {n_classes} classes were found in y. "

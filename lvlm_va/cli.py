@@ -24,6 +24,8 @@ Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the messag
 compiled part is missing.
 """
 
+SAMPLERS = "How the critiqued images are chosen: low_entropy, high_entropy, random or class_balanced."
+
 app = typer.Typer(
     name="lvlm-va",
     help="Find out when an image classifier looks at the wrong thing, and mend it with words.",
@@ -87,7 +89,7 @@ def experiment(
     critic: Annotated[
         str | None, typer.Option(help="'oracle' (true masks) or 'region' (corners do not matter).")
     ] = None,
-    sampler: Annotated[str | None, typer.Option(help="How the critiqued images are chosen.")] = None,
+    sampler: Annotated[str | None, typer.Option(help=SAMPLERS)] = None,
     n_align: Annotated[int | None, typer.Option(help="Number of critiqued images.", min=1)] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.", min=1)] = 3,
     variant: Annotated[Variant, typer.Option(help="Whose definition of Decoy-MNIST.")] = Variant.ross,
@@ -117,9 +119,7 @@ def experiment(
 
 @app.command(epilog=EXIT_CODES)
 def align(
-    data: Annotated[
-        Path, typer.Argument(help="Folder with the images and labels.csv (path, label, split, ...).")
-    ],
+    data: Annotated[Path, typer.Argument(help="Folder with the images.")],
     module: Annotated[
         str, typer.Option(help="'package.module:callable' that returns the torch module, or a built-in net.")
     ],
@@ -131,15 +131,27 @@ def align(
     ] = None,
     critic: Annotated[str | None, typer.Option(help="Who judges: 'table:verdicts.json'.")] = None,
     irrelevant: Annotated[
-        list[str] | None, typer.Option(help="Region that must not count: corners, border, ...; repeatable.")
+        list[str] | None,
+        typer.Option(
+            help="Region that must not count; repeatable. Regions are corners, top_left, top_right, bottom_left, "
+            "bottom_right, border, centre, top, bottom, left, right."
+        ),
     ] = None,
     relevant: Annotated[list[str] | None, typer.Option(help="Region that should count; repeatable.")] = None,
     describe: Annotated[
         list[str] | None, typer.Option(help="'class=TEXT': what should count for the class; repeatable.")
     ] = None,
+    table: Annotated[
+        str, typer.Option(help="CSV table of the images; 'folders' takes each image's folder as its label.")
+    ] = "labels.csv",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="'label=grade': the table's own name for path, label, split, ...; repeatable."),
+    ] = None,
+    extension: Annotated[str, typer.Option(help="Added to the table's paths, such as '.jpg'.")] = "",
     image_size: Annotated[tuple[int, int], typer.Option(help="Height and width of the images.")] = (224, 224),
     grey: Annotated[bool, typer.Option("--grey", help="Read the images as one channel.")] = False,
-    sampler: Annotated[str, typer.Option(help="How the critiqued images are chosen.")] = "low_entropy",
+    sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "low_entropy",
     n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
     epochs: Annotated[
         int, typer.Option(help="Epochs of ordinary training first; 0 with trained weights.", min=0)
@@ -150,15 +162,12 @@ def align(
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")] = "auto",
 ) -> None:
-    r"""Align your own classifier on your own images.
+    """Align your own classifier on your own images.
 
-    labels.csv has a row per image: path, label and, where known, split (train, test), group, mask_path. The images
+    The table has a row per image: path, label and, where known, split (train, test), group, mask_path. The images
     of the test split, if any, are measured before and after; with masks of the spurious pixels, alignment too.
 
-    \b
-    Example:
-      lvlm-va align scans --module mynets:make_net --weights net.safetensors \
-          --irrelevant corners --out run
+    For example: lvlm-va align scans --module mynets:make_net --weights net.safetensors --irrelevant corners --out run
     """
     from lvlm_va.experiments.align_folder import align_folder
 
@@ -166,14 +175,19 @@ def align(
         raise typer.BadParameter(
             "give either a critic or regions.", param_hint="--critic / --irrelevant / --relevant"
         )
+    if ":" not in module and not epochs:
+        raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
     align_folder(
         data,
         module=_load_module(module, weights),
         critic=critic or _region_critic(irrelevant, relevant),
-        specifications=dict(_parse_description(text) for text in describe or []),
+        specifications=_pairs(describe, "--describe"),
         out=out,
         image_size=image_size,
         mode="L" if grey else "RGB",
+        table=None if table == "folders" else table,
+        columns=_pairs(column, "--column"),
+        extension=extension,
         echo=typer.echo,
         parameters={
             "sampler": sampler,
@@ -209,11 +223,15 @@ def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> 
     return RegionCritic({kind: regions for kind, regions in declared.items() if regions})
 
 
-def _parse_description(text: str) -> tuple[str, str]:
-    label, separator, description = text.partition("=")
-    if not separator or not label:
-        raise typer.BadParameter(f"expected class=TEXT, got {text!r}.", param_hint="--describe")
-    return label, description
+def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    """Return what stands before and after the first '=' of each text."""
+    pairs = {}
+    for text in texts or []:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise typer.BadParameter(f"expected NAME=TEXT, got {text!r}.", param_hint=option)
+        pairs[name] = value
+    return pairs
 
 
 def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn.Module] | str:
@@ -237,16 +255,15 @@ def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn
 
 
 def _load_weights(module: nn.Module, path: Path) -> None:
-    import pickle
-
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
         module.load_state_dict(state)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, TypeError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # damaged bytes raise whatever they happen to mean
         raise typer.BadParameter(
             f"{path} must hold the module's state_dict: {error}", param_hint="--weights"
         ) from error

@@ -21,7 +21,7 @@ from lvlm_va._inputs import (
     encode_labels,
     resolve_device,
     resolve_image_shape,
-    warn_outside_unit_range,
+    warn_of_unusual_images,
 )
 from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._modules import build_module, check_module
@@ -33,11 +33,11 @@ from lvlm_va.rounds import (
     Round,
     add_verdicts,
     chosen_indices,
+    keep_verdicts,
     make_alignment_set,
     resolve_round_options,
     run_round,
     timed,
-    verdicts_file,
 )
 from lvlm_va.segmentation import Segmenter, concatenate_segmentations
 
@@ -255,7 +255,7 @@ class LVLMVAClassifier(ImageClassifier):
         seed = draw_seed(self.random_state, kept=self.run_dir is not None)
         X, y = check_images(self, X, y, reset=True)
         if critic is not None:
-            warn_outside_unit_range(X)
+            warn_of_unusual_images(X)
         self.classes_, _ = encode_labels(y)
         self.image_shape_ = resolve_image_shape(X, self.image_shape)
         module = build_module(
@@ -276,6 +276,7 @@ class LVLMVAClassifier(ImageClassifier):
         options = resolve_round_options(self.get_params(deep=False), critic, self.references_, data, seed)
 
         self._seed, self._run = seed, data.open_run(self.run_dir)
+        self._run.key(critic)  # what cannot be told apart must fail before it is paid for
         self.seconds_: dict[str, float] = {}
         self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
         key = self._train("train", module.to(device), data, self._run.key(module))
@@ -340,9 +341,8 @@ class LVLMVAClassifier(ImageClassifier):
             )
         self._data = data
         self.verdicts_ = self.verdicts_.corrected_by(edits)
-        path = verdicts_file(self._rounds[-1], self._run)
-        if path is not None:
-            self.verdicts_.save(path)
+        for part in self._rounds:
+            keep_verdicts(part, self.verdicts_, self._run)
         self._align(data)
         return self
 

@@ -23,7 +23,6 @@ from lvlm_va._inputs import (
     check_images,
     encode_labels,
     read_dataset,
-    resolve_image_shape,
 )
 from lvlm_va._logits import module_device_and_dtype, predict_logits
 from lvlm_va.attribution import Attributor, Explanation, ReferenceSet, resolve_attributor
@@ -173,13 +172,17 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return attributor.attribute(self.module_, images, target, self.references_.for_images(images))
 
     def _images(self, X: Images) -> Tensor:
-        """Return images of the shape that was fitted."""
-        checked, _ = check_images(self, X, reset=False)
-        shape = resolve_image_shape(checked, self.image_shape)
-        if shape != self.image_shape_:
+        """Return images of the shape that was fitted; flat rows are read as such."""
+        shape = self.image_shape_
+        if isinstance(X, Dataset):
+            X, _ = read_dataset(X)
+        given = getattr(X, "shape", ())
+        natural = (1,) * (4 - len(given)) + tuple(given[1:])
+        if len(given) > 2 and natural != shape:
             raise ValueError(
-                f"X has images of shape {shape}, but {type(self).__name__} was fitted with {self.image_shape_}."
+                f"X has images of shape {natural}, but {type(self).__name__} was fitted with {shape}."
             )
+        checked, _ = check_images(self, X, reset=False)
         return as_image_tensor(checked, shape, module_device_and_dtype(self.module_)[1])
 
     def _training_data(

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,8 +129,8 @@ def resolve_round_options(
         critic.check_data(n, tuple(data.images.shape[2:]), data.class_names)
     if n_align * n_rounds > n:
         raise ValueError(
-            f"The 'n_align' argument must leave {n_rounds} rounds enough different images: at most {n // n_rounds} of "
-            f"{n}. Got {n_align} instead."
+            f"The 'n_align' argument must be at most {n // n_rounds}, for {n_rounds} round{'s' * (n_rounds > 1)} of "
+            f"different images out of {n}. Got {n_align} instead."
         )
     return RoundOptions(
         sampler=sampler,
@@ -231,6 +230,12 @@ def run_round(
             path=run.file("critiques", key, ".jsonl"),
             on_progress=bar.update,
         )
+    for critique, n_segments in zip(critiques, segmentation.n_segments.tolist(), strict=True):
+        if len(critique.verdicts) != n_segments:
+            raise ValueError(
+                f"The 'critic' argument must reach a verdict on every segment. Got {len(critique.verdicts)} on the "
+                f"{n_segments} segments of image {critique.image_id!r} instead."
+            )
     return Round(chosen, explanation, segmentation, tuple(critiques), key)
 
 
@@ -239,22 +244,28 @@ def chosen_indices(rounds: Sequence[Round]) -> Tensor:
     return torch.cat([torch.empty(0, dtype=torch.int64), *(part.indices for part in rounds)])
 
 
-def verdicts_file(found: Round, run: RunDirectory) -> Path | None:
-    """Return where the verdicts up to this round are kept, for an expert to correct; None when nothing is kept."""
-    return run.file("verdicts", found.key, ".json")
-
-
 def add_verdicts(table: VerdictTable, found: Round, run: RunDirectory) -> VerdictTable:
-    """Return the table with the verdicts of one more round, as an expert may have corrected them in the file."""
+    """Return the table with the verdicts of one more round, as an expert may have corrected them.
+
+    Each round's verdicts are kept in a JSON file of the run directory. Where it is there already, what it says
+    otherwise counts.
+    """
     reached = (verdict for critique in found.critiques for verdict in critique.verdicts)
-    table = replace(table, verdicts=(*table.verdicts, *reached))
-    path = verdicts_file(found, run)
-    if path is None:
-        return table
-    if path.exists():
-        return table.corrected_by(VerdictTable.load(path))
-    table.save(path)
-    return table
+    part = replace(table, verdicts=tuple(reached))
+    path = run.file("verdicts", found.key, ".json")
+    if path is not None and path.exists():
+        part = part.corrected_by(VerdictTable.load(path))
+    elif path is not None:
+        part.save(path)
+    return replace(part, verdicts=(*table.verdicts, *part.verdicts))
+
+
+def keep_verdicts(found: Round, table: VerdictTable, run: RunDirectory) -> None:
+    """Write what the table says of the round's images into the round's file."""
+    path = run.file("verdicts", found.key, ".json")
+    if path is not None:
+        names = {critique.image_id for critique in found.critiques}
+        replace(table, verdicts=tuple(v for v in table.verdicts if v.image_id in names)).save(path)
 
 
 def make_alignment_set(rounds: Sequence[Round], data: TrainingData, verdicts: VerdictTable) -> AlignmentSet:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -107,8 +108,11 @@ class RunDirectory:
             with atomic_path(path) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, allow_pickle=False, **_to_arrays(result))
         # Read back even what was just written: a resumed run and a first one go the same way.
-        with np.load(path, allow_pickle=False) as arrays:
-            return _from_arrays(kind, arrays)
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                return _from_arrays(kind, arrays)
+        except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
+            raise ValueError(f"{path} is damaged ({error}). Remove it, and it will be made again.") from error
 
 
 def _check_same_run(run_file: Path, record: dict[str, Any]) -> None:

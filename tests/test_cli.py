@@ -60,9 +60,9 @@ def scans(tmp_path_factory):
 def align(scans, lvlm_va, monkeypatch):
     monkeypatch.chdir(scans)
 
-    def run(out, *more):
+    def run(out, *more, data=scans):
         return lvlm_va(
-            "align", scans, "--module", "mynets:make_net", "--image-size", 16, 16, "--grey", "--n-align", 12,
+            "align", data, "--module", "mynets:make_net", "--image-size", 16, 16, "--grey", "--n-align", 12,
             "--epochs", 3, "--align-epochs", 2, "--out", out, *more,
         )  # fmt: skip
 
@@ -115,7 +115,7 @@ def test_trained_weights_are_loaded(align, tmp_path):
         (("--irrelevant", "cornres"), 2, "Did you mean 'corners'"),
         (("--critic", "table:nowhere.json"), 3, "nowhere.json"),
         (("--irrelevant", "corners", "--n-align", 99), 2, "'n_align' argument"),
-        (("--irrelevant", "corners", "--describe", "ill"), 2, "class=TEXT"),
+        (("--irrelevant", "corners", "--describe", "ill"), 2, "NAME=TEXT"),
         (("--irrelevant", "corners", "--weights", "nowhere.safetensors"), 3, "nowhere.safetensors"),
     ],
 )
@@ -123,6 +123,44 @@ def test_bad_arguments_have_their_exit_codes(align, tmp_path, more, code, messag
     done = align(tmp_path / "run", *more)
     assert done.returncode == code
     assert message in done.stderr
+
+
+def test_folder_per_class_and_a_table_with_other_names(align, scans, tmp_path):
+    for path in scans.glob("*.png"):
+        folder = tmp_path / "knees" / ("ill" if int(path.stem) % 2 == 0 else "well")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / path.name).write_bytes(path.read_bytes())
+    done = align(tmp_path / "a", "--irrelevant", "corners", "--table", "folders", data=tmp_path / "knees")
+    assert done.returncode == 0, done.stderr
+    text = (scans / "labels.csv").read_text().replace("path,label", "image,grade").replace(".png", "")
+    (scans / "isic.csv").write_text(text)
+    options = (
+        "--table",
+        "isic.csv",
+        "--column",
+        "path=image",
+        "--column",
+        "label=grade",
+        "--extension",
+        ".png",
+    )
+    done = align(tmp_path / "b", "--irrelevant", "corners", *options)
+    assert done.returncode == 0, done.stderr
+    assert "after: accuracy" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_damaged_weights(align, tmp_path, name):
+    (tmp_path / name).write_bytes(b"junk")
+    done = align(tmp_path / "run", "--irrelevant", "corners", "--weights", tmp_path / name)
+    assert done.returncode == 2
+    assert "state_dict" in done.stderr
+
+
+def test_built_in_net_without_training_is_refused(lvlm_va, scans, tmp_path):
+    done = lvlm_va("align", scans, "--module", "cnn", "--irrelevant", "corners", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "must be trained first" in done.stderr
 
 
 def test_experiment_needs_its_data(lvlm_va, tmp_path):

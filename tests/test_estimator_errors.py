@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic
+from lvlm_va.critique import Critique
 
 CORNERS = RegionCritic({"irrelevant": [("corners", 0.3)]})
 
@@ -176,6 +177,33 @@ def test_images_outside_the_unit_range_are_named(blobs):
     X, y = blobs
     with pytest.warns(UserWarning, match=r"'X' argument should hold images in \[0, 1\]. Got values from 0"):
         make().fit(np.round(X * 255), y)
+
+
+def test_images_with_the_channels_last_are_named():
+    X, y = np.zeros((20, 8, 8, 3)), np.arange(20) % 2
+    X[y == 1] = 1
+    with pytest.warns(UserWarning, match=r"looks like \(n, H, W, C\)"):
+        make(critic=RegionCritic({"irrelevant": ["left"]})).fit(X, y)
+
+
+def test_critic_that_reaches_no_verdict(blobs):
+    class Silent:
+        name = "silent"
+
+        def critique(self, requests):
+            return [Critique(request.image_id, "Hm.") for request in requests]
+
+    with pytest.raises(ValueError, match="'critic' argument must reach a verdict on every segment. Got 0"):
+        make(critic=Silent()).fit(*blobs)
+
+
+def test_damaged_stage_is_named(blobs, tmp_path):
+    X, y = blobs
+    make(run_dir=tmp_path / "run").fit(X, y)
+    (path,) = (tmp_path / "run").glob("explain-*.npz")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=rf"{path.name} is damaged.*Remove it"):
+        make(run_dir=tmp_path / "run").fit(X, y)
 
 
 def test_names_are_checked_without_a_critic_too(blobs):

@@ -160,6 +160,22 @@ def test_data_set_of_pillow_images_scores_itself(blobs):
     assert clf.score(data) > 0.9
 
 
+def test_forms_may_differ_between_fit_and_predict(blobs):
+    X, y = blobs
+    clf = make().fit(X, y)
+    for form in (X[:, 0], X.reshape(60, 64), torch.from_numpy(X)):
+        np.testing.assert_array_equal(clf.predict_proba(form), clf.predict_proba(X))
+
+
+def test_frozen_batch_norm_keeps_its_statistics(blobs):
+    X, y = blobs
+    module = WithEverything()
+    module.norm.requires_grad_(False)
+    trained = make(module=module).fit(X, y).module_
+    assert torch.equal(trained.norm.running_mean, module.norm.running_mean)
+    assert not torch.equal(trained.head.weight, module.head.weight)
+
+
 def test_one_image_alone(blobs):
     X, y = blobs
     clf = make().fit(X, y)

@@ -155,10 +155,9 @@ class TrainingRun:
 
     def _set_training_mode(self) -> None:
         self._module.train()
-        if self._rows.alignment is not None:
-            for layer in self._module.modules():
-                if isinstance(layer, _BatchNorm):
-                    layer.eval()
+        for layer in self._module.modules():
+            if isinstance(layer, _BatchNorm) and (self._rows.alignment is not None or _is_frozen(layer)):
+                layer.eval()
 
     def _step(self, batch: Batch) -> BatchLoss:
         self._optimizer.zero_grad(set_to_none=True)
@@ -245,3 +244,9 @@ class TrainingRun:
 
 def _n_rows(batch: Batch) -> int:
     return len(batch.plain) + len(batch.unmarked) + len(batch.marked)
+
+
+def _is_frozen(layer: nn.Module) -> bool:
+    """Whether the user froze all parameters of the layer; then its statistics stay too."""
+    parameters = list(layer.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)

@@ -57,8 +57,9 @@ def collect_critiques(
     for start in range(0, len(pending), chunk_size):
         requests = make_requests(pending[start : start + chunk_size])
         asked = [request for request in requests if request.n_segments]
-        critiques = list(critic.critique(asked)) if asked else []
-        check_critiques(asked, critiques)
+        answers = critic.critique(asked) if asked else []
+        check_critiques(asked, answers)
+        critiques = list(answers)
         critiques += [
             Critique(request.image_id, "No pixel speaks for this class.")
             for request in requests

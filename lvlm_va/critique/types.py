@@ -85,6 +85,10 @@ class SegmentVerdict:
         _check_verdict(self.verdict)
         if self.segment < 1:
             raise ValueError(f"The 'segment' argument counts from 1. Got {self.segment!r} instead.")
+        # Plain numbers, whatever kind a critic computes with: they are written as JSON.
+        object.__setattr__(self, "segment", int(self.segment))
+        if self.p_spurious is not None:
+            object.__setattr__(self, "p_spurious", float(self.p_spurious))
         if self.p_spurious is not None and not 0 <= self.p_spurious <= 1:
             raise ValueError(
                 f"The 'p_spurious' argument must lie in [0, 1]. Got {self.p_spurious!r} instead."

@@ -117,6 +117,15 @@ def _decode(data: bytes, file: str) -> Any:
 
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique, parse_constant=refuse)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{file}: not UTF-8 text ({error}). Save the file with the encoding UTF-8."
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{file}: not valid JSON: {error}. Look at that line and at the end of the one above: a comma or a "
+            'straight quotation mark (") may be missing.'
+        ) from error
     except ValueError as error:
         raise ValueError(f"{file}: not valid JSON: {error}") from error
 
@@ -142,6 +151,8 @@ def _verdicts(images: list[Any], file: str) -> Iterable[SegmentVerdict]:
 
 def _build(kind: type[_T], value: Any, fields: _Fields, where: str, **more: Any) -> _T:
     _check_fields(value, fields, where)
+    if "verdict" in value:  # people write "Spurious "
+        value = {**value, "verdict": value["verdict"].strip().lower()}
     try:
         return kind(**value, **more)
     except ValueError as error:

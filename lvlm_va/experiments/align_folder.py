@@ -32,6 +32,9 @@ def align_folder(
     out: str | os.PathLike[str],
     image_size: tuple[int, int],
     mode: Any,
+    table: str | None,
+    columns: Mapping[str, str],
+    extension: str,
     parameters: Mapping[str, Any],
     echo: Callable[[str], Any],
 ) -> LVLMVAClassifier:
@@ -40,16 +43,15 @@ def align_folder(
     Parameters
     ----------
     data : path-like
-        Folder with ``labels.csv``; see `lvlm_va.datasets.load_image_folder`. Without a split column all images
-        are training images.
+        Folder of images. Without a split column all of them are training images.
     module, critic, specifications
         As in `LVLMVAClassifier`.
     out : path-like
         Run directory; gets ``aligned.safetensors``, the aligned weights, and ``metrics.json``.
     image_size : (int, int)
         Height and width.
-    mode : {"RGB", "L"}
-        Colour or grey.
+    mode, table, columns, extension
+        As in `lvlm_va.datasets.load_image_folder`.
     parameters : mapping of str to object
         More parameters of `LVLMVAClassifier`.
     echo : callable
@@ -61,7 +63,9 @@ def align_folder(
         The fitted estimator.
     """
     out = Path(out)
-    folder = load_image_folder(data, image_size=image_size, mode=mode)
+    folder = load_image_folder(
+        data, table, image_size=image_size, mode=mode, columns=columns, extension=extension
+    )
     splits = np.full(len(folder.labels), "train") if folder.splits is None else folder.splits
     training, test = splits == "train", splits == "test"
     if not training.any():

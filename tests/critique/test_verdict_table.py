@@ -204,7 +204,7 @@ def test_every_error_names_file_place_and_field(tmp_path, change, message):
         (b"{,}", "not valid JSON: .*line 1"),
         (b'{"format": "x", "format": "y"}', "'format' stands twice"),
         (b"[]", "not a verdict table"),
-        (b"\xff\xfe", "not valid JSON: .*utf-8"),
+        (b"\xff\xfe", "not UTF-8 text.*encoding UTF-8"),
     ],
 )
 def test_other_files(tmp_path, text, message):
