@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy: scikit-learn skips one of its checks without it
+
 import numpy as np
 import pytest
 
