@@ -77,7 +77,7 @@ def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], An
     )
     echo(summary + "\n")
     echo(_table(before, after))
-    echo("\nSeconds: " + ", ".join(f"{stage} {value:.1f}" for stage, value in classifier.seconds_.items()))
+    echo("\nSeconds: " + ", ".join(f"{stage} {value:.2f}" for stage, value in classifier.seconds_.items()))
     echo(f"\nLook at {picture} and {out / 'report.html'}.")
     return metrics
 
