@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import inspect
 import json
 import types
 from collections.abc import Callable, Mapping, Set
@@ -15,19 +16,24 @@ import numpy as np
 import torch
 from torch import nn
 
+_PLAIN = (
+    bool, int, float, complex, str, bytes, type(None), np.ndarray, np.generic, torch.Tensor, torch.dtype, torch.device,
+    types.FunctionType, types.BuiltinFunctionType,
+)  # fmt: skip
+
 
 def fingerprint(*parts: object) -> str:
     """Return 16 hexadecimal digits that stand for the content of `parts`.
 
     Equal content gives equal digits in every process. Arrays and tensors count by their values, dataclasses and
     plain objects by their fields, functions by name, code, defaults and closure, modules by their weights, what is
-    frozen, and the plain attributes of their parts. An object with a ``fingerprint()`` method counts by what that
-    returns.
+    frozen, the code of their classes and the plain attributes of their parts. An object with a ``fingerprint()``
+    method counts by what that returns. The code of other classes does not count.
 
     Raises
     ------
     TypeError
-        If an object refers to itself.
+        If an object refers to itself, or cannot be told from another of its kind.
     """
     text = json.dumps([_describe(part, ()) for part in parts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -46,6 +52,10 @@ def _describe(value: object, above: tuple[int, ...]) -> Any:
         return [type(value).__name__, repr(value)]
     if isinstance(value, type):
         return _name(value)
+    if isinstance(value, types.BuiltinFunctionType):
+        return ["builtin", _name(value)]
+    if id(value) in above and isinstance(value, types.FunctionType):
+        return ["recursive", _name(value)]
     if id(value) in above:
         raise TypeError(
             f"A {type(value).__name__} that refers to itself cannot be a parameter of a run that is kept. "
@@ -68,7 +78,7 @@ def _describe_composite(value: Any, describe: Callable[[object], Any]) -> Any:
     if isinstance(value, nn.Module):
         return _describe_module(value, describe)
     if isinstance(value, types.FunctionType):
-        closure = [cell.cell_contents for cell in value.__closure__ or ()]
+        closure = [_cell_contents(cell) for cell in value.__closure__ or ()]
         defaults = [describe(item) for item in (value.__defaults__, value.__kwdefaults__, closure)]
         return [_name(value), _describe_code(value.__code__), defaults]
     if isinstance(value, types.MethodType):
@@ -83,7 +93,13 @@ def _describe_composite(value: Any, describe: Callable[[object], Any]) -> Any:
         return [_name(type(value)), fields]
     if hasattr(value, "__dict__"):
         return [_name(type(value)), {name: describe(item) for name, item in vars(value).items()}]
-    return [_name(type(value)), repr(value)]
+    text = repr(value)
+    if " at 0x" in text:
+        raise TypeError(
+            f"A {type(value).__name__} cannot be a parameter of a run that is kept: nothing tells it from another one. "
+            "Give its class a fingerprint() method that returns what its results depend on."
+        )
+    return [_name(type(value)), text]
 
 
 def _describe_array(array: np.ndarray) -> list[Any]:
@@ -91,24 +107,67 @@ def _describe_array(array: np.ndarray) -> list[Any]:
     return [str(array.dtype), list(array.shape), digest]
 
 
+def _cell_contents(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # empty: a function that is still being defined
+        return None
+
+
 def _describe_code(code: types.CodeType) -> list[Any]:
-    constants = [_describe_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
-    return [code.co_code.hex(), list(code.co_names), constants]
+    return [code.co_code.hex(), list(code.co_names), [_describe_constant(c) for c in code.co_consts]]
+
+
+def _describe_constant(constant: object) -> Any:
+    if isinstance(constant, types.CodeType):
+        return _describe_code(constant)
+    return sorted(map(repr, constant)) if isinstance(constant, frozenset) else repr(constant)
 
 
 def _describe_module(module: nn.Module, describe: Callable[[object], Any]) -> list[Any]:
-    plain = (bool, int, float, str, tuple, type(None), types.FunctionType, types.BuiltinFunctionType)
     parts = [
         [
             name,
             _name(type(part)),
-            describe(type(part).forward),
-            {k: describe(v) for k, v in sorted(vars(part).items()) if isinstance(v, plain)},
+            {key: describe(item) for key, item in sorted(vars(part).items()) if _is_setting(key, item)},
         ]
         for name, part in module.named_modules()
     ]
+    kinds = sorted({type(part) for part in module.modules()}, key=_name)
+    code = [[_name(kind), _describe_methods(kind)] for kind in kinds]
     frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
-    return [parts, frozen, describe(dict(module.named_buffers())), describe(module.state_dict())]
+    return [parts, code, frozen, describe(dict(module.named_buffers())), describe(module.state_dict())]
+
+
+def _describe_methods(kind: type) -> list[Any]:
+    """Return the code of a module class; what decorators wrap around it does not count."""
+    own = kind.__mro__[: kind.__mro__.index(nn.Module)]
+    methods = [
+        (name, inspect.unwrap(item))
+        for base in own
+        for name, item in sorted(vars(base).items())
+        if isinstance(item, types.FunctionType)
+    ]
+    return [
+        [name, _describe_code(item.__code__)]
+        for name, item in methods
+        if isinstance(item, types.FunctionType)
+    ]
+
+
+def _is_setting(name: str, value: object) -> bool:
+    """Whether an attribute of a module says how it computes: not its parts, nor its mode."""
+    return not name.startswith("_") and name != "training" and _is_plain(value)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_plain(item) for item in (*value.keys(), *value.values()))
+    if isinstance(value, list | tuple | Set):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, functools.partial):
+        return _is_plain((value.func, value.args, value.keywords))
+    return isinstance(value, _PLAIN)
 
 
 def _name(value: Any) -> str:

@@ -58,7 +58,10 @@ def _as_array(image: Any) -> NDArray[Any]:
     if isinstance(image, Image.Image):
         pixels = np.asarray(image)
         return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels
-    return image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
+    return np.asarray(image)
 
 
 def check_images(
@@ -87,8 +90,12 @@ def check_images(
     if isinstance(X, Dataset):
         X, labels = read_dataset(X)
         y = labels if y is None else y
+    if isinstance(X, list | tuple) and X and (isinstance(X[0], Image.Image) or np.ndim(X[0]) > 1):
+        X = np.stack([_as_array(image) for image in X])
     if isinstance(X, Tensor):
-        X = X.detach().cpu().numpy()
+        X = _as_array(X)
+    if hasattr(X, "columns") and all(dtype == np.uint8 for dtype in X.dtypes):
+        X = X.astype(np.float32) / np.float32(255)  # a data frame, which keeps its names
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
     if isinstance(X, np.ndarray) and X.ndim > 4:

@@ -240,13 +240,11 @@ def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn
             raise typer.BadParameter("weights need a 'package.module:callable'.", param_hint="--weights")
         return spec
     home, _, name = spec.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: finds the user's own file
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: finds the user's own files
     try:
         factory: Callable[[], nn.Module] = getattr(importlib.import_module(home), name)
     except (ImportError, AttributeError) as error:
         raise typer.BadParameter(f"{spec!r} cannot be imported: {error}", param_hint="--module") from error
-    finally:
-        sys.path.pop(0)
     if weights is None:
         return factory  # called by the estimator, under its seed
     module = factory()
@@ -259,7 +257,11 @@ def _load_weights(module: nn.Module, path: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
         module.load_state_dict(state)
     except OSError:
         raise

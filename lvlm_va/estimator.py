@@ -31,15 +31,18 @@ from lvlm_va.critique import Critic, VerdictTable, resolve_critic
 from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
 from lvlm_va.rounds import (
     Round,
-    add_verdicts,
     chosen_indices,
+    critics_verdicts,
     keep_verdicts,
     make_alignment_set,
+    read_corrections,
     resolve_round_options,
     run_round,
     timed,
 )
 from lvlm_va.segmentation import Segmenter, concatenate_segmentations
+
+_PRIVATE = ("_data", "_data_key", "_rounds", "_run", "_seed", "_train_key")  # what fit keeps for realign
 
 
 class LVLMVAClassifier(ImageClassifier):
@@ -249,7 +252,7 @@ class LVLMVAClassifier(ImageClassifier):
             names the argument.
         """
         self._validate_params()
-        for name in [name for name in vars(self) if name.endswith("_")]:
+        for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE]:
             delattr(self, name)  # what an earlier fit left
         critic = resolve_critic(self.critic)
         seed = draw_seed(self.random_state, kept=self.run_dir is not None)
@@ -267,34 +270,33 @@ class LVLMVAClassifier(ImageClassifier):
         )
         data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
         del X
-        differentiable = critic is not None or self.epochs > 0
-        check_module(module, data.images[:2], len(self.classes_), differentiable=differentiable)
+        needs_gradients = critic is not None or self.epochs > 0
+        check_module(module, data.images[:2], len(self.classes_), differentiable=needs_gradients)
         self.references_ = ReferenceSet.choose(
             self.references, data.images, data.labels, self.n_references, seed=seed
         )
-        device = resolve_device(self.device)
         options = resolve_round_options(self.get_params(deep=False), critic, self.references_, data, seed)
 
-        self._seed, self._run = seed, data.open_run(self.run_dir)
-        self._run.key(critic)  # what cannot be told apart must fail before it is paid for
+        self._seed, self._run = seed, (run := data.open_run(self.run_dir))
+        run.key(critic)  # what cannot be told apart must fail before it is paid for
         self.seconds_: dict[str, float] = {}
         self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
-        key = self._train("train", module.to(device), data, self._run.key(module))
+        key = self._train("train", module.to(resolve_device(self.device)), data, run.key(module))
         if options is None:
-            self._run.publish(seconds=self.seconds_)
+            run.publish(seconds=self.seconds_)
             return self
 
         self._data, self._train_key, self.unaligned_module_ = data, key, self.module_
-        self.verdicts_ = VerdictTable((), options.specifications)
         self._rounds: tuple[Round, ...] = ()
         for _ in range(self.n_rounds):
-            found = run_round(
-                self.module_, data, options, self._run, key, self.seconds_, earlier=self._rounds
-            )
+            if self._rounds:
+                key = self._align(data)
+            found = run_round(self.module_, data, options, run, key, self.seconds_, earlier=self._rounds)
             self._rounds = (*self._rounds, found)
-            self.verdicts_ = add_verdicts(self.verdicts_, found, self._run)
-            key = self._align(data)
-        self._critiqued = data.subset_key(chosen_indices(self._rounds))
+            self.verdicts_ = VerdictTable(critics_verdicts(self._rounds), options.specifications)
+        # Corrections enter the last alignment only: they must not change what the critic was asked.
+        self.verdicts_ = read_corrections(self.verdicts_, self._rounds, run)
+        self._follow_verdicts(data)
         return self
 
     def realign(
@@ -312,7 +314,7 @@ class LVLMVAClassifier(ImageClassifier):
         verdicts : VerdictTable or path of its JSON file
             Corrected verdicts; segments that it does not mention keep theirs.
         X, y, image_ids : default=None
-            The training data again; needed only in an estimator that was pickled since.
+            The training data again; needed only in an estimator that was pickled or copied since.
 
         Returns
         -------
@@ -324,27 +326,32 @@ class LVLMVAClassifier(ImageClassifier):
         ValueError
             If a verdict is on a segment that does not exist, or the training data are missing or others.
         """
-        check_is_fitted(self, "verdicts_")
+        check_is_fitted(self, "critiques_")
         edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
         data: TrainingData | None = getattr(self, "_data", None)
         if X is not None:
+            expected = self._data_key if data is None else data.key()
+            self._check_image_shape(X)
             checked, y = check_images(self, X, y, reset=False)
             dtype = module_device_and_dtype(self.unaligned_module_)[1]
             data = self._training_data(checked, y, image_ids, dtype)
-            if data.subset_key(chosen_indices(self._rounds)) != self._critiqued:
+            if data.key() != expected:
                 raise ValueError(
-                    "The 'X' argument must be the training data that was fitted. Got other data instead."
+                    "The 'X', 'y' and 'image_ids' arguments must be those fitted. Got others instead."
                 )
         if data is None:
             raise ValueError(
-                "The 'X' and 'y' arguments must be the training data, which pickling leaves out. Got none."
+                "The 'X' and 'y' arguments must be the training data. Got none: copies hold none."
             )
         self._data = data
-        self.verdicts_ = self.verdicts_.corrected_by(edits)
-        for part in self._rounds:
-            keep_verdicts(part, self.verdicts_, self._run)
-        self._align(data)
+        self.verdicts_ = read_corrections(self.verdicts_, self._rounds, self._run).corrected_by(edits)
+        self._follow_verdicts(data)
         return self
+
+    def _follow_verdicts(self, data: TrainingData) -> None:
+        keep_verdicts(self.verdicts_, self._rounds, self._run)
+        self._align(data)
+        self._run.publish(seconds=self.seconds_)
 
     def _train(
         self, stage: str, module: nn.Module, data: TrainingData, key: str, masked: AlignmentSet | None = None
@@ -374,6 +381,7 @@ class LVLMVAClassifier(ImageClassifier):
     def _align(self, data: TrainingData) -> str:
         """Fine-tune the unaligned module on all that was critiqued so far; return the key of the result."""
         run, rounds, verdicts = self._run, self._rounds, self.verdicts_
+        run.forget("alignment-set", "align")
         set_key = run.key([part.key for part in rounds], verdicts.verdicts)
         masked = run.dataclass(
             "alignment-set", set_key, AlignmentSet, lambda: make_alignment_set(rounds, data, verdicts)
@@ -384,9 +392,10 @@ class LVLMVAClassifier(ImageClassifier):
         self.explanation_ = concatenate_explanations([part.explanation for part in rounds])
         self.segments_ = concatenate_segmentations([part.segmentation for part in rounds])
         self.critiques_ = tuple(critique for part in rounds for critique in part.critiques)
-        run.publish(seconds=self.seconds_)
         return key
 
     def __getstate__(self) -> dict[str, Any]:
         # The training images would make every pickle as large as they are; see `realign`.
-        return {name: value for name, value in super().__getstate__().items() if name != "_data"}
+        state = super().__getstate__()
+        data = state.pop("_data", None)
+        return state if data is None else {**state, "_data_key": data.key()}

@@ -52,17 +52,16 @@ class TrainingData:
     class_names: tuple[str, ...]
     image_ids: tuple[str, ...]
 
-    def subset_key(self, rows: Tensor) -> str:
-        """Return a key that stands for these images, their labels and names."""
-        rows = rows[rows < len(self.labels)]
-        return fingerprint(self.images[rows], self.labels[rows], [self.image_ids[i] for i in rows.tolist()])
+    def key(self) -> str:
+        """Return a key that stands for the images, their labels and their names."""
+        return fingerprint(self.images, self.labels, self.image_ids)
 
     def open_run(self, run_dir: str | os.PathLike[str] | None) -> RunDirectory:
         """Return the run directory of these data; one that keeps nothing for None."""
         if run_dir is None:
             return RunDirectory(None, {})
         identity = {
-            "data": fingerprint(self.images, self.labels, self.image_ids),
+            "data": self.key(),
             "classes": list(self.class_names),
             "image_shape": list(self.images.shape[1:]),
         }
@@ -105,7 +104,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         ndarray of shape (n, n_classes), float64
             Softmax of the logits, in the order of ``classes_``.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "module_")
         images = self._images(X)
         return predict_logits(self.module_, images, batch_size=self.batch_size).softmax(1).numpy()
 
@@ -162,7 +161,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Explanation
             Attributions and their completeness errors.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "module_")
         images = self._images(X)
         if y is None:
             target = predict_logits(self.module_, images, batch_size=self.batch_size).argmax(1)
@@ -173,17 +172,20 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def _images(self, X: Images) -> Tensor:
         """Return images of the shape that was fitted; flat rows are read as such."""
-        shape = self.image_shape_
         if isinstance(X, Dataset):
             X, _ = read_dataset(X)
+        self._check_image_shape(X)
+        checked, _ = check_images(self, X, reset=False)
+        return as_image_tensor(checked, self.image_shape_, module_device_and_dtype(self.module_)[1])
+
+    def _check_image_shape(self, X: Images) -> None:
         given = getattr(X, "shape", ())
         natural = (1,) * (4 - len(given)) + tuple(given[1:])
-        if len(given) > 2 and natural != shape:
+        if len(given) > 2 and natural != self.image_shape_:
+            name = type(self).__name__
             raise ValueError(
-                f"X has images of shape {natural}, but {type(self).__name__} was fitted with {shape}."
+                f"X has images of shape {natural}, but {name} was fitted with {self.image_shape_}."
             )
-        checked, _ = check_images(self, X, reset=False)
-        return as_image_tensor(checked, shape, module_device_and_dtype(self.module_)[1])
 
     def _training_data(
         self, X: NDArray[Any], y: ArrayLike, image_ids: Sequence[str] | None, dtype: torch.dtype

@@ -25,6 +25,7 @@ from lvlm_va.critique import (
     Critic,
     Critique,
     CritiqueRequest,
+    SegmentVerdict,
     VerdictTable,
     build_requests,
     collect_critiques,
@@ -244,28 +245,27 @@ def chosen_indices(rounds: Sequence[Round]) -> Tensor:
     return torch.cat([torch.empty(0, dtype=torch.int64), *(part.indices for part in rounds)])
 
 
-def add_verdicts(table: VerdictTable, found: Round, run: RunDirectory) -> VerdictTable:
-    """Return the table with the verdicts of one more round, as an expert may have corrected them.
-
-    Each round's verdicts are kept in a JSON file of the run directory. Where it is there already, what it says
-    otherwise counts.
-    """
-    reached = (verdict for critique in found.critiques for verdict in critique.verdicts)
-    part = replace(table, verdicts=tuple(reached))
-    path = run.file("verdicts", found.key, ".json")
-    if path is not None and path.exists():
-        part = part.corrected_by(VerdictTable.load(path))
-    elif path is not None:
-        part.save(path)
-    return replace(part, verdicts=(*table.verdicts, *part.verdicts))
+def critics_verdicts(rounds: Sequence[Round]) -> tuple[SegmentVerdict, ...]:
+    """Return the verdicts that the critic reached in these rounds."""
+    return tuple(v for part in rounds for critique in part.critiques for v in critique.verdicts)
 
 
-def keep_verdicts(found: Round, table: VerdictTable, run: RunDirectory) -> None:
-    """Write what the table says of the round's images into the round's file."""
-    path = run.file("verdicts", found.key, ".json")
-    if path is not None:
-        names = {critique.image_id for critique in found.critiques}
-        replace(table, verdicts=tuple(v for v in table.verdicts if v.image_id in names)).save(path)
+def read_corrections(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> VerdictTable:
+    """Return the table as an expert has corrected it in the run directory's JSON files, one for each round."""
+    for found in rounds:
+        path = run.file("verdicts", found.key, ".json")
+        if path is not None and path.exists():
+            table = table.corrected_by(VerdictTable.load(path))
+    return table
+
+
+def keep_verdicts(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> None:
+    """Write what the table says of each round's images into the round's JSON file."""
+    for found in rounds:
+        path = run.file("verdicts", found.key, ".json")
+        if path is not None:
+            names = {critique.image_id for critique in found.critiques}
+            replace(table, verdicts=tuple(v for v in table.verdicts if v.image_id in names)).save(path)
 
 
 def make_alignment_set(rounds: Sequence[Round], data: TrainingData, verdicts: VerdictTable) -> AlignmentSet:

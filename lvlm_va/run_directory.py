@@ -74,6 +74,11 @@ class RunDirectory:
             self._used[stage].append(path.name)
         return path
 
+    def forget(self, *stages: str) -> None:
+        """Leave the files of these stages out of ``latest.json``: newer ones are to take their place."""
+        for stage in stages:
+            self._used.pop(stage, None)
+
     def publish(self, **facts: Any) -> None:
         """Write ``latest.json``: which files the current results are in, by stage, and some facts about them.
 
@@ -109,7 +114,7 @@ class RunDirectory:
                 np.savez(stream, allow_pickle=False, **_to_arrays(result))
         # Read back even what was just written: a resumed run and a first one go the same way.
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            with path.open("rb") as source, np.load(source, allow_pickle=False) as arrays:
                 return _from_arrays(kind, arrays)
         except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
             raise ValueError(f"{path} is damaged ({error}). Remove it, and it will be made again.") from error

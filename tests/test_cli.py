@@ -104,8 +104,12 @@ def test_align_then_align_again_from_its_verdicts(align, tmp_path):
 def test_trained_weights_are_loaded(align, tmp_path):
     assert align(tmp_path / "one", "--irrelevant", "corners").returncode == 0
     weights = tmp_path / "one" / "aligned.safetensors"
-    done = align(tmp_path / "two", "--irrelevant", "corners", "--weights", weights)
+    done = align(
+        tmp_path / "two", "--irrelevant", "corners", "--weights", weights, "--epochs", 0, "--align-epochs", 0
+    )
     assert done.returncode == 0, done.stderr
+    one, two = load_file(weights), load_file(tmp_path / "two" / "aligned.safetensors")
+    assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn import config_context
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch import nn
+from transformers import ViTConfig, ViTForImageClassification
 
 from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic, TableCritic, VerdictTable
 from lvlm_va.critique import SegmentVerdict
@@ -207,9 +209,57 @@ def test_realign_keeps_the_corrections_in_the_run_directory(digits, tmp_path):
         "train", "sample", "explain", "segment", "critiques", "verdicts", "alignment-set", "align"
     }  # fmt: skip
     assert all((tmp_path / "run" / name).exists() for names in files.values() for name in names)
+    assert all(len(names) == 1 for names in files.values())
     again = make(run_dir=tmp_path / "run").fit(digits.images, digits.labels)
     assert not again.masks_.any()
     np.testing.assert_array_equal(again.predict_proba(digits.images), clf.predict_proba(digits.images))
+
+
+def test_edits_of_both_rounds_files_count_and_ask_nothing(digits, counting, tmp_path):
+    parameters = {"critic": counting, "n_align": 10, "n_rounds": 2, "run_dir": tmp_path / "run"}
+    first = make(**parameters).fit(digits.images, digits.labels)
+    assert first.masks_[:10].any()
+    paths = list((tmp_path / "run").glob("verdicts-*.json"))
+    assert len(paths) == 2
+    for path in paths:
+        path.write_text(path.read_text().replace('"spurious"', '"relevant"'))
+    counting.asked.clear()
+    second = make(**parameters).fit(digits.images, digits.labels)
+    assert not second.masks_.any()
+    assert not counting.asked
+    again = first.realign(VerdictTable())  # reads what was corrected in the files meanwhile
+    assert not again.masks_.any()
+    np.testing.assert_array_equal(again.predict_proba(digits.images), second.predict_proba(digits.images))
+
+
+def test_vision_transformer_in_a_run_directory(digits, tmp_path):
+    config = ViTConfig(
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
+        image_size=28,
+        patch_size=14,
+        num_channels=1,
+        num_labels=10,
+    )
+    parameters = {"module": ViTForImageClassification(config), "n_align": 4, "epochs": 1, "align_epochs": 1}
+    one = make(**parameters, run_dir=tmp_path / "run").fit(digits.images[:40], digits.labels[:40])
+    n_files = len(list((tmp_path / "run").iterdir()))
+    two = make(**parameters, run_dir=tmp_path / "run").fit(digits.images[:40], digits.labels[:40])
+    assert len(list((tmp_path / "run").iterdir())) == n_files
+    assert one.explanation_.relative_completeness_error() < 1e-4
+    np.testing.assert_array_equal(one.predict_proba(digits.images), two.predict_proba(digits.images))
+
+
+def test_failed_fit_leaves_nothing_to_predict_with(digits):
+    clf = make().fit(digits.images, digits.labels)
+    with pytest.raises(ValueError, match="at least two classes"):
+        clf.fit(digits.images, digits.labels * 0)
+    with pytest.raises(NotFittedError):
+        clf.predict(digits.images)
+    with pytest.raises(NotFittedError):
+        clf.realign(VerdictTable())
 
 
 def test_file_edited_for_a_segment_that_does_not_exist(digits, tmp_path):
@@ -249,8 +299,12 @@ def test_realign_after_pickling_needs_the_data(digits):
     again = pickle.loads(pickle.dumps(clf))
     with pytest.raises(ValueError, match="'X' and 'y' arguments must be the training data"):
         again.realign(clf.verdicts_)
-    with pytest.raises(ValueError, match="'X' argument must be the training data"):
-        again.realign(clf.verdicts_, digits.images[:20], digits.labels[:20])
+    for images, labels in (
+        (digits.images[:20], digits.labels[:20]),
+        (digits.images[::-1], digits.labels[::-1]),
+    ):
+        with pytest.raises(ValueError, match="'X', 'y' and 'image_ids' arguments must be those fitted"):
+            again.realign(clf.verdicts_, images, labels)
     again.realign(clf.verdicts_, digits.images, digits.labels)
     np.testing.assert_array_equal(again.predict_proba(digits.images), expected)
 

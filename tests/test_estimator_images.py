@@ -6,6 +6,7 @@ import pickle
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -131,12 +132,14 @@ def test_all_forms_of_the_same_images_agree(blobs):
         "uint8": (X, y),
         "torch": (torch.from_numpy(floats), torch.from_numpy(y)),
         "(n, H, W)": (floats[:, 0], y),
+        "list": (list(floats), y),
+        "uint8 frame": (pd.DataFrame(X.reshape(60, 64)), y),
         "flat rows": (floats.reshape(60, 64), y),
         "Dataset": (Pairs(floats, y), None),
         "TensorDataset": (TensorDataset(torch.from_numpy(floats), torch.from_numpy(y)), None),
     }
     for form, (images, labels) in forms.items():
-        shape = (1, 8, 8) if form == "flat rows" else None
+        shape = (1, 8, 8) if form in {"flat rows", "uint8 frame"} else None
         clf = make(module="mlp", image_shape=shape).fit(images, labels)
         assert clf.image_shape_ == (1, 8, 8), form
         np.testing.assert_array_equal(clf.predict_proba(images), expected, err_msg=form)

@@ -1,5 +1,6 @@
 """Keys of stages: equal for equal content, in every process, and different for any change."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -128,7 +129,65 @@ def test_object_that_refers_to_itself_is_refused():
         fingerprint(loop)
 
 
-def test_key_is_the_same_in_another_process():
-    code = "from lvlm_va._fingerprint import fingerprint; print(fingerprint({'a', 'b'}, {'x': 1.5}))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == fingerprint({"a", "b"}, {"x": 1.5})
+class WithFunctions(nn.Module):
+    def __init__(self, activation, skip=()) -> None:
+        super().__init__()
+        self.activation, self.skip = activation, list(skip)
+
+
+def test_functions_and_lists_of_a_module_count():
+    leaky = partial(nn.functional.leaky_relu, negative_slope=0.1)
+    steep = partial(nn.functional.leaky_relu, negative_slope=5.0)
+    nets = [WithFunctions(f) for f in (torch.relu, torch.tanh, leaky, steep)] + [
+        WithFunctions(torch.relu, [1])
+    ]
+    assert len({fingerprint(net) for net in nets}) == len(nets)
+
+
+def test_mode_of_a_module_does_not_count():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+    assert fingerprint(net) == fingerprint(net) == fingerprint(net.eval())
+
+
+def test_function_that_calls_itself():
+    def count(n):
+        return 0 if n == 0 else count(n - 1)
+
+    assert fingerprint(count) == fingerprint(count)
+
+
+def test_object_that_nothing_tells_apart_is_refused():
+    with pytest.raises(TypeError, match="A Generator cannot be a parameter of a run that is kept"):
+        fingerprint(torch.Generator())
+
+
+IN_ANOTHER_PROCESS = """
+from functools import partial
+import numpy as np, torch
+from torch import nn
+from lvlm_va import OracleCritic, RegionCritic
+from lvlm_va._fingerprint import fingerprint
+from lvlm_va._modules import resnet18
+from lvlm_va.segmentation import PPEPSWGM
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Identity())
+        self.act, self.clamp = torch.relu, partial(torch.clamp, min=0)
+
+plain = [{"b", "a"}, {"x": 1.5}, lambda p: p in {"a", "b", "c"}, torch.relu, partial(max, 1)]
+critics = [RegionCritic({"irrelevant": ["corners"]}), OracleCritic(np.zeros((2, 4, 4), bool)), PPEPSWGM()]
+torch.manual_seed(0)
+print(*[fingerprint(item) for item in [*plain, *critics, Net(), resnet18((1, 8, 8), 2)]])
+"""
+
+
+def test_keys_are_the_same_in_every_process():
+    def run(seed: str) -> str:
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", IN_ANOTHER_PROCESS]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+    keys = run("1").split()
+    assert len(set(keys)) == len(keys) == 10
+    assert run("2").split() == keys

@@ -98,7 +98,7 @@ def plan_batches(n_plain: int, marked: Tensor, batch_size: int, align_fraction: 
     ValueError
         If a batch of one row is to hold rows of both kinds.
     """
-    marked = marked.cpu()
+    marked, batch_size = marked.cpu(), int(batch_size)
     if not len(marked):
         sizes = _even_sizes(n_plain, batch_size)
         return BatchPlan(n_plain, marked, sizes, (0,) * len(sizes))

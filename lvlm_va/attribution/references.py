@@ -75,7 +75,7 @@ def make_references(
     strategy : {"class_balanced", "zeros", "mean"} or array-like of shape (B, C, H, W)
         ``"class_balanced"``: random training images, as many of each class as there are to be had;
         ``"zeros"``: one black image; ``"mean"``: the mean training image; or the references themselves
-        (uint8 is divided by 255).
+        (uint8 and uint16 are divided by their largest value).
         ``"blurred"`` depends on the images explained: use `ReferenceSet` or `blurred_references`.
     images : Tensor of shape (n, C, H, W)
         Training images, in [0, 1].
@@ -162,8 +162,8 @@ def _own(references: Any, images: Tensor) -> Tensor:
             f"The 'references' argument must be one of {sorted(STRATEGIES)} or references of shape "
             f"{('B', *images.shape[1:])}. Got shape {tuple(tensor.shape)} instead."
         )
-    if tensor.dtype == torch.uint8:
-        tensor = tensor / 255
+    if tensor.dtype in (torch.uint8, torch.uint16):
+        tensor = tensor / torch.iinfo(tensor.dtype).max
     return tensor.to(images.device, images.dtype)
 
 

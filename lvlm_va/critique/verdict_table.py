@@ -138,7 +138,7 @@ class VerdictTable:
                     "The 'verdicts' argument must be on segments that were critiqued. "
                     f"Got one on segment {edit.segment} of image {edit.image_id!r} instead."
                 )
-            if edit.verdict != old.verdict:
+            if (edit.verdict, edit.p_spurious, edit.reason) != (old.verdict, old.p_spurious, old.reason):
                 changed.append(edit)
         return replace(
             self.replace(changed),
