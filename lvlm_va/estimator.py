@@ -126,10 +126,8 @@ class LVLMVAClassifier(ImageClassifier):
         True where a segment was judged spurious.
     history_ : dict of str to tuple of History
         Curves of ``"train"`` and ``"align"``, one per run of the training loop.
-    classes_ : ndarray of shape (n_classes,)
-        The classes.
-    image_shape_ : tuple of (C, H, W)
-        Shape of one image.
+    classes_, image_shape_ : ndarray of shape (n_classes,), tuple of (C, H, W)
+        The classes, and the shape of one image.
     seconds_ : dict of str to float
         Wall-clock seconds of each stage.
 
