@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from lvlm_va import __version__
-from lvlm_va._files import atomic_path
+from lvlm_va._files import atomic_path, write_json
 from lvlm_va._fingerprint import fingerprint
 
 FORMAT = 1
@@ -48,18 +48,17 @@ class RunDirectory:
         self._used: dict[str, list[str]] = {}
         if self.path is None:
             return
-        record = {"format": FORMAT, "identity": json.loads(json.dumps(identity))}
+        self._record = {"format": FORMAT, "identity": json.loads(json.dumps(identity))}
         run_file = self.path / "run.json"
         if run_file.exists():
-            _check_same_run(run_file, record)
+            _check_same_run(run_file, self._record)
         elif self.path.exists() and any(not path.name.startswith(".") for path in self.path.iterdir()):
             raise ValueError(
                 f"The 'run_dir' argument must be a new, an empty or an earlier run's folder. Got {str(self.path)!r}, "
                 "which holds files but no run.json. Name another folder."
             )
         else:
-            with atomic_path(run_file) as temporary:
-                temporary.write_text(json.dumps(record, indent=2) + "\n")
+            write_json(run_file, self._record)
 
     def key(self, *parts: object) -> str:
         """Return the key of a stage with these inputs and parameters (empty when nothing is kept)."""
@@ -84,9 +83,11 @@ class RunDirectory:
 
         Files of other parameters stay in the folder; a report must not mix them.
         """
-        if self.path is not None:
-            with atomic_path(self.path / "latest.json") as temporary:
-                temporary.write_text(json.dumps({"files": self._used, **facts}, indent=2) + "\n")
+        if self.path is None:
+            return
+        write_json(self.path / "latest.json", {"files": self._used, **facts})
+        if not (self.path / "run.json").exists():  # the folder was removed since an estimator was pickled
+            write_json(self.path / "run.json", self._record)
 
     def dataclass(self, stage: str, key: str, kind: type[T], compute: Callable[[], T]) -> T:
         """Return the stage's result from its npz file, computed and kept when the file is not there.

@@ -73,6 +73,15 @@ def test_file_left_by_a_killed_first_write_is_no_obstacle(tmp_path):
     RunDirectory(tmp_path, IDENTITY)
 
 
+def test_folder_removed_meanwhile_becomes_a_run_again(tmp_path):
+    run = RunDirectory(tmp_path / "run", IDENTITY)
+    (tmp_path / "run" / "run.json").unlink()
+    (tmp_path / "run").rmdir()
+    run.dataclass("explain", run.key(1), Result, result)
+    run.publish()
+    RunDirectory(tmp_path / "run", IDENTITY)
+
+
 def test_latest_names_the_files_of_the_last_results(tmp_path):
     run = RunDirectory(tmp_path, IDENTITY)
     run.dataclass("explain", run.key(1), Result, result)

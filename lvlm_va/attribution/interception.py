@@ -66,7 +66,9 @@ class DeepLiftMode(TorchFunctionMode):
     def _nonlinear(self, call: Call) -> Any:
         if isinstance(call.func, FunctionType) and call.name not in MAX_POOLINGS:
             return self._unfold(call)
-        for rule in (elementwise, maximum, _logsumexp, _quadratic):
+        # The rules but the last compare and divide, which complex numbers (of a Fourier transform) do not allow.
+        is_complex = any(tensor.is_complex() for tensor in call.dependents)
+        for rule in (_quadratic,) if is_complex else (elementwise, maximum, _logsumexp, _quadratic):
             result = rule(self.tape, call)
             if result is not NotImplemented:
                 self.tape.count(pytree.tree_leaves(result))

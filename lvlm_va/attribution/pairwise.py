@@ -155,7 +155,7 @@ class Quadratic(torch.autograd.Function):
 
 
 class Tap(torch.autograd.Function):
-    """A copy that notes how much of the output's change passes this point by ``sign * sum grad * (u - r)``.
+    """A copy that notes how much of the output's change passes this point by ``sign * sum Re(conj(grad) (u - r))``.
 
     Taps before (sign -1) and after (sign +1) an op give what it adds to the completeness error.
     """
@@ -172,7 +172,8 @@ class Tap(torch.autograd.Function):
         pairing, call = ctx.tape.paired(), ctx.call
         record = ctx.tape.records[call]
         (r,) = pairing.current[call]
-        passing = pairing.to_rows(grad, call) * (pairing.to_rows(record.tensors[0], call) - r)
+        passing = pairing.to_rows(grad, call).conj() * (pairing.to_rows(record.tensors[0], call) - r)
+        passing = passing.real if passing.is_complex() else passing
         amount = ctx.sign * passing.flatten(1).sum(1, dtype=torch.float64)
         pairing.blame[record.name] = pairing.blame.get(record.name, 0) + amount
         return grad, None, None, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
-from lvlm_va._files import atomic_path
+from lvlm_va._files import atomic_path, write_json
 from lvlm_va._logits import predict_logits
 from lvlm_va.attribution import DeepLiftShap
 from lvlm_va.critique import Critic
@@ -94,8 +93,7 @@ def align_folder(
                 f"{when}: "
                 + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics[when].items())
             )
-    with atomic_path(out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2) + "\n")
+    write_json(out / "metrics.json", metrics)
     echo(f"Aligned weights: {out / 'aligned.safetensors'}")
     return classifier
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 
 from lvlm_va._errors import unknown_name
-from lvlm_va._files import atomic_path
+from lvlm_va._files import write_json
 from lvlm_va._fingerprint import fingerprint
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
 from lvlm_va.critique import Critic, OracleCritic, RegionCritic
@@ -127,8 +126,7 @@ def run_decoy(
             shown = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in figures.items())
             echo(f"seed {seed}, {row.replace('_', ' ')}: {shown}")
     metrics = {**rows, "settings": {**dataclasses.asdict(settings), "seeds": seeds}}
-    with atomic_path(out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2) + "\n")
+    write_json(out / "metrics.json", metrics)
     echo("\n" + markdown_table(rows))
     return metrics
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lvlm_va._files import atomic_path
+from lvlm_va._files import write_json
 from lvlm_va.attribution import DeepLiftShap
 from lvlm_va.datasets import DecoyData, decoy_digits
 from lvlm_va.estimator import LVLMVAClassifier
@@ -61,8 +60,7 @@ def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], An
         "seconds": classifier.seconds_,
         "seed": seed,
     }
-    with atomic_path(out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2) + "\n")
+    write_json(out / "metrics.json", metrics)
     picture = out / "before_after.png"
     before_after_picture(_examples(classifier, test, before, after), picture, title=TITLE)
     write_page(

@@ -53,6 +53,16 @@ def test_calls_without_a_rule_are_named_with_their_error() -> None:
     assert listed[2] == total[1]
 
 
+def test_fourier_transform_is_exact_and_its_modulus_is_named() -> None:
+    assert caught(lambda h: torch.view_as_real(torch.fft.fft(h))[..., 0].relu()) == []
+    (message,) = caught(lambda h: torch.fft.fft(h).abs())
+    listed = re.search(r"in logits\): (\w+) \(([\d.e-]+)\)\. The", message)
+    total = re.search(r"up to ([\d.e-]+) logits", message)
+    assert listed is not None
+    assert total is not None
+    assert (listed[1], listed[2]) == ("abs", total[1])
+
+
 def test_several_calls_without_a_rule_make_one_warning() -> None:
     (message,) = caught(lambda h: torch.sin(h).cumprod(1).sin_())
     assert "cumprod (" in message
