@@ -99,6 +99,15 @@ class Call:
 
         return function
 
+    @property
+    def attribute(self) -> str:
+        """The name; of a property's getter, that of the property."""
+        return (
+            str(self.func.__self__.__name__)
+            if self.name == "get" and hasattr(self.func, "__self__")
+            else self.name
+        )
+
     def argument(self, position: int, name: str, default: Any) -> Any:
         """Return the argument at `position` or under `name`."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)

@@ -163,8 +163,17 @@ def instance_norm(
     return group_norm(input, input.shape[1], weight, bias, eps)
 
 
-def batch_norm(
-    input: Tensor,
+def batch_norm(input: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Scale and shift by the running statistics; those of the batch have no rule."""
+    affine = scale_and_shift(*args, **kwargs)
+    if affine is None:
+        return NotImplemented
+    # One multiply-add instead of torch's own: vmap's backward of that one takes ten times as long.
+    scale, shift = (_per_channel(values, input) for values in affine)
+    return torch.addcmul(shift, input, scale)
+
+
+def scale_and_shift(
     weight: Tensor | None,
     bias: Tensor | None,
     running_mean: Tensor | None,
@@ -173,15 +182,14 @@ def batch_norm(
     momentum: float,
     eps: float,
     cudnn_enabled: bool,
-) -> Any:
-    """Scale and shift by the running statistics; those of the batch have no rule."""
-    # One multiply-add instead of torch's own: vmap's backward of that one takes ten times as long.
+) -> tuple[Tensor, Tensor] | None:
+    """Return what batch normalisation by running statistics does to each channel; None where it takes the batch's."""
     if training or running_mean is None or running_var is None:
-        return NotImplemented
+        return None
     scale = (running_var + eps).rsqrt()
     scale = scale if weight is None else scale * weight
     shift = -running_mean * scale if bias is None else torch.addcmul(bias, running_mean, scale, value=-1)
-    return torch.addcmul(_per_channel(shift, input), input, _per_channel(scale, input))
+    return scale, shift
 
 
 def scaled_dot_product_attention(

@@ -58,13 +58,19 @@ class FrozenModule:
         self._parameters = {name: _own(parameter) for name, parameter in module.named_parameters()}
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """Set up the context in which the module is called and differentiated."""
+    def running(self, *, tf32: bool = False) -> Iterator[None]:
+        """Set up the context in which the module is called and differentiated.
+
+        Parameters
+        ----------
+        tf32 : bool
+            Let a GPU multiply float32 in TF32.
+        """
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
-            stack.enter_context(_full_precision(self.device))
+            stack.enter_context(_precision(self.device, tf32=tf32))
             stack.enter_context(evaluating(self.module))
             if any(_is_compiled(child) for child in self.module.modules()):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -98,21 +104,23 @@ def _own(parameter: Tensor) -> Tensor:
 
 
 @contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
+def _precision(device: torch.device, *, tf32: bool) -> Iterator[None]:
     """Multiply float32 as float32: in TF32, cuDNN's default, a convolution is linear to three digits only."""
     backends: Any = torch.backends
     if device.type == "cuda":
         settings = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
     else:
         settings = (backends.mkldnn.conv, backends.mkldnn.rnn, backends.mkldnn.matmul)
+    wanted = "tf32" if tf32 and device.type == "cuda" else "ieee"
+    fine = (wanted,) if wanted == "tf32" else (wanted, "none")
     before = [(setting, setting.fp32_precision) for setting in settings]
-    lowered = [(setting, precision) for setting, precision in before if precision not in ("ieee", "none")]
+    changed = [(setting, precision) for setting, precision in before if precision not in fine]
     try:
-        for setting, _ in lowered:
-            setting.fp32_precision = "ieee"
+        for setting, _ in changed:
+            setting.fp32_precision = wanted
         yield
     finally:
-        for setting, precision in lowered:
+        for setting, precision in changed:
             setting.fp32_precision = precision
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any
@@ -13,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from lvlm_va.attribution.calls import Call, unfolded
 from lvlm_va.attribution.composites import COMPOSITES
+from lvlm_va.attribution.convolution import Convolutions, is_convolution
 from lvlm_va.attribution.elementwise import elementwise
 from lvlm_va.attribution.linear_ops import CONSTANT, is_linear, is_quadratic
 from lvlm_va.attribution.pairwise import LogSumExp, Quadratic, Tap
@@ -31,11 +33,15 @@ class DeepLiftMode(TorchFunctionMode):
     ----------
     tape : Tape
         Where the pass is recorded.
+    convolutions : Convolutions
+        What is known of the module's convolutions.
     """
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, convolutions: Convolutions) -> None:
         super().__init__()
         self.tape = tape
+        self.convolutions = convolutions
+        self._numbers = {name: itertools.count() for name in ("conv2d", "batch_norm")}
         self._unfolding: set[Callable[..., Any]] = set()
 
     def __torch_function__(
@@ -49,10 +55,16 @@ class DeepLiftMode(TorchFunctionMode):
         call = Call(func, args, kwargs or {})
         if call.in_place:
             self.tape.protect(call.args[0])
+        if not _is_python(call) or call.func in self._unfolding:
+            self.convolutions.watch(call)
         if not call.dependents or not torch.is_grad_enabled():
             return func(*args, **(kwargs or {}))
         if call.name == "get":
             return self._note_cut(call, func(*args))
+        if is_convolution(call):
+            result = self.convolutions.convolve(call, next(self._numbers["conv2d"]))
+            self.tape.count([result])
+            return result
         if is_linear(call):
             result = func(*args, **(kwargs or {}))
             self.tape.count(pytree.tree_leaves(result))
@@ -64,8 +76,10 @@ class DeepLiftMode(TorchFunctionMode):
         return result
 
     def _nonlinear(self, call: Call) -> Any:
-        if isinstance(call.func, FunctionType) and call.name not in MAX_POOLINGS:
+        if _is_python(call):
             return self._unfold(call)
+        if call.name == "batch_norm" and self.convolutions.absorbs(call, next(self._numbers["batch_norm"])):
+            return call.args[0]
         # The rules but the last compare and divide, which complex numbers (of a Fourier transform) do not allow.
         is_complex = any(tensor.is_complex() for tensor in call.dependents)
         for rule in (_quadratic,) if is_complex else (elementwise, maximum, _logsumexp, _quadratic):
@@ -114,13 +128,13 @@ class DeepLiftMode(TorchFunctionMode):
         if call.name not in CONSTANT and any(
             isinstance(leaf, Tensor) and not leaf.requires_grad for leaf in pytree.tree_leaves(result)
         ):
-            name = (
-                call.name
-                if call.name != "get"
-                else getattr(getattr(call.func, "__self__", None), "__name__", "get")
-            )
-            self.tape.cuts.add(name)
+            self.tape.cuts.add(call.attribute)
         return result
+
+
+def _is_python(call: Call) -> bool:
+    """Return whether this is a function of torch that is written in Python."""
+    return isinstance(call.func, FunctionType) and call.name not in MAX_POOLINGS
 
 
 def _logsumexp(tape: Tape, call: Call) -> Any:

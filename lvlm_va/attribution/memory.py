@@ -16,8 +16,9 @@ _ASSUMED_FREE = 4 * 2**30
 # branch beside it, and the temporaries of a rule.
 _BACKWARD_COPIES = 8
 
-# On a CPU the activations of fewer rows stay nearer to the cache: bytes of the largest one.
-_CPU_ACTIVATION = 2**25
+# On a CPU the activations of fewer rows stay nearer to the cache, and below the size from which the C library gives
+# memory back to the system, only to have it cleared again: bytes of the largest one.
+_CPU_ACTIVATION = 2**24
 
 
 def free_memory(device: torch.device) -> int:
@@ -57,6 +58,9 @@ class Plan:
     ) -> Plan:
         """Return the plan that keeps within `limit` bytes, at the least one row of each.
 
+        Where one block holds all images, references pass by as they are needed, so that memory does not grow with
+        their number. Else as many as fit are kept, not to be forwarded again for each block.
+
         Parameters
         ----------
         single : Tape
@@ -72,11 +76,14 @@ class Plan:
         """
         row, pair = max(single.n_bytes, 1), max(_BACKWARD_COPIES * single.largest, 1)
         share = limit // 3
-        references = max(1, min(n_references, share // row))
-        per_block = row * (references + 1) if per_image else row
-        images = max(1, min(n, share // per_block))
         rows = max(1, share // pair)
         if device.type == "cpu":
             rows = max(1, min(rows, _CPU_ACTIVATION // max(single.largest, 1)))
-        images = min(images, rows)
-        return cls(references, images, max(1, min(references, rows // images)))
+        images = max(1, min(n, rows, share // row))
+        if per_image:
+            images = max(1, min(images, share // (2 * row)))
+        pairs = max(1, min(n_references, rows // images))
+        kept = share // (row * images if per_image else row)
+        references = pairs if images == n else n_references
+        references = max(1, min(references, kept))
+        return cls(references, images, min(pairs, references))

@@ -16,7 +16,7 @@ from lvlm_va.attribution.tape import Tape
 from lvlm_va.ops import maxpool_rescale, rescale_multipliers
 
 
-class _AllPairs(torch.autograd.Function):
+class AllPairs(torch.autograd.Function):
     """Call an op face once for all references: the bridge from vmap's view to physical tensors."""
 
     @staticmethod
@@ -67,7 +67,7 @@ class Elementwise(torch.autograd.Function):
         pairing, call = ctx.tape.paired(), ctx.call
         (u,) = ctx.tape.records[call].tensors
         (r,) = pairing.current[call]
-        rows = _AllPairs.apply(
+        rows = AllPairs.apply(
             rescale_multipliers, ctx.extra, pairing.to_rows(grad, call), pairing.to_rows(u, call), r
         )
         return pairing.from_rows(rows, call), None, None, None, None
@@ -88,7 +88,7 @@ class Select(torch.autograd.Function):
         pairing, call = ctx.tape.paired(), ctx.call
         u, indices = (pairing.to_rows(t, call, i) for i, t in enumerate(ctx.tape.records[call].tensors))
         r, reference_indices = pairing.current[call]
-        rows = _AllPairs.apply(
+        rows = AllPairs.apply(
             maxpool_rescale, (), pairing.to_rows(grad, call), u, r, indices, reference_indices
         )
         return pairing.from_rows(rows, call), None, None

@@ -28,6 +28,8 @@ class Tape:
 
     Attributes
     ----------
+    layout : torch.memory_format or None
+        In which 4-d tensors are recorded, for the backward pass; None leaves them as they are.
     records : list of Record
         In call order.
     without_rule : set of str
@@ -42,6 +44,7 @@ class Tape:
         Partners of the records, while a backward pass runs.
     """
 
+    layout: torch.memory_format | None = None
     records: list[Record] = field(default_factory=list)
     without_rule: set[str] = field(default_factory=set)
     cuts: set[str] = field(default_factory=set)
@@ -52,11 +55,23 @@ class Tape:
 
     def record(self, name: str, *tensors: Tensor) -> int:
         """Add a call and return its number."""
-        record = Record(name, [tensor.detach() for tensor in tensors])
+        record = Record(name, [self._laid_out(tensor.detach()) for tensor in tensors])
         for i, tensor in enumerate(record.tensors):
             self._by_storage[tensor.untyped_storage().data_ptr()].append((record, i))
         self.records.append(record)
         return len(self.records) - 1
+
+    def _laid_out(self, tensor: Tensor) -> Tensor:
+        if self.layout is None or tensor.ndim != 4:
+            return tensor
+        return tensor.contiguous(memory_format=self.layout)
+
+    @property
+    def recorded_bytes(self) -> int:
+        """Bytes of the recorded tensors."""
+        return sum(
+            tensor.numel() * tensor.element_size() for record in self.records for tensor in record.tensors
+        )
 
     def protect(self, tensor: Tensor) -> None:
         """Give records their own copy of values that are about to be changed in place."""

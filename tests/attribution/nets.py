@@ -27,7 +27,8 @@ def randomised(module: nn.Module, seed: int = 0, dtype: torch.dtype = torch.floa
             if isinstance(child, nn.modules.batchnorm._BatchNorm) and child.running_var is not None:
                 child.running_mean.copy_(torch.randn(child.num_features, generator=generator))
                 child.running_var.copy_(0.5 + torch.rand(child.num_features, generator=generator))
-                child.weight.copy_(0.5 + torch.rand(child.num_features, generator=generator))
+                if child.weight is not None:
+                    child.weight.copy_(0.5 + torch.rand(child.num_features, generator=generator))
     return module.to(dtype)
 
 
