@@ -19,6 +19,7 @@ from torch.utils.cpp_extension import include_paths
 CSRC = Path(__file__).resolve().parent.parent / "csrc"
 # The oldest standard that a supported torch builds extensions with.
 STANDARD = "-std=c++17"
+ARCHITECTURES = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in (80, 90)]
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 
 logger = logging.getLogger("check_cuda")
@@ -33,7 +34,7 @@ def find_nvcc() -> str | None:
 def commands(nvcc: str, folder: str) -> list[list[str]]:
     """Return one compiler call per CUDA file."""
     host = os.environ.get("CXX", "c++")
-    kernel = [nvcc, "-c", "-arch=sm_90", STANDARD, "-O3", "-Werror=all-warnings", "-Xcompiler=-Wall,-Wextra"]
+    kernel = [nvcc, "-c", *ARCHITECTURES, STANDARD, "-O3", "-Werror=all-warnings", "-Xcompiler=-Wall,-Wextra"]
     wrapper = [host, "-fsyntax-only", STANDARD, "-DUSE_CUDA", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
     wrapper += [*WARNINGS, *(f"-isystem{path}" for path in include_paths())]
     return [

@@ -16,7 +16,19 @@ from lvlm_va.attribution.phases import Phases
 
 # Calls that are no use of a convolution's values: what they read is of its shape, or they are watched step by step.
 _NO_USE = frozenset(
-    "batch_norm device dim dtype is_cuda ndim ndimension numel requires_grad shape size".split()
+    (
+        "batch_norm",
+        "device",
+        "dim",
+        "dtype",
+        "is_cuda",
+        "ndim",
+        "ndimension",
+        "numel",
+        "requires_grad",
+        "shape",
+        "size",
+    )
 )
 
 
@@ -166,4 +178,5 @@ def _to_input(
         result, _, _ = torch.ops.aten.convolution_backward.default(
             flat, like, weight, None, *sizes, False, [0, 0], groups, [True, False, False]
         )
-    return result.to(grad.dtype).unflatten(0, grad.shape[:2])
+    pairs: Tensor = result.to(grad.dtype).unflatten(0, grad.shape[:2])
+    return pairs

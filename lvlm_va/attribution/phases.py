@@ -73,7 +73,7 @@ class Phases:
         for axis, (pad, start, count) in enumerate(zip(padding, before, counts, strict=True), start=2):
             phases = phases.narrow(axis, pad - start, count)
         apart = phases.permute(0, 2, 3, 1).unflatten(3, (s, s, -1))  # (N, rows, columns, s, s, C)
-        together = apart.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        together: Tensor = apart.transpose(2, 3).flatten(3, 4).flatten(1, 2)
         return together[:, :height, :width].permute(0, 3, 1, 2)
 
 
