@@ -74,6 +74,14 @@ def test_plans_keep_within_the_limit() -> None:
     assert Plan.fit(single, 5, 4, False, device, 10**9) == Plan(4, 5, 4)
 
 
+def test_plans_do_not_grow_with_the_references_of_one_block() -> None:
+    single = Tape(n_bytes=10**7, largest=10**6)
+    device = torch.device("cpu")
+    assert Plan.fit(single, 8, 50, False, device, 10**9) == Plan.fit(single, 8, 5000, False, device, 10**9)
+    # Several blocks of images share references that were forwarded once.
+    assert Plan.fit(single, 800, 20, False, device, 10**9).references == 20
+
+
 class Counting(nn.Module):
     """Counts its calls in a buffer, and has hooks."""
 
