@@ -3,11 +3,7 @@
 
 #include <cmath>
 
-#if defined(__CUDACC__)
-#define LVLM_VA_HOST_DEVICE __host__ __device__
-#else
-#define LVLM_VA_HOST_DEVICE
-#endif
+#include "host_device.h"
 
 namespace lvlm_va {
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
 from lvlm_va._errors import unknown_name
 from lvlm_va.ops._checks import FLOATING, require_device, require_tensor
-from lvlm_va.ops.reference import attribution as reference_ops
 
 Activation = Literal[
     "abs",
@@ -93,7 +93,13 @@ def rescale_multipliers(
             f"Got {len(parameters)} instead."
         )
     _require_pairs(grad_output, input, reference)
-    return reference_ops.rescale_multipliers(grad_output, input, reference, activation, tuple(parameters))
+    order = _memory_order(input)
+    if order is not None:
+        grad_output, input, reference = (t.permute(order) for t in (grad_output, input, reference))
+    multipliers: Tensor = torch.ops.lvlm_va.rescale_multipliers.default(
+        grad_output, input, reference, activation, [float(parameter) for parameter in parameters]
+    )
+    return multipliers if order is None else multipliers.permute(_inverse(order))
 
 
 def maxpool_rescale(
@@ -131,7 +137,8 @@ def maxpool_rescale(
     Raises
     ------
     TypeError, ValueError
-        If a tensor is of another type, dtype, device or shape.
+        If a tensor is of another type, dtype, device or shape, or an index lies outside [0, S). On CUDA
+        nobody waits to find that out: the S values that such an index belongs to become NaN instead.
     """
     _require_pairs(grad_output, input, reference, pooled=True)
     for name, indices, values in (
@@ -139,12 +146,21 @@ def maxpool_rescale(
         ("reference_indices", reference_indices, reference),
     ):
         expected = (*values.shape[:-1], grad_output.shape[-1])
-        if indices.is_floating_point() or indices.shape != expected:
+        if indices.dtype != torch.int64 or indices.shape != expected:
             raise ValueError(
                 f"The {name!r} argument must be an int64 tensor of shape {tuple(expected)}. "
                 f"Got {indices.dtype} of shape {tuple(indices.shape)} instead."
             )
-    return reference_ops.maxpool_rescale(grad_output, input, reference, input_indices, reference_indices)
+        require_device(name, indices, "input", input)
+    try:
+        multipliers: Tensor = torch.ops.lvlm_va.maxpool_rescale.default(
+            grad_output, input, reference, input_indices, reference_indices
+        )
+    except RuntimeError:
+        _require_positions("input_indices", input_indices, input.shape[-1])
+        _require_positions("reference_indices", reference_indices, input.shape[-1])
+        raise
+    return multipliers
 
 
 def attribution_reduce(multipliers: Tensor, images: Tensor, references: Tensor) -> Tensor:
@@ -172,21 +188,79 @@ def attribution_reduce(multipliers: Tensor, images: Tensor, references: Tensor) 
         If a tensor is of another type, dtype, device or shape.
     """
     _require_pairs(multipliers, images, references, names=("multipliers", "images", "references"))
-    return reference_ops.attribution_reduce(multipliers, images, references)
+    order = _memory_order(images)
+    if order is not None:
+        multipliers, images, references = (t.permute(order) for t in (multipliers, images, references))
+    contributions: Tensor = torch.ops.lvlm_va.attribution_reduce.default(multipliers, images, references)
+    return contributions if order is None else contributions.permute([d - 1 for d in _inverse(order)[1:]])
+
+
+def _memory_order(tensor: Tensor) -> list[int] | None:
+    """Return the dimensions as they lie in memory, the first two in place; None where that is their own order.
+
+    In this order the ops find the values of a channels-last tensor side by side, and copy nothing.
+    """
+    if tensor.is_contiguous():
+        return None
+    strides = tensor.stride()
+    order = [0, 1, *sorted(range(2, tensor.ndim), key=lambda dim: -strides[dim])]
+    return None if order == list(range(tensor.ndim)) else order
+
+
+def _inverse(order: list[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+def _require_positions(name: str, indices: Tensor, n_positions: int) -> None:
+    low, high = (int(bound) for bound in indices.aminmax())
+    if low < 0 or high >= n_positions:
+        raise ValueError(
+            f"The {name!r} argument must lie in [0, {n_positions}), the positions of 'input'. "
+            f"Got {low if low < 0 else high} instead."
+        )
+
+
+_NAMES = ("grad_output", "input", "reference")
 
 
 def _require_pairs(
     gradient: Tensor,
     input: Tensor,
     reference: Tensor,
-    names: tuple[str, str, str] = ("grad_output", "input", "reference"),
+    names: tuple[str, str, str] = _NAMES,
     *,
     pooled: bool = False,
 ) -> None:
     """Raise unless the tensors have the layout (references, images, *rest); the last of a pooled one is free."""
+    # The sentences take longer than the op on a small net: they are made only where there is something to say.
+    if not _are_pairs(gradient, input, reference, pooled):
+        _refuse_pairs(gradient, input, reference, names, pooled)
+
+
+def _are_pairs(gradient: Tensor, input: Tensor, reference: Tensor, pooled: bool) -> bool:
+    if not (isinstance(gradient, Tensor) and isinstance(input, Tensor) and isinstance(reference, Tensor)):
+        return False
+    g, u, r, dtype = gradient.shape, input.shape, reference.shape, input.dtype
+    return (
+        len(u) >= 2 + pooled
+        and u[0] == 1
+        and r[2:] == u[2:]
+        and (r[1] == 1 or r[1] == u[1])
+        and (g[0] == 1 or g[0] == r[0])
+        and (g[1:-1] == u[1:-1] and len(g) == len(u) if pooled else g[1:] == u[1:])
+        and dtype in FLOATING
+        and gradient.dtype == dtype == reference.dtype
+        and gradient.device == input.device == reference.device
+    )
+
+
+def _refuse_pairs(
+    gradient: Tensor, input: Tensor, reference: Tensor, names: tuple[str, str, str], pooled: bool
+) -> None:
     tensors = dict(zip(names, (gradient, input, reference), strict=True))
+    layout = "(references, images, *rest, last)" if pooled else "(references, images, *rest)"
     for name, tensor in tensors.items():
-        require_tensor(name, tensor, "(references, images, *rest)", 2, FLOATING, at_least=True)
+        require_tensor(name, tensor, layout, 2 + pooled, FLOATING, at_least=True)
     for name, tensor in tensors.items():
         require_device(name, tensor, names[1], input)
         if tensor.dtype != input.dtype:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from lvlm_va.ops import _native
+from lvlm_va.ops.reference import attribution as attribution_reference
 from lvlm_va.ops.reference import masked_gradient_penalty as penalty_reference
 from lvlm_va.ops.reference import ppeps_em as em_reference
+from lvlm_va.ops.reference import segment_masks as masks_reference
 
 # Lives as long as the process: the registrations end with it.
 LIBRARY = torch.library.Library("lvlm_va", "FRAGMENT")
@@ -52,6 +54,26 @@ def _fake_em(
     )
 
 
+def _fake_rescale(
+    grad_output: Tensor, input: Tensor, reference: Tensor, activation: str, parameters: list[float]
+) -> Tensor:
+    return input.new_empty(reference.shape[0], *input.shape[1:])
+
+
+def _fake_maxpool(
+    grad_output: Tensor, input: Tensor, reference: Tensor, input_indices: Tensor, reference_indices: Tensor
+) -> Tensor:
+    return input.new_empty(reference.shape[0], *input.shape[1:])
+
+
+def _fake_reduce(multipliers: Tensor, images: Tensor, references: Tensor) -> Tensor:
+    return images.new_empty(images.shape[1:])
+
+
+def _fake_masks(labels: Tensor, spurious: Tensor, dtype: torch.dtype) -> Tensor:
+    return labels.new_empty(labels.shape, dtype=dtype)
+
+
 _define(
     "masked_gradient_penalty(Tensor gradient, Tensor mask) -> Tensor",
     penalty_reference.masked_gradient_penalty,
@@ -67,6 +89,28 @@ _define(
     "float floor_column, int max_iter, float tol) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     em_reference.ppeps_em,
     _fake_em,
+)
+_define(
+    "rescale_multipliers(Tensor grad_output, Tensor input, Tensor reference, str activation, "
+    "float[] parameters) -> Tensor",
+    attribution_reference.rescale_multipliers,
+    _fake_rescale,
+)
+_define(
+    "maxpool_rescale(Tensor grad_output, Tensor input, Tensor reference, Tensor input_indices, "
+    "Tensor reference_indices) -> Tensor",
+    attribution_reference.maxpool_rescale,
+    _fake_maxpool,
+)
+_define(
+    "attribution_reduce(Tensor multipliers, Tensor images, Tensor references) -> Tensor",
+    attribution_reference.attribution_reduce,
+    _fake_reduce,
+)
+_define(
+    "segment_masks(Tensor labels, Tensor spurious, ScalarType dtype) -> Tensor",
+    masks_reference.segment_masks,
+    _fake_masks,
 )
 
 
@@ -114,14 +158,20 @@ torch.library.register_autograd(
 )
 
 
-def _mark_not_differentiable(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.mark_non_differentiable(*output)
+def _has_no_derivative(name: str, n_arguments: int) -> None:
+    """Let the op's results carry no gradient, whatever its arguments carry."""
+
+    def mark(ctx: Any, inputs: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*((output,) if isinstance(output, Tensor) else output))
+
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, ...]:
+        return (None,) * n_arguments
+
+    torch.library.register_autograd(f"lvlm_va::{name}", backward, setup_context=mark, lib=LIBRARY)
 
 
-def _no_gradients(ctx: Any, *grad_outputs: Tensor) -> tuple[None, ...]:
-    return (None,) * 8
-
-
-torch.library.register_autograd(
-    "lvlm_va::ppeps_em", _no_gradients, setup_context=_mark_not_differentiable, lib=LIBRARY
-)
+_has_no_derivative("ppeps_em", 8)
+_has_no_derivative("rescale_multipliers", 5)
+_has_no_derivative("maxpool_rescale", 5)
+_has_no_derivative("attribution_reduce", 3)
+_has_no_derivative("segment_masks", 3)

@@ -6,7 +6,20 @@ import torch
 from torch import Tensor
 
 from lvlm_va.ops._checks import require_device, require_shape, require_tensor
-from lvlm_va.ops.reference.segment_masks import segment_masks as reference
+
+# What a mask may be made of.
+_DTYPES = (
+    torch.bool,
+    torch.uint8,
+    torch.int8,
+    torch.int16,
+    torch.int32,
+    torch.int64,
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+)
 
 
 def segment_masks(labels: Tensor, spurious: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -21,7 +34,7 @@ def segment_masks(labels: Tensor, spurious: Tensor, *, dtype: torch.dtype = torc
     spurious : Tensor of shape (n, J), bool
         True where segment j + 1 of the image was judged spurious.
     dtype : torch.dtype, default=torch.float32
-        Dtype of the mask.
+        Dtype of the mask: bool, uint8, a signed integer, or floating up to float64.
 
     Returns
     -------
@@ -31,7 +44,7 @@ def segment_masks(labels: Tensor, spurious: Tensor, *, dtype: torch.dtype = torc
     Raises
     ------
     TypeError
-        If an argument is no tensor, or of another dtype.
+        If an argument is no tensor or of another dtype, or a mask cannot be made of `dtype`.
     ValueError
         If the shapes or devices do not fit, or a label lies outside 0..J.
 
@@ -47,11 +60,28 @@ def segment_masks(labels: Tensor, spurious: Tensor, *, dtype: torch.dtype = torc
     n_segments = spurious.shape[1]
     require_shape("spurious", spurious, (labels.shape[0], n_segments), "with one row per image")
     require_device("spurious", spurious, "labels", labels)
-    if labels.numel():
-        low, high = (int(bound) for bound in labels.aminmax())
-        if low < 0 or high > n_segments:
-            raise ValueError(
-                f"The 'labels' argument must lie in 0..{n_segments}, the number of columns of 'spurious'. "
-                f"Got {low if low < 0 else high} instead."
-            )
-    return reference(labels, spurious, dtype)
+    if dtype not in _DTYPES:
+        raise TypeError(
+            "The 'dtype' argument must be bool, uint8, int8 to int64, float16, bfloat16, float32 or float64. "
+            f"Got {dtype!r} instead."
+        )
+    # On the CPU the kernel sees every label anyway, and stops at a wrong one.
+    if labels.device.type != "cpu" and not torch.compiler.is_compiling():
+        _require_labels(labels, n_segments)
+    try:
+        masks: Tensor = torch.ops.lvlm_va.segment_masks.default(labels, spurious, dtype)
+    except RuntimeError:
+        _require_labels(labels, n_segments)
+        raise
+    return masks
+
+
+def _require_labels(labels: Tensor, n_segments: int) -> None:
+    if not labels.numel():
+        return
+    low, high = (int(bound) for bound in labels.aminmax())
+    if low < 0 or high > n_segments:
+        raise ValueError(
+            f"The 'labels' argument must lie in 0..{n_segments}, the number of columns of 'spurious'. "
+            f"Got {low if low < 0 else high} instead."
+        )

@@ -7,7 +7,7 @@ quotient of rounded values would lose its digits near ``u = r``, an algebraic id
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -165,10 +165,10 @@ SLOPES: dict[str, Callable[..., Tensor]] = {
 
 
 def rescale_multipliers(
-    grad_output: Tensor, input: Tensor, reference: Tensor, activation: str, parameters: tuple[float, ...]
+    grad_output: Tensor, input: Tensor, reference: Tensor, activation: str, parameters: Sequence[float]
 ) -> Tensor:
     """Return ``grad_output * (f(input) - f(reference)) / (input - reference)``."""
-    return SLOPES[activation](input, reference, *parameters).mul(grad_output)
+    return SLOPES[activation](input, reference, *parameters).mul(grad_output).contiguous()
 
 
 def maxpool_rescale(
@@ -192,4 +192,4 @@ def maxpool_rescale(
 
 def attribution_reduce(multipliers: Tensor, images: Tensor, references: Tensor) -> Tensor:
     """Return the mean over references of ``(images - references) * multipliers``."""
-    return (images - references).mul_(multipliers).mean(0)
+    return (images - references).mul_(multipliers).mean(0).contiguous()

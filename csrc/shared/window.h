@@ -1,0 +1,28 @@
+// The share of a pooled window's change, the same on CPU and GPU.
+#pragma once
+
+#include <cstdint>
+
+#include "host_device.h"
+
+namespace lvlm_va {
+
+template <typename scalar_t>
+struct WindowShare {
+  int64_t position;
+  scalar_t share;  // in [0, 1]
+};
+
+// The window is highest at i in the image u and at j in the reference r. One that rises gives its change to i,
+// one that falls to j: there the input changes at least as much as the output does, in the same direction.
+template <typename scalar_t>
+LVLM_VA_HOST_DEVICE_INLINE WindowShare<scalar_t> window_share(
+    const scalar_t* u, const scalar_t* r, int64_t i, int64_t j) {
+  const scalar_t rise = u[i] - r[j];
+  const bool rises = rise >= scalar_t(0);
+  const int64_t position = rises ? i : j;
+  const scalar_t run = u[position] - r[position];
+  return {position, run == scalar_t(0) ? scalar_t(1) : rise / run};
+}
+
+}  // namespace lvlm_va
