@@ -25,7 +25,9 @@ LIBRARY = torch.library.Library("lvlm_va", "FRAGMENT")
 def _define(schema: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> None:
     def fallback(*args: Any) -> Any:
         _native.warn_without_native(args[0].device.type)
-        return reference(*args)
+        # What derivatives an op has is said below, not by how its reference is written.
+        with torch.no_grad():
+            return reference(*args)
 
     name = LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, fallback, "CompositeExplicitAutograd")
@@ -158,20 +160,6 @@ torch.library.register_autograd(
 )
 
 
-def _has_no_derivative(name: str, n_arguments: int) -> None:
-    """Let the op's results carry no gradient, whatever its arguments carry."""
-
-    def mark(ctx: Any, inputs: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> None:
-        ctx.mark_non_differentiable(*((output,) if isinstance(output, Tensor) else output))
-
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, ...]:
-        return (None,) * n_arguments
-
-    torch.library.register_autograd(f"lvlm_va::{name}", backward, setup_context=mark, lib=LIBRARY)
-
-
-_has_no_derivative("ppeps_em", 8)
-_has_no_derivative("rescale_multipliers", 5)
-_has_no_derivative("maxpool_rescale", 5)
-_has_no_derivative("attribution_reduce", 3)
-_has_no_derivative("segment_masks", 3)
+# Their results carry no gradient, whatever their arguments carry: autograd hands the call on and records nothing.
+for _name in ("attribution_reduce", "maxpool_rescale", "ppeps_em", "rescale_multipliers", "segment_masks"):
+    LIBRARY.impl(_name, torch.library.fallthrough_kernel, "Autograd")
