@@ -1,5 +1,5 @@
-// multipliers[b, n, p, s] = sum of grad_output[b, n, p, o] * share over the windows o that give their change to
-// position s, for every pair of a reference b and an image n: see shared/window.h. Windows are added up in
+// multipliers[b, n, p, s] = sum of grad_output[b, n, p, o] * share over the windows o that give their change
+// to position s, for every pair of a reference b and an image n: see shared/window.h. Windows are added up in
 // their order, so the same input gives the same bits every time.
 #pragma once
 

@@ -21,8 +21,8 @@ inline bool rest_is(const Tensor& tensor, const Tensor& other, int64_t last_dim)
   return true;
 }
 
-// Raises unless the shapes are (B or 1, n, *rest), (1, n, *rest) and (B, n or 1, *rest). The last dimension of
-// a pooled gradient is free.
+// Raises unless the shapes are (B or 1, n, *rest), (1, n, *rest) and (B, n or 1, *rest). The last dimension
+// of a pooled gradient is free.
 inline PairSize check_pairs(
     const PairNames& names, const Tensor& g, const Tensor& u, const Tensor& r, bool pooled = false) {
   STD_TORCH_CHECK(

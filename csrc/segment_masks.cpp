@@ -14,7 +14,8 @@ Tensor segment_masks(const Tensor& labels, const Tensor& spurious, ScalarType dt
       if (!segment_masks_cpu(l, s, one, masks, size, begin, end)) inside = false;
     });
     STD_TORCH_CHECK(
-        inside, "The 'labels' argument must lie in 0..", size.segments, ", the number of columns of 'spurious'.");
+        inside, "The 'labels' argument must lie in 0..", size.segments,
+        ", the number of columns of 'spurious'.");
   };
   return segment_masks_op(labels, spurious, dtype, run);
 }

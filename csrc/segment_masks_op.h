@@ -30,7 +30,8 @@ void dispatch_mask(ScalarType dtype, const Function& function) {
       return function(uint64_t{0x3ff0000000000000});
     default:
       STD_TORCH_CHECK(
-          false, "The 'dtype' argument must be bool, uint8, int8 to int64, float16, bfloat16, float32 or float64.");
+          false, "The 'dtype' argument must be bool, uint8, int8 to int64, float16, bfloat16, float32 or ",
+          "float64.");
   }
 }
 

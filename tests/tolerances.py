@@ -11,6 +11,13 @@ OP: dict[torch.dtype, tuple[float, float]] = {
     torch.float64: (1e-10, 1e-12),
 }
 
+# A slope of an activation against its float64 oracle: (rtol, atol). Where the quotient and the derivative at the
+# midpoint change over, both are off by about eps^(2/3) of the function's size, not of the slope's.
+SLOPE: dict[torch.dtype, tuple[float, float]] = {
+    torch.float32: (1e-4, 3e-5),
+    torch.float64: (1e-10, 5e-10),
+}
+
 # Largest |sum(attributions) - (f(x) - mean f(b))| over mean |f(x) - f(b)|: the whole net's rounding.
 COMPLETENESS: dict[torch.dtype, float] = {torch.float32: 1e-4, torch.float64: 1e-10}
 
@@ -40,6 +47,6 @@ EM_TRANSPOSED = 1e-6
 # Smallest eigenvalue of a covariance against its floor, relative to the largest: rounding moves it by that.
 EM_FLOOR = 1e-12
 
-# The kernels' exp and log, in units in the last place: their series ends far below one, but a quotient,
-# a product and a sum round one after the other.
-VECTOR_MATH_ULPS = 2.5
+# The kernels' exp, expm1, log and log1p, in units in the last place, and their erf, in those of 1: their series
+# end far below one, but a quotient, two products and a sum round one after the other.
+VECTOR_MATH_ULPS = 4

@@ -1,5 +1,5 @@
 // exp, log and erf in plain arithmetic, so that the compiler turns a loop of them into vector instructions,
-// which it cannot do with those of the C library. Within 2 units in the last place (erf: of 1), on the ranges
+// which it cannot do with those of the C library. Within 4 units in the last place (erf: of 1), on the ranges
 // that EM and DeepLIFT's slopes need. A NaN may come out as a number: who needs it has to carry it on.
 #pragma once
 
@@ -124,8 +124,9 @@ LVLM_VA_INLINE double log1p_of_nonnegative(double x) {
   return w == 1.0 ? x : log * (x / (w - 1.0));
 }
 
-// erf(x) = 1 - exp(-x^2) g(x) for x >= 0, where g(x) = exp(x^2) erfc(x) is a polynomial in t = 4 / (4 + x), interpolated at
-// Chebyshev's points for x <= 6, beyond which erf(x) rounds to 1. The first term left out is below 1e-18.
+// erf(x) = 1 - exp(-x^2) g(x) for x >= 0, where g(x) = exp(x^2) erfc(x) is a polynomial in t = 4 / (4 + x),
+// interpolated at Chebyshev's points for x <= 6, beyond which erf(x) rounds to 1. The first term left out is
+// below 1e-18.
 LVLM_VA_INLINE double error_function(double x) {
   const double magnitude = std::fabs(x) < 6.0 ? std::fabs(x) : 6.0;
   const double y = (4.0 / (4.0 + magnitude) - 0.7) / 0.3;

@@ -13,7 +13,7 @@ constexpr int kPlanesPerBlock = 8;
 constexpr unsigned int kWholeWarp = 0xffffffffu;
 
 // Adds the lanes' values to multipliers[position], lanes of the same position one after the other, so that
-// every position sums its windows in their order. Lanes without a window pass a position of their own below 0.
+// every position sums its windows in their order. Lanes without a window pass a position below 0.
 template <typename scalar_t>
 __device__ void add_in_order(scalar_t* multipliers, int64_t position, scalar_t value, int lane) {
   const unsigned int same = __match_any_sync(kWholeWarp, static_cast<unsigned long long>(position));

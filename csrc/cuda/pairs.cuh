@@ -1,5 +1,5 @@
-// One thread per value of a pair: along x the values, along y the images, along z the references; where a grid
-// may not be that large, its threads stride over the rest. No index is found by a division.
+// One thread per value of a pair: along x the values, along y the images, along z the references; where a
+// grid may not be that large, its threads stride over the rest. No index is found by a division.
 #pragma once
 
 #include <cuda_runtime.h>

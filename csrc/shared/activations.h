@@ -58,8 +58,8 @@ inline int n_parameters(const char* name) {
   return -1;
 }
 
-// Calls function(slope) with the function object of a known activation: the choice is made here, once, and the
-// loop inside has the slope inlined.
+// Calls function(slope) with the function object of a known activation: the choice is made here, once, and
+// the loop inside has the slope inlined.
 template <typename Function>
 void with_slope(const Activation& activation, const Function& function) {
 #define LVLM_VA_CALL(NAME, N_PARAMETERS, IS_ELEMENTARY, SLOPE) \

@@ -1,7 +1,7 @@
 // Slopes (f(u) - f(r)) / (u - r) of the activations f, the same on CPU and GPU.
 //
-// Where the plain quotient of rounded values would lose its digits near u = r, an algebraic identity takes its
-// place; at u = r it is the derivative. A NaN among u and r comes out, through u - r.
+// Where the plain quotient of rounded values would lose its digits near u = r, an algebraic identity takes
+// its place; at u = r it is the derivative. A NaN among u and r comes out, through u - r.
 #pragma once
 
 #include "elementary.h"

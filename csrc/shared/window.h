@@ -13,8 +13,8 @@ struct WindowShare {
   scalar_t share;  // in [0, 1]
 };
 
-// The window is highest at i in the image u and at j in the reference r. One that rises gives its change to i,
-// one that falls to j: there the input changes at least as much as the output does, in the same direction.
+// The window is highest at i in the image u and at j in the reference r. One that rises gives its change to
+// i, one that falls to j: there the input changes at least as much as the output does, in the same direction.
 template <typename scalar_t>
 LVLM_VA_HOST_DEVICE_INLINE WindowShare<scalar_t> window_share(
     const scalar_t* u, const scalar_t* r, int64_t i, int64_t j) {

@@ -200,7 +200,8 @@ def _memory_order(tensor: Tensor) -> list[int] | None:
 
     In this order the ops find the values of a channels-last tensor side by side, and copy nothing.
     """
-    if tensor.is_contiguous():
+    # While a graph is compiled, strides are symbols that cannot be sorted; the op then copies what it must.
+    if tensor.is_contiguous() or torch.compiler.is_compiling():
         return None
     strides = tensor.stride()
     order = [0, 1, *sorted(range(2, tensor.ndim), key=lambda dim: -strides[dim])]
@@ -237,17 +238,17 @@ def _require_pairs(
         _refuse_pairs(gradient, input, reference, names, pooled)
 
 
-def _are_pairs(gradient: Tensor, input: Tensor, reference: Tensor, pooled: bool) -> bool:
+def _are_pairs(gradient: object, input: object, reference: object, pooled: bool) -> bool:
     if not (isinstance(gradient, Tensor) and isinstance(input, Tensor) and isinstance(reference, Tensor)):
         return False
     g, u, r, dtype = gradient.shape, input.shape, reference.shape, input.dtype
     return (
-        len(u) >= 2 + pooled
+        len(g) == len(r) == len(u) >= 2 + pooled
         and u[0] == 1
         and r[2:] == u[2:]
         and (r[1] == 1 or r[1] == u[1])
         and (g[0] == 1 or g[0] == r[0])
-        and (g[1:-1] == u[1:-1] and len(g) == len(u) if pooled else g[1:] == u[1:])
+        and (g[1:-1] == u[1:-1] if pooled else g[1:] == u[1:])
         and dtype in FLOATING
         and gradient.dtype == dtype == reference.dtype
         and gradient.device == input.device == reference.device

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 CUDA = pytest.param(
     "cuda",
@@ -60,3 +61,64 @@ def assert_fits_equal(fit: Any, other: Any, rtol: float, atol: float) -> None:
         )
     assert torch.equal(fit.n_iter, other.n_iter)
     assert torch.equal(fit.labels, other.labels)
+
+
+# Numbers that shape an activation, and the activations of positive numbers.
+PARAMETERS = {"elu": (1.3, 0.9, 0.8), "hardtanh": (-0.5, 1.5), "leaky_relu": (0.1,), "softplus": (2.0, 20.0)}
+POSITIVE = {"log", "reciprocal", "rsqrt", "sqrt"}
+
+# (references, images, rest) of the attribution ops: odd, single, longer than a kernel's piece, empty.
+PAIR_SHAPES = [
+    (3, 2, (5, 7)),
+    (1, 1, (1,)),
+    (2, 3, ()),
+    (2, 3, (2, 2099)),
+    (0, 2, (3,)),
+    (2, 0, (3,)),
+    (2, 3, (0, 4)),
+]
+
+
+def pair_inputs(
+    shape: tuple[int, int, tuple[int, ...]],
+    dtype: torch.dtype,
+    *,
+    shared: bool = True,
+    one_gradient: bool = False,
+    positive: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return multipliers (B or 1, n, *rest), images (1, n, *rest) and references (B, 1 or n, *rest).
+
+    Of every five values of an image one is its first reference's, and one differs from it by little.
+    """
+    n_references, n, rest = shape
+    draw = generator()
+    shapes = ((1 if one_gradient else n_references, n), (1, n), (n_references, 1 if shared else n))
+    gradient, u, r = (2 * torch.randn((*lead, *rest), dtype=torch.float64, generator=draw) for lead in shapes)
+    if positive:
+        u, r = u.abs() + 0.1, r.abs() + 0.1
+    gradient, u, r = gradient.to(dtype), u.to(dtype), r.to(dtype)
+    if n_references:
+        of_first = r[:1].expand_as(u).reshape(-1)
+        flat = u.view(-1)
+        flat[::5] = of_first[::5]
+        flat[1::5] = of_first[1::5] * (1 + 1e-3)
+    return gradient, u, r
+
+
+def pool_inputs(
+    dtype: torch.dtype, *, shared: bool = True, planes: int = 3, ties: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the arguments of `maxpool_rescale` for 3x3 windows with stride 2, of 2 references and 4 images."""
+    draw = generator()
+    u = torch.randn((1, 4, planes, 13, 12), dtype=torch.float64, generator=draw).to(dtype)
+    r = torch.randn((2, 1 if shared else 4, planes, 13, 12), dtype=torch.float64, generator=draw).to(dtype)
+    if ties:
+        u, r = u.round(), r.round()
+    indices = [
+        F.max_pool2d_with_indices(x.flatten(0, 1), 3, 2, 1)[1].flatten(-2).unflatten(0, x.shape[:2])
+        for x in (u, r)
+    ]
+    shape = (2, 4, planes, indices[0].shape[-1])
+    gradient = torch.randn(shape, dtype=torch.float64, generator=draw).to(dtype)
+    return gradient, u.flatten(-2), r.flatten(-2), indices[0], indices[1]

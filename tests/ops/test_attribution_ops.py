@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvlm_va.ops._attribution import ACTIVATIONS, attribution_reduce, maxpool_rescale, rescale_multipliers
+from tests.ops.samples import PARAMETERS, POSITIVE
 from tests.tolerances import OP
 
 FUNCTIONS: dict[str, Any] = {
@@ -37,8 +38,6 @@ FUNCTIONS: dict[str, Any] = {
     "sqrt": torch.sqrt,
     "tanh": torch.tanh,
 }
-PARAMETERS = {"elu": (1.3, 0.9, 0.8), "hardtanh": (-0.5, 1.5), "leaky_relu": (0.1,), "softplus": (2.0, 20.0)}
-POSITIVE = {"log", "reciprocal", "rsqrt", "sqrt"}
 
 
 def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -193,6 +192,11 @@ U, R, GRAD = normal(1, 3, 4, seed=0), normal(2, 1, 4, seed=1), normal(2, 3, 4, s
         ((GRAD, U, R.float(), "relu"), TypeError, "'reference' argument must be in torch.float64"),
         ((GRAD, U.repeat(2, 1, 1), R, "relu"), ValueError, r"'input' argument must have shape \(1, n"),
         ((GRAD, U, R[..., 1:], "relu"), ValueError, r"'reference' argument must have shape \('B', '1 or 3'"),
+        (
+            (GRAD[..., 0], U[..., 0], R[:, 0, 0], "relu"),
+            ValueError,
+            r"'reference' .*Got shape \(2,\) instead",
+        ),
         ((GRAD[:, 1:], U, R, "relu"), ValueError, r"'grad_output' argument must have shape \('2 or 1', 3"),
         (
             (GRAD[..., 1:], U, R, "relu"),
@@ -210,3 +214,11 @@ def test_bad_indices() -> None:
     good = torch.zeros(1, 3, 2, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"'reference_indices' argument .*\(2, 1, 2\).*Got torch.int64"):
         maxpool_rescale(GRAD[..., :2], U, R, good, good)
+    for bad in (-1, 4, 2**62):
+        wrong = torch.tensor([[[0, bad]]]).repeat(2, 1, 1)
+        with pytest.raises(ValueError, match=rf"'reference_indices' .* \[0, 4\).*Got {bad} instead"):
+            maxpool_rescale(GRAD[..., :2], U, R, good, wrong)
+    with pytest.raises(ValueError, match=r"'input_indices' .*int64 tensor.*Got torch.int32"):
+        maxpool_rescale(GRAD[..., :2], U, R, good.int(), good.repeat(2, 1, 1)[:, :1])
+    with pytest.raises(ValueError, match=r"'grad_output'.*\(references, images, \*rest, last\).*Got shape"):
+        maxpool_rescale(GRAD[..., 0], U[..., 0], R[..., 0], good[..., 0], good[..., 0])

@@ -11,7 +11,17 @@ import pytest
 import torch
 
 from lvlm_va._show_versions import environment, show_versions
-from lvlm_va.ops import _native, has_cuda, has_native
+from lvlm_va.ops import (
+    _native,
+    attribution_reduce,
+    has_cuda,
+    has_native,
+    maxpool_rescale,
+    rescale_multipliers,
+    segment_masks,
+)
+from tests.ops.samples import pair_inputs, pool_inputs
+from tests.tolerances import OP
 
 USE_THE_OPS = """
 import sys, warnings
@@ -31,6 +41,65 @@ messages = [str(warning.message) for warning in caught]
 sys.stdout.write(repr((has_native(), has_cuda(), float(penalty), slope.tolist(), counts, messages)))
 sys.stdout.write(chr(10) + show_versions())
 """
+
+OPS = (
+    "attribution_reduce",
+    "masked_gradient_penalty",
+    "masked_gradient_penalty_backward",
+    "maxpool_rescale",
+    "ppeps_em",
+    "rescale_multipliers",
+    "segment_masks",
+)
+
+USE_THE_ATTRIBUTION_OPS = """
+import sys
+from tests.ops.test_native import attribute
+sys.stdout.write(repr(attribute()))
+"""
+
+
+def attribute() -> list[object]:
+    """Use the attribution ops and the masks; return what they gave, and what they said about a wrong index."""
+    gradient, u, r = pair_inputs((2, 3, (4, 5)), torch.float64)
+    last = [t.mT.contiguous().mT.requires_grad_() for t in (gradient, u, r)]
+    *values, indices, reference_indices = pool_inputs(torch.float64)
+    labels, spurious = torch.tensor([[[0, 1, 2]]]), torch.tensor([[True, False]])
+    found: list[object] = [
+        result.flatten().tolist()
+        for result in (
+            rescale_multipliers(*last, "silu"),
+            attribution_reduce(*last),
+            maxpool_rescale(*values, indices, reference_indices),
+            segment_masks(labels, spurious),
+        )
+    ]
+    found.append(rescale_multipliers(*last, "relu").requires_grad)
+    for wrong in (
+        lambda: maxpool_rescale(*values, indices + 900, reference_indices),
+        lambda: segment_masks(labels + 1, spurious),
+    ):
+        with pytest.raises(ValueError, match="argument must lie in") as caught:
+            wrong()
+        found.append(str(caught.value))
+    return found
+
+
+def test_the_references_stand_in_for_the_attribution_kernels() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", USE_THE_ATTRIBUTION_OPS],
+        env=os.environ | {"LVLM_VA_NATIVE": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *numbers, requires_grad, wrong_index, wrong_label = ast.literal_eval(result.stdout)
+    *expected, expected_requires_grad, expected_index, expected_label = attribute()
+    rtol, atol = OP[torch.float64]
+    for got, value in zip(numbers, expected, strict=True):
+        torch.testing.assert_close(torch.tensor(got), torch.tensor(value), rtol=rtol, atol=atol)
+    assert requires_grad is expected_requires_grad is False
+    assert (wrong_index, wrong_label) == (expected_index, expected_label)
 
 
 def run_fresh(before: str, **environ: str) -> tuple[tuple[object, ...], str]:
@@ -76,7 +145,7 @@ def test_build_facts() -> None:
     assert {"torch", "python", "pybind11", "compiler", "flags", "cuda"} == set(facts)
     assert "TORCH_TARGET_VERSION" in facts["flags"]
     assert has_cuda() == bool(facts["cuda"])
-    for op in ("masked_gradient_penalty", "masked_gradient_penalty_backward", "ppeps_em"):
+    for op in OPS:
         assert torch._C._dispatch_has_kernel_for_dispatch_key(f"lvlm_va::{op}", "CPU")
     assert _native.load_error() is None
 
