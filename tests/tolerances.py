@@ -47,6 +47,13 @@ EM_TRANSPOSED = 1e-6
 # Smallest eigenvalue of a covariance against its floor, relative to the largest: rounding moves it by that.
 EM_FLOOR = 1e-12
 
-# The kernels' exp, expm1, log and log1p, in units in the last place, and their erf, in those of 1: their series
-# end far below one, but a quotient, two products and a sum round one after the other.
-VECTOR_MATH_ULPS = 4
+# The recurrence of a block of pixels against the same one in long double, relative: 64 rows of two products,
+# whose rounding adds up twice.
+DESCENT = 1e-13
+
+# The kernels' exp and log, in units in the last place: their series ends far below one, but a quotient,
+# a product and a sum round one after the other.
+VECTOR_MATH_ULPS = 2.5
+
+# Their expm1 and log1p likewise, and erf in units in the last place of 1: one product and one sum more.
+LONGER_VECTOR_MATH_ULPS = 4

@@ -1,149 +1,103 @@
 #include "../ppeps_em.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
 
 #include "clones.h"
-#include "vector_math.h"
+#include "em_block.h"
+#include "em_support.h"
+#include "em_tile.h"
 
 namespace lvlm_va {
 namespace {
 
-// Pixels that are worked on together: their scratch stays in the first cache, and loops over them vectorise.
-constexpr int64_t kTile = 64;
+// What one thread works with, made once and used for one image after the other.
+struct Workspace {
+  Grid grid;
+  Support support;
+  std::vector<Component> components;  // [j], and so the others
+  std::vector<LogDensity> densities;
+  std::vector<Course> courses;
+  std::vector<Moments> moments;
+  TileScratch tile;
+  BlockScratch block;
 
-// The pixels of positive weight, gathered once per image and padded with weight 0 to whole tiles.
-struct Support {
-  std::vector<double> row, column, weight;
-  std::vector<int64_t> pixel;
-
-  int64_t tiles() const { return static_cast<int64_t>(row.size()) / kTile; }
+  explicit Workspace(const EMSize& size)
+      : grid(size),
+        components(size.components),
+        densities(size.components),
+        courses(size.components),
+        moments(size.components),
+        tile(size.components),
+        block(size.components) {}
 };
 
-template <typename scalar_t>
-void gather(const scalar_t* weights, const EMSize& size, Support& support) {
-  support.row.clear();
-  support.column.clear();
-  support.weight.clear();
-  support.pixel.clear();
-  double largest = 0.0;
-  for (int64_t pixel = 0; pixel < size.height * size.width; ++pixel) {
-    const double weight = static_cast<double>(weights[pixel]);
-    if (!(weight > 0.0)) continue;
-    support.row.push_back((static_cast<double>(pixel / size.width) + 0.5) / static_cast<double>(size.height));
-    support.column.push_back(
-        (static_cast<double>(pixel % size.width) + 0.5) / static_cast<double>(size.width));
-    support.weight.push_back(weight);
-    support.pixel.push_back(pixel);
-    largest = std::max(largest, weight);
-  }
-  // Through the largest weight first, so that neither tiny nor huge ones leave the range of a double.
-  double total = 0.0;
-  for (double& weight : support.weight) total += weight /= largest;
-  for (double& weight : support.weight) weight /= total;
-  while (support.row.size() % kTile != 0) {
-    support.row.push_back(0.5);
-    support.column.push_back(0.5);
-    support.weight.push_back(0.0);
-  }
-}
-
-// Scratch of one tile: log share_j N(z | j), then the mass w r_j of each pixel in each component.
-struct Tile {
-  std::vector<double> joint;  // [j, kTile]
-  double largest[kTile];
-  double sum[kTile];
-};
-
-LVLM_VA_INLINE void log_joint(
-    const Support& support, int64_t first, const std::vector<LogDensity>& densities, Tile& tile) {
-  std::fill(tile.largest, tile.largest + kTile, -std::numeric_limits<double>::infinity());
-  const double* row = support.row.data() + first;
-  const double* column = support.column.data() + first;
-  double* joint = tile.joint.data();
-  for (const LogDensity& density : densities) {
-    for (int64_t t = 0; t < kTile; ++t) joint[t] = density(row[t], column[t]);
+// A block whose pixels need a true exponential each, as tiles.
+LVLM_VA_INLINE double expect_block_by_tiles(const Block& block, bool reads_log_likelihood, Workspace& work) {
+  double log_likelihood = 0.0;
+  for (int64_t first = 0; first < kBlockPixels; first += kTile) {
+    Tile tile;
     for (int64_t t = 0; t < kTile; ++t) {
-      tile.largest[t] = joint[t] > tile.largest[t] ? joint[t] : tile.largest[t];
+      tile.row[t] = work.grid.row[block.row + (first + t) / kLanes];
+      tile.column[t] = work.grid.column[block.column + t % kLanes];
+      tile.weight[t] = block.weight[first + t];
     }
-    joint += kTile;
-  }
-}
-
-// Turns the tile's joint densities into masses; returns its part of the log-likelihood.
-LVLM_VA_INLINE double masses(const double* weight, int64_t n_components, Tile& tile) {
-  std::fill(tile.sum, tile.sum + kTile, 0.0);
-  for (int64_t j = 0; j < n_components; ++j) {
-    double* joint = tile.joint.data() + j * kTile;
-    for (int64_t t = 0; t < kTile; ++t) joint[t] = exp_of_nonpositive(joint[t] - tile.largest[t]);
-    for (int64_t t = 0; t < kTile; ++t) tile.sum[t] += joint[t];
-  }
-  double log_likelihood = 0.0;
-#pragma omp simd reduction(+ : log_likelihood)
-  for (int64_t t = 0; t < kTile; ++t) {
-    log_likelihood += weight[t] * (tile.largest[t] + log_of_at_least_one(tile.sum[t]));
-    tile.sum[t] = weight[t] / tile.sum[t];
-  }
-  for (int64_t j = 0; j < n_components; ++j) {
-    double* joint = tile.joint.data() + j * kTile;
-    for (int64_t t = 0; t < kTile; ++t) joint[t] *= tile.sum[t];
+    log_likelihood += expect_tile(tile, work.densities, reads_log_likelihood, work.moments, work.tile);
   }
   return log_likelihood;
 }
 
-LVLM_VA_INLINE void add_moments(
-    const double* row, const double* column, const double* mass, const LogDensity& density,
-    Moments& moments) {
-  double m = 0.0, r = 0.0, c = 0.0, rr = 0.0, rc = 0.0, cc = 0.0;
-#pragma omp simd reduction(+ : m, r, c, rr, rc, cc)
-  for (int64_t t = 0; t < kTile; ++t) {
-    const double d_row = row[t] - density.row;
-    const double d_column = column[t] - density.column;
-    m += mass[t];
-    r += mass[t] * d_row;
-    c += mass[t] * d_column;
-    rr += mass[t] * d_row * d_row;
-    rc += mass[t] * d_row * d_column;
-    cc += mass[t] * d_column * d_column;
+// E-step: fills the moments of each component; returns the log-likelihood, if it is read.
+LVLM_VA_CPU_CLONES double expect(const EMSize& size, bool reads_log_likelihood, Workspace& work) {
+  for (size_t j = 0; j < work.components.size(); ++j) {
+    work.densities[j] = log_density(work.components[j]);
+    work.courses[j].set(work.densities[j], work.grid);
   }
-  moments.mass += m;
-  moments.r += r;
-  moments.c += c;
-  moments.rr += rr;
-  moments.rc += rc;
-  moments.cc += cc;
-}
-
-// E-step: returns the log-likelihood and fills the moments of each component.
-LVLM_VA_CPU_CLONES double expect(
-    const Support& support, const std::vector<LogDensity>& densities, std::vector<Moments>& moments,
-    Tile& tile) {
-  const auto n_components = static_cast<int64_t>(densities.size());
-  std::fill(moments.begin(), moments.end(), Moments{});
+  std::fill(work.moments.begin(), work.moments.end(), Moments{});
+  std::fill(work.block.moments.begin(), work.block.moments.end(), LaneMoments{});
   double log_likelihood = 0.0;
-  for (int64_t first = 0; first < support.tiles() * kTile; first += kTile) {
-    log_joint(support, first, densities, tile);
-    log_likelihood += masses(support.weight.data() + first, n_components, tile);
-    for (int64_t j = 0; j < n_components; ++j) {
-      add_moments(
-          support.row.data() + first, support.column.data() + first, tile.joint.data() + j * kTile,
-          densities[j], moments[j]);
+  for (const Block& block : work.support.blocks) {
+    if (!expect_block(
+            block, size.height, work.grid, work.densities, work.courses, reads_log_likelihood, log_likelihood,
+            work.block)) {
+      log_likelihood += expect_block_by_tiles(block, reads_log_likelihood, work);
     }
   }
+  for (const Tile& tile : work.support.tiles) {
+    log_likelihood += expect_tile(tile, work.densities, reads_log_likelihood, work.moments, work.tile);
+  }
+  for (size_t j = 0; j < work.moments.size(); ++j) add_lanes(work.block.moments[j], work.moments[j]);
   return log_likelihood;
 }
 
-void write_labels(const Support& support, const std::vector<LogDensity>& densities, int64_t* labels) {
-  for (size_t i = 0; i < support.pixel.size(); ++i) {
-    double best = -std::numeric_limits<double>::infinity();
-    for (size_t j = 0; j < densities.size(); ++j) {
-      const double joint = densities[j](support.row[i], support.column[i]);
-      if (joint > best) {
-        best = joint;
-        labels[support.pixel[i]] = static_cast<int64_t>(j) + 1;
-      }
+int64_t most_likely(const std::vector<LogDensity>& densities, double row, double column) {
+  double best = -std::numeric_limits<double>::infinity();
+  int64_t label = 0;
+  for (size_t j = 0; j < densities.size(); ++j) {
+    const double joint = densities[j](row, column);
+    if (joint > best) {
+      best = joint;
+      label = static_cast<int64_t>(j) + 1;
+    }
+  }
+  return label;
+}
+
+// By the densities of the last E-step.
+void write_labels(const Workspace& work, int64_t width, int64_t* labels) {
+  for (const Block& block : work.support.blocks) {
+    for (int64_t i = 0; i < kBlockPixels; ++i) {
+      if (!(block.weight[i] > 0.0)) continue;
+      const int64_t row = block.row + i / kLanes, column = block.column + i % kLanes;
+      labels[row * width + column] =
+          most_likely(work.densities, work.grid.row[row], work.grid.column[column]);
+    }
+  }
+  for (const Tile& tile : work.support.tiles) {
+    for (int64_t t = 0; t < kTile; ++t) {
+      if (!(tile.weight[t] > 0.0)) continue;
+      labels[tile.pixel[t]] = most_likely(work.densities, tile.row[t], tile.column[t]);
     }
   }
 }
@@ -156,41 +110,36 @@ void ppeps_em_cpu(
     const EMOptions& options, int64_t begin, int64_t end) {
   const int64_t pixels = size.height * size.width;
   const int64_t n_components = size.components;
-  Support support;
-  Tile tile;
-  tile.joint.resize(n_components * kTile);
-  std::vector<Component> components(n_components);
-  std::vector<LogDensity> densities(n_components);
-  std::vector<Moments> moments(n_components);
+  Workspace work(size);
+  Component* components = work.components.data();
   for (int64_t n = begin; n < end; ++n) {
     const double* means = start.means + 2 * n * n_components;
     const double* covariances = start.covariances + 4 * n * n_components;
     const double* shares = start.shares + n * n_components;
-    gather(weights + n * pixels, size, support);
-    load_components(components.data(), means, covariances, shares, n_components, options);
-    const bool fitted = normalise_shares(components.data(), n_components) && support.tiles() > 0;
+    const bool has_weight = gather(weights + n * pixels, size, work.grid, work.support);
+    load_components(components, means, covariances, shares, n_components, options);
+    const bool fitted = normalise_shares(components, n_components) && has_weight;
     double log_likelihood = 0.0;
     int64_t iteration = 0;
     std::fill(fit.labels + n * pixels, fit.labels + (n + 1) * pixels, int64_t{0});
     if (fitted) {
       double previous = -std::numeric_limits<double>::infinity();
       while (true) {
-        for (int64_t j = 0; j < n_components; ++j) densities[j] = log_density(components[j]);
-        log_likelihood = expect(support, densities, moments, tile);
+        log_likelihood = expect(size, options.tol > 0.0 || iteration == options.max_iter, work);
         if (is_finished(iteration, log_likelihood, previous, options)) break;
         previous = log_likelihood;
         for (int64_t j = 0; j < n_components; ++j) {
-          maximise(components[j], moments[j], options.floor_row, options.floor_column);
+          maximise(components[j], work.moments[j], options.floor_row, options.floor_column);
         }
-        normalise_shares(components.data(), n_components);
+        normalise_shares(components, n_components);
         ++iteration;
       }
-      write_labels(support, densities, fit.labels + n * pixels);
+      write_labels(work, size.width, fit.labels + n * pixels);
     }
     fit.log_likelihood[n] = log_likelihood;
     fit.n_iter[n] = iteration;
     store_components(
-        components.data(), means, covariances, shares, fit.means + 2 * n * n_components,
+        components, means, covariances, shares, fit.means + 2 * n * n_components,
         fit.covariances + 4 * n * n_components, fit.shares + n * n_components, n_components, fitted);
   }
 }

@@ -28,6 +28,16 @@ struct Moments {
   double mass;
   double r, c;
   double rr, rc, cc;
+
+  LVLM_VA_HOST_DEVICE Moments& operator+=(const Moments& other) {
+    mass += other.mass;
+    r += other.r;
+    c += other.c;
+    rr += other.rr;
+    rc += other.rc;
+    cc += other.cc;
+    return *this;
+  }
 };
 
 // log(share) + log N(z | mean, covariance) = offset - (u^2 + v^2) / 2 with u, v from the Cholesky factor.

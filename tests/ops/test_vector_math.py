@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tolerances import VECTOR_MATH_ULPS
+from tests.tolerances import LONGER_VECTOR_MATH_ULPS, VECTOR_MATH_ULPS
 
 HERE = Path(__file__).parent
 COMPILER = shutil.which("c++")
@@ -23,7 +23,9 @@ def test_exp_log_and_erf_are_right_to_the_last_bits(tmp_path: Path) -> None:
         [str(COMPILER), "-std=c++17", "-O2", "-I", include, source, "-o", str(program)], check=True
     )
     lines = subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
-    assert max(map(float, lines[0].split())) <= VECTOR_MATH_ULPS
+    of_exp, of_log, *of_others = map(float, lines[0].split())
+    assert max(of_exp, of_log) <= VECTOR_MATH_ULPS
+    assert max(of_others) <= LONGER_VECTOR_MATH_ULPS
     assert lines[1] == "1 1 inf 0 -1 -1"
     exp_of_zero, log_of_one, exp_of_minus_infinity, ratio = map(float, lines[2].split())
     assert (exp_of_zero, log_of_one, ratio) == (1, 0, 1)
