@@ -1,0 +1,52 @@
+"""How much memory a call takes at its peak, measured in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Imported once, by the process that all measuring processes are forked from.
+PRELOADED = ["torch", "lvlm_va.attribution", "lvlm_va.segmentation"]
+
+
+def peak_memory(build: Callable[..., Callable[[], Any]], *arguments: Any) -> int:
+    """Return the bytes by which the resident memory of a fresh process grows, at most, during a call.
+
+    The high-water mark of the resident set (VmHWM of Linux) is reset just before the call; what was resident
+    then (torch, the inputs, the net) does not count. So the result is what the machine must hold on top, with
+    whatever the C library's allocator keeps back.
+
+    Parameters
+    ----------
+    build : callable
+        Of a module's top level. Called in the new process, it prepares and warms up, and returns the call.
+    *arguments
+        Of `build`.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    with context.Pool(1) as pool:
+        return pool.apply(_measure, (build, *arguments))
+
+
+def _measure(build: Callable[..., Callable[[], Any]], *arguments: Any) -> int:
+    call = build(*arguments)
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")
+    result = call()
+    peak = _status("VmHWM")
+    del result
+    return peak - before
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {name}: peak memory is measured on Linux only.")
