@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: setup demo test lint check-cuda gpu-check bench clean
+.PHONY: setup demo test lint check-cuda gpu-check bench growth clean
 
 setup: $(READY)
 
@@ -35,8 +36,17 @@ check-cuda: setup
 gpu-check:
 	bash tools/gpu_check.sh
 
-bench: setup
-	$(BIN)/python -m pytest benchmarks --benchmark-only -q
+$(PEERS): $(READY)
+	$(BIN)/pip install --quiet --no-build-isolation -e ".[bench]"
+	touch $(PEERS)
+
+# LVLM_VA_MNIST=<folder of the idx files> runs the whole method on MNIST, not on scikit-learn's digits.
+bench: $(PEERS) growth
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-quiet -q \
+		--latest benchmarks/latest.json --benchmark-json benchmarks/details.json
+
+growth: $(PEERS)
+	$(BIN)/python -m benchmarks.growth
 
 clean:
 	rm -rf $(VENV) build demo *.egg-info lvlm_va/*.so

@@ -52,7 +52,7 @@ def test_ppeps_pomegranate(compare: Compare) -> None:
     def peer(dtype: torch.dtype) -> list[pomegranate_peer.Mixture]:
         starts = zip(*(part[:N_PEER] for part in start), strict=True)
         return [
-            pomegranate_peer.fit(*part, begin, dtype, max_iter=UPDATES)
+            pomegranate_peer.fit(*part, begin, dtype, updates=UPDATES)
             for part, begin in zip(maps, starts, strict=True)
         ]
 
@@ -87,9 +87,7 @@ def test_ppeps_oracle(compare: Compare) -> None:
     fit, truth = ours(), EMResult(*reference.ppeps_em(*few, *options))
     for name in ("means", "covariances", "shares", "log_likelihood"):
         rtol, atol = OP[torch.float64]
-        torch.testing.assert_close(
-            getattr(fit, name)[:N_PEER], getattr(truth, name), rtol=rtol, atol=atol
-        )
+        torch.testing.assert_close(getattr(fit, name)[:N_PEER], getattr(truth, name), rtol=rtol, atol=atol)
     compare(
         ours,
         lambda: reference.ppeps_em(*few, *options),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks.compare import Compare
-from benchmarks.record import Record, table, write_latest
+from benchmarks.record import Record, missing, table, write_latest
 from lvlm_va._show_versions import environment
 
 RECORDS = pytest.StashKey[list[Record]]()
@@ -19,8 +19,12 @@ THREADS = pytest.StashKey[int]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("benchmarks of lvlm_va")
-    group.addoption("--threads", type=int, default=None, help="CPU threads of both sides; torch's default: all")
-    group.addoption("--latest", type=Path, default=None, help="write the ratios of this run to this JSON file")
+    group.addoption(
+        "--threads", type=int, default=None, help="CPU threads of both sides; torch's default: all"
+    )
+    group.addoption(
+        "--latest", type=Path, default=None, help="write the ratios of this run to this JSON file"
+    )
     group.addoption(
         "--data-dir",
         default=os.environ.get("LVLM_VA_MNIST"),
@@ -55,3 +59,5 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(table(records))
     if config.getoption("--latest"):
         write_latest(config.getoption("--latest"), records)
+        for name in missing(records):
+            terminalreporter.write_line(f"{name}: NOT MEASURED")

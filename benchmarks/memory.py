@@ -13,12 +13,16 @@ from typing import Any
 PRELOADED = ["torch", "lvlm_va.attribution", "lvlm_va.segmentation"]
 
 
-def peak_memory(build: Callable[..., Callable[[], Any]], *arguments: Any) -> int:
-    """Return the bytes by which the resident memory of a fresh process grows, at most, during a call.
+def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function of a module's top level returns in a new process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    with context.Pool(1) as pool:
+        return pool.apply(function, arguments)
 
-    The high-water mark of the resident set (VmHWM of Linux) is reset just before the call; what was resident
-    then (torch, the inputs, the net) does not count. So the result is what the machine must hold on top, with
-    whatever the C library's allocator keeps back.
+
+def peak_memory(build: Callable[..., Callable[[], Any]], *arguments: Any) -> int:
+    """Return the peak memory of a call in a fresh process, as `measure_peak` does.
 
     Parameters
     ----------
@@ -27,14 +31,16 @@ def peak_memory(build: Callable[..., Callable[[], Any]], *arguments: Any) -> int
     *arguments
         Of `build`.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    with context.Pool(1) as pool:
-        return pool.apply(_measure, (build, *arguments))
+    return in_fresh_process(_build_and_measure, build, *arguments)
 
 
-def _measure(build: Callable[..., Callable[[], Any]], *arguments: Any) -> int:
-    call = build(*arguments)
+def measure_peak(call: Callable[[], Any]) -> int:
+    """Return the bytes by which the resident memory of this process grows, at most, during a call.
+
+    The high-water mark of the resident set (VmHWM of Linux) is reset just before the call; what was resident
+    then (torch, the inputs, the net) does not count. So the result is what the machine must hold on top, with
+    whatever the C library's allocator keeps back.
+    """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS")
@@ -43,6 +49,10 @@ def _measure(build: Callable[..., Callable[[], Any]], *arguments: Any) -> int:
     peak = _status("VmHWM")
     del result
     return peak - before
+
+
+def _build_and_measure(build: Callable[..., Callable[[], Any]], *arguments: Any) -> int:
+    return measure_peak(build(*arguments))
 
 
 def _status(name: str) -> int:

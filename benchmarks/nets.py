@@ -35,9 +35,7 @@ class _Block(nn.Module):
 
 
 def _basic(n_in: int, width: int, stride: int) -> _Block:
-    return _Block(
-        n_in, width, stride, [_convolution(n_in, width, 3, stride), _convolution(width, width, 3)]
-    )
+    return _Block(n_in, width, stride, [_convolution(n_in, width, 3, stride), _convolution(width, width, 3)])
 
 
 def _bottleneck(n_in: int, width: int, stride: int) -> _Block:

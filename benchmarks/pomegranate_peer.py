@@ -24,22 +24,55 @@ def support(weights: Tensor) -> tuple[Tensor, Tensor]:
     return centres(height, width)[inside], flat[inside] / flat.sum()
 
 
-def fit(
-    points: Tensor, weights: Tensor, start: Mixture, dtype: torch.dtype, *, max_iter: int, tol: float = -math.inf
-) -> Mixture:
-    """Fit a mixture of full-covariance normals by pomegranate, from a given start.
+def fit(points: Tensor, weights: Tensor, start: Mixture, dtype: torch.dtype, *, updates: int) -> Mixture:
+    """Fit a mixture of full-covariance normals from a given start, by so many updates of pomegranate.
 
-    pomegranate stops when the *unweighted* log-likelihood grew by less than `tol`; minus infinity runs all
-    `max_iter` updates. It sums weights in float32 whatever the dtype.
+    pomegranate sums weights in float32 whatever the dtype.
     """
+    model = _model(start, dtype, max_iter=updates, tol=-math.inf)
+    model.fit(points.to(dtype), sample_weight=weights.to(dtype))
+    return _mixture(model)
+
+
+def fit_until(
+    points: Tensor, weights: Tensor, start: Mixture, *, max_iter: int, tol: float, floor: tuple[float, float]
+) -> Mixture:
+    """Fit until the weighted log-likelihood, per unit of weight, grows by less than `tol` in an update.
+
+    pomegranate's own stop rule looks at the unweighted one, which may fall: it often ends after one update. So the
+    loop is written here, around pomegranate's two steps. It has no floor of the covariances either, and fails where
+    one collapses, so they are raised to `floor` after each update, as ours are.
+    """
+    model = _model(start, torch.float32)
+    scale = torch.tensor(floor).sqrt()
+    points, weights = points.float(), weights.float()
+    previous = -math.inf
+    for _ in range(max_iter):
+        model.summarize(points, sample_weight=weights)
+        likelihood = float(weights @ model.log_probability(points))
+        if likelihood - previous < tol:
+            break
+        previous = likelihood
+        model.from_summaries()
+        for part in model.distributions:
+            values, vectors = torch.linalg.eigh(part.covs / scale / scale[:, None])
+            if values[0] < 1:
+                part.covs[...] = (vectors * values.clamp_min(1)) @ vectors.T * scale * scale[:, None]
+                part._reset_cache()
+    return _mixture(model)
+
+
+def _model(start: Mixture, dtype: torch.dtype, **options: float) -> Any:
     from pomegranate.distributions import Normal
     from pomegranate.gmm import GeneralMixtureModel
 
     # Copies: pomegranate writes its updates into the tensors it is given.
     means, covariances, shares = (part.to(dtype, copy=True) for part in start)
     parts = [Normal(mean, covariance) for mean, covariance in zip(means, covariances, strict=True)]
-    model: Any = GeneralMixtureModel(parts, shares, max_iter=max_iter, tol=tol)
-    model.fit(points.to(dtype), sample_weight=weights.to(dtype))
+    return GeneralMixtureModel(parts, shares, **options)
+
+
+def _mixture(model: Any) -> Mixture:
     means = torch.stack([part.means.detach() for part in model.distributions])
     covariances = torch.stack([part.covs.detach() for part in model.distributions])
     return means.double(), covariances.double(), model.priors.detach().double()

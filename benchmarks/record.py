@@ -62,13 +62,12 @@ def table(records: Sequence[Record]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     notes = [f"{record.name}: {record.note}" for record in records if record.note]
-    missing = [f"{name}: not measured in this run" for name in TARGETS if name not in names(records)]
-    return "\n".join([*(row.rstrip() for row in rows), "", *notes, *missing])
+    return "\n".join([*(row.rstrip() for row in rows), "", *notes])
 
 
-def names(records: Sequence[Record]) -> set[str]:
-    """Return the ids."""
-    return {record.name for record in records}
+def missing(records: Sequence[Record]) -> list[str]:
+    """Return the ids that have a target and no record."""
+    return [name for name in TARGETS if name not in {record.name for record in records}]
 
 
 def write_latest(path: Path, records: Sequence[Record]) -> None:

@@ -19,4 +19,6 @@ else
   echo "compute-sanitizer is not on this machine: memory and races were not checked." >&2
 fi
 
-"$python" -m pytest benchmarks/bench_ops.py --benchmark-only -q
+# Against captum where it is installed. Prints one table; the details go to a file that is not tracked.
+"$python" -m pytest benchmarks -m cuda --benchmark-only --benchmark-quiet -q \
+  --benchmark-json benchmarks/details.json
