@@ -150,7 +150,7 @@ class _Convolution(torch.autograd.Function):
         layout = fastest_layout(x.device, x.dtype)
         phases = Phases.of(weight.to(dtype), *geometry) if layout is torch.channels_last else None
         kernel = weight.to(dtype, memory_format=layout or torch.preserve_format)
-        ctx.extra = (phases or kernel, geometry, x.shape[1:], layout or torch.preserve_format)
+        ctx.extra = (phases or kernel, geometry, x.shape[1:], layout or torch.contiguous_format)
         return torch.conv2d(x, weight, bias, *geometry)
 
     @staticmethod
@@ -172,8 +172,8 @@ def _to_input(
     if isinstance(kernel, Phases):
         result = kernel.to_input(flat, *shape[1:])
     else:
-        # Of the input itself the derivative needs the shape alone.
-        like = flat.new_empty(()).expand(len(flat), *shape)
+        # Of the input itself the derivative needs the shape alone; laid out any other way it would be copied.
+        like = torch.empty((len(flat), *shape), dtype=flat.dtype, device=flat.device, memory_format=layout)
         *sizes, groups = geometry
         result, _, _ = torch.ops.aten.convolution_backward.default(
             flat, like, weight, None, *sizes, False, [0, 0], groups, [True, False, False]

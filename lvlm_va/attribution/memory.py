@@ -16,9 +16,11 @@ _ASSUMED_FREE = 4 * 2**30
 # branch beside it, and the temporaries of a rule.
 _BACKWARD_COPIES = 8
 
-# On a CPU the activations of fewer rows stay nearer to the cache, and below the size from which the C library gives
-# memory back to the system, only to have it cleared again: bytes of the largest one.
-_CPU_ACTIVATION = 2**24
+# On a CPU the activations of fewer rows stay nearer to the cache: bytes of the largest one.
+_CPU_ACTIVATION = 2**25
+
+# References that pass by are forwarded this many bytes at a time: a few rows alone would keep no processor busy.
+_PASSING = 2**28
 
 
 def free_memory(device: torch.device) -> int:
@@ -84,6 +86,6 @@ class Plan:
             images = max(1, min(images, share // (2 * row)))
         pairs = max(1, min(n_references, rows // images))
         kept = share // (row * images if per_image else row)
-        references = pairs if images == n else n_references
-        references = max(1, min(references, kept))
+        passing = max(pairs, _PASSING // row)
+        references = max(1, min(n_references, kept, passing if images == n else n_references))
         return cls(references, images, min(pairs, references))
