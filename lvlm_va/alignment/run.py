@@ -160,7 +160,8 @@ class TrainingRun:
                 layer.eval()
 
     def _step(self, batch: Batch) -> BatchLoss:
-        self._optimizer.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         terms = batch_loss(self._module, self._rows, batch, self._strength)
         # Only the parameters' gradients: the images' own would cost another pass through the first layer.
         terms.loss.backward(inputs=self._parameters)
