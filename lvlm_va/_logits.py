@@ -48,6 +48,14 @@ def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor
     return logits
 
 
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether `module`, or a part of it, went through `torch.compile`."""
+    return any(
+        hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
+        for part in module.modules()
+    )
+
+
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[nn.Module]:
     """Put every submodule into evaluation mode, and give each its own mode back afterwards."""

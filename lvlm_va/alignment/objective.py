@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lvlm_va._logits import forward_logits
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.alignment.penalty import input_gradient
+from lvlm_va.alignment.shared_forward import forward_shared
 from lvlm_va.alignment.strength import Strength
 from lvlm_va.alignment.types import AlignmentSet
 from lvlm_va.ops import masked_gradient_penalty
@@ -73,20 +74,24 @@ class BatchLoss:
         ``cross_entropy_sum / n_rows + lambda * penalty_sum / n_aligned``, with its graph.
     cross_entropy_sum, penalty_sum, n_correct : scalar Tensor
         Sums over the rows, without a graph.
+    shared : bool
+        Whether forwarding rows together, where it was asked for, paid.
     """
 
     loss: Tensor
     cross_entropy_sum: Tensor
     penalty_sum: Tensor
     n_correct: Tensor
+    shared: bool
 
 
-def batch_loss(module: nn.Module, rows: TrainingRows, batch: Batch, strength: Strength) -> BatchLoss:
+def batch_loss(
+    module: nn.Module, rows: TrainingRows, batch: Batch, strength: Strength, *, share: bool = False
+) -> BatchLoss:
     """Return the loss of one batch.
 
-    Rows without a mask and rows with one are forwarded apart, so that only the latter pay for the second
-    backward. The cross-entropy is averaged over all rows, the penalty over the alignment rows, of which those
-    without a mask add 0.
+    Rows without a mask take no part in the second backward. The cross-entropy is averaged over all rows, the
+    penalty over the alignment rows, of which those without a mask add 0.
 
     Parameters
     ----------
@@ -98,28 +103,46 @@ def batch_loss(module: nn.Module, rows: TrainingRows, batch: Batch, strength: St
         Which rows.
     strength : Strength
         Gives lambda, and is told about the batch.
+    share : bool, default=False
+        Forward all rows together (`forward_shared`; on the CPU only) instead of those with and without a mask
+        apart. Pays for convolutional nets.
     """
     n_aligned = len(batch.unmarked) + len(batch.marked)
     n_rows = len(batch.plain) + n_aligned
-    cross_entropy = torch.zeros((), device=rows.device, dtype=rows.dtype)
-    penalty = torch.zeros_like(cross_entropy)
-    n_correct = torch.zeros_like(cross_entropy)
-    if n_rows > len(batch.marked):
-        images, labels = rows.without_masks(batch)
-        logits = forward_logits(module, images)
-        cross_entropy = F.cross_entropy(logits, labels, reduction="sum")
-        n_correct = (logits.argmax(1) == labels).sum()
     if rows.alignment is None or not len(batch.marked):
-        return BatchLoss(cross_entropy / n_rows, cross_entropy.detach(), penalty, n_correct)
+        plain, labels = rows.without_masks(batch)
+        logits = forward_logits(module, plain)
+        cross_entropy, n_correct = _compare(logits, labels)
+        return BatchLoss(
+            cross_entropy / n_rows, cross_entropy.detach(), torch.zeros_like(cross_entropy), n_correct, share
+        )
 
-    images, labels, masks = rows.with_masks(rows.alignment, batch)
+    marked, labels, masks = rows.with_masks(rows.alignment, batch)
+    images: Tensor | None = None
+    if n_rows > len(batch.marked):
+        images, other_labels = rows.without_masks(batch)
+        labels = torch.cat([other_labels, labels])
     # Fused attention kernels have no second derivative; the plain one does.
     with sdpa_kernel(SDPBackend.MATH):
-        logits = forward_logits(module, images.requires_grad_())
-        gradient = input_gradient(logits, images)
-    cross_entropy = cross_entropy + F.cross_entropy(logits, labels, reduction="sum")
+        together = None
+        if share and images is not None and rows.device.type == "cpu":
+            together = forward_shared(module, torch.cat([images, marked]), len(marked))
+        logits, gradient, shared = together or (*_forward_apart(module, images, marked), False)
+    cross_entropy, n_correct = _compare(logits, labels)
     penalty = masked_gradient_penalty(gradient, masks).sum()
-    n_correct = n_correct + (logits.argmax(1) == labels).sum()
     means = (penalty / n_aligned, cross_entropy / n_rows)
     weight = strength.update(gradient.detach(), masks, *(mean.detach() for mean in means))
-    return BatchLoss(means[1] + weight * means[0], cross_entropy.detach(), penalty.detach(), n_correct)
+    loss = means[1] + weight * means[0]
+    return BatchLoss(loss, cross_entropy.detach(), penalty.detach(), n_correct, shared)
+
+
+def _forward_apart(module: nn.Module, images: Tensor | None, marked: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits of all rows, the marked ones last, and input gradients of the latter."""
+    others = [] if images is None else [forward_logits(module, images)]
+    logits = forward_logits(module, marked.requires_grad_())
+    return torch.cat([*others, logits]), input_gradient(logits, marked)
+
+
+def _compare(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of cross-entropies and the number of right rows."""
+    return F.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()

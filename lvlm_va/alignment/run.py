@@ -75,6 +75,7 @@ class TrainingRun:
             self._strength = FixedStrength(value, like)
         else:
             self._strength = SteeredStrength(total_steps, like)
+        self._share = True
         self._stops_early = held_out is not None and rows.alignment is None
         self._best: dict[str, Any] | None = None
         self._history = History()
@@ -116,6 +117,8 @@ class TrainingRun:
         epoch_seed = derive_seed(self._seed, len(self._history.loss) + 1)
         seed_generators(self._rows.device, epoch_seed)
         self._set_training_mode()
+        # Tried in the first batch of each epoch, so that a run that was resumed decides as an unbroken one does.
+        self._share = True
         alignment = self._rows.alignment
         image_device = self._rows.images.device
         batches = self._plan.epoch(
@@ -162,7 +165,8 @@ class TrainingRun:
     def _step(self, batch: Batch) -> BatchLoss:
         for parameter in self._parameters:
             parameter.grad = None
-        terms = batch_loss(self._module, self._rows, batch, self._strength)
+        terms = batch_loss(self._module, self._rows, batch, self._strength, share=self._share)
+        self._share = terms.shared
         # Only the parameters' gradients: the images' own would cost another pass through the first layer.
         terms.loss.backward(inputs=self._parameters)
         if self._options.l2:

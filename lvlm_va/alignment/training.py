@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from lvlm_va._fingerprint import fingerprint
-from lvlm_va._logits import module_device_and_dtype
+from lvlm_va._logits import is_compiled, module_device_and_dtype
 from lvlm_va._randomness import derive_seed, isolated_generators
 from lvlm_va.alignment.checks import (
     check_alignment_set,
@@ -131,7 +132,12 @@ def train(
         )
     training, held_out = _hold_out(images, labels, options.validation_fraction, seed)
     rows = TrainingRows(*training, alignment_set, place, dtype)
-    with isolated_generators(place), torch.enable_grad():
+    with ExitStack() as stack:
+        stack.enter_context(isolated_generators(place))
+        stack.enter_context(torch.enable_grad())
+        if penalised and is_compiled(trained):
+            # What torch.compile makes has no second derivative.
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         path = None if checkpoint_path is None else Path(checkpoint_path)
         run = TrainingRun(trained, rows, held_out, options, seed=seed, path=path, key=key)
         return run.finish(on_epoch, verbose=verbose)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lvlm_va._logits import evaluating, forward_logits, module_device_and_dtype
+from lvlm_va._logits import evaluating, forward_logits, is_compiled, module_device_and_dtype
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -72,7 +72,7 @@ class FrozenModule:
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
             stack.enter_context(_precision(self.device, tf32=tf32))
             stack.enter_context(evaluating(self.module))
-            if any(_is_compiled(child) for child in self.module.modules()):
+            if is_compiled(self.module):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             yield
 
@@ -122,7 +122,3 @@ def _precision(device: torch.device, *, tf32: bool) -> Iterator[None]:
     finally:
         for setting, precision in changed:
             setting.fp32_precision = precision
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
