@@ -80,8 +80,6 @@ def _forward_twice(module: nn.Module, images: Tensor, sharing: _Sharing) -> tupl
     gradient = input_gradient(again, marked)
     sharing.input_gradient_taken = True
     saved = sharing.convolved and not sharing.missed and not sharing.recorded
-    # What was not taken would keep the graph alive through itself.
-    sharing.recorded.clear()
     return logits, gradient, saved
 
 
@@ -93,7 +91,6 @@ class _Recorded:
     result: Tensor
     call: AffineCall | None = None
     x: Tensor | None = None
-    version: int = 0
     link: Tensor | None = None
     terms: WeightTerms | None = None
 
@@ -175,7 +172,7 @@ class _FirstRun(_Run):
         """Run and note a call."""
         if not _can_share(self.sharing.n_rows, call.x, call.weight, call.bias):
             return NotImplemented
-        version, link = call.x._version, None
+        link: Tensor | None = None
         terms: WeightTerms | None = None
         if call.convolution is not None and _is_large(call.weight, call.x):
             terms = []
@@ -185,7 +182,7 @@ class _FirstRun(_Run):
         x = self.sharing.marked(call.x.detach())
         # A copy, because the module may go on to change the result in place.
         marked = self.sharing.marked(result).clone()
-        self.sharing.recorded.append(_Recorded(func, marked, call, x, version, link, terms))
+        self.sharing.recorded.append(_Recorded(func, marked, call, x, link, terms))
         self.sharing.convolved |= call.convolution is not None
         return result
 
@@ -210,7 +207,6 @@ class _SecondRun(_Run):
             or first.x is None
             or not _can_share(self.sharing.n_marked, call.x, call.weight, call.bias)
             or not first.call.same_map(call)
-            or first.version != first.x._version
             or not _is_close(call.x, first.x)
         ):
             return NotImplemented
@@ -297,7 +293,6 @@ def _can_share(n_rows: int, x: Tensor, *parameters: Tensor | None) -> bool:
         all(type(tensor) in (Tensor, nn.Parameter) for tensor in (x, *parameters) if tensor is not None)
         and x.is_floating_point()
         and x.shape[:1] == (n_rows,)
-        and torch.is_grad_enabled()
         and not torch.is_autocast_enabled(x.device.type)
         # torch.func's transforms, and torch.utils.checkpoint, which runs the calls again where no mode meets them.
         and not torch._C._are_functorch_transforms_active()

@@ -95,6 +95,9 @@ def nets() -> dict[str, nn.Module]:
             lambda net, x: net.stem(x).softmax(1) * F.instance_norm(x).sum(1, keepdim=True),
             stem=convolution(),
         ),
+        "partly without gradient": Wrapped(
+            lambda net, x: net.stem(x) * torch.no_grad()(net.stem)(x), stem=convolution()
+        ),
         "frozen stem": Wrapped(
             lambda net, x: net.conv(net.stem(x).relu()),
             stem=convolution().requires_grad_(False),
@@ -118,7 +121,7 @@ def left_to_torch() -> dict[str, nn.Module]:
             lambda net, x: net.stem(x.view(-1, 1, 6, 6)).unflatten(0, (-1, 2)), stem=nn.Conv2d(1, 4, 3)
         ),
         "vmap": Wrapped(
-            lambda net, x: torch.vmap(lambda y: F.conv2d(y, net.stem.weight))(x[:, None]),
+            lambda net, x: torch.vmap(lambda w: F.conv2d(x, w))(net.stem.weight.expand(2, *[-1] * 4)).sum(0),
             stem=convolution(bias=False),
         ),
         "other rows elsewhere": Wrapped(
@@ -196,6 +199,14 @@ def test_what_cannot_be_shared_is_left_to_torch(name: str) -> None:
         assert not forward_shared(net, batch()[0], MARKED)[2]
     else:
         assert_as_whole(net, expect_saved=False)
+
+
+def test_autocast_is_left_to_torch() -> None:
+    net = ready(
+        lambda: Wrapped(lambda net, x: torch.autocast("cpu")(net.stem)(x).float(), stem=convolution()),
+        torch.float32,
+    )
+    assert not forward_shared(net, batch(torch.float32)[0], MARKED)[2]
 
 
 @pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout2d])
