@@ -156,10 +156,12 @@ def _require_options(floor: tuple[float, float], max_iter: int, tol: float) -> N
 
 def _require_values(weights: Tensor, means: Tensor, covariances: Tensor, shares: Tensor) -> None:
     for name, value in (("weights", weights), ("shares", shares)):
-        if not bool(((value >= 0) & (value < math.inf)).all()):
+        if not value.numel():
+            continue
+        least, largest = (float(bound) for bound in value.detach().aminmax())
+        if not (least >= 0 and largest < math.inf):
             raise ValueError(
-                f"The {name!r} argument must be finite and >= 0. Got values from {float(value.min())} to "
-                f"{float(value.max())} instead."
+                f"The {name!r} argument must be finite and >= 0. Got values from {least} to {largest} instead."
             )
     present = shares > 0
     for name, value in (("means", means), ("covariances", covariances)):

@@ -37,7 +37,7 @@ def cell_shares(effect: Tensor, labels: Tensor, n_cells: int) -> Tensor:
         Effect of cells 1..J.
     """
     # A loop rather than scatter_add: on a GPU that one adds in no fixed order.
-    sums = [(effect * (labels == cell)).sum((1, 2)) for cell in range(1, n_cells + 1)]
+    sums = [effect.where(labels == cell, 0).sum((1, 2)) for cell in range(1, n_cells + 1)]
     return torch.stack(sums, 1)
 
 
@@ -62,9 +62,9 @@ def cell_moments(effect: Tensor, labels: Tensor, n_cells: int) -> tuple[Tensor, 
     rows, columns = coordinates(height, effect), coordinates(width, effect)
     shares, means, covariances = [], [], []
     for cell in range(1, n_cells + 1):
-        inside = effect * (labels == cell)
+        inside = effect.where(labels == cell, 0)
         total = inside.sum((1, 2))
-        inside = inside / total.where(total > 0, 1)[:, None, None]
+        inside /= total.where(total > 0, 1)[:, None, None]
         row_marginal, column_marginal = inside.sum(2), inside.sum(1)
         row_mean, column_mean = (row_marginal * rows).sum(1), (column_marginal * columns).sum(1)
         row_deviation, column_deviation = rows - row_mean[:, None], columns - column_mean[:, None]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from lvlm_va.segmentation.cells import cell_moments
+
+# Pixels that are worked on together: a few arrays of them stay in a processor's caches.
+_PART_PIXELS = 2**16
 
 
 def draw_uniforms(seed: int, n_restarts: int, n_components: int) -> Tensor:
@@ -43,6 +49,22 @@ def kmeans_plus_plus(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor,
     shares : Tensor of shape (n, J), float64
         Shares of the weight; 0 (component absent) past the number of pixels with weight.
     """
+    parts = [_starts(part, uniforms) for part in _parts_for_the_cache(weights)]
+    means, covariances, shares = (torch.cat(values) for values in zip(*parts, strict=True))
+    return means, covariances, shares
+
+
+def _parts_for_the_cache(weights: Tensor) -> Sequence[Tensor]:
+    """Return the images a few at a time on the CPU, where a pass over many would go to memory."""
+    if weights.device.type != "cpu":
+        return [weights]
+    n, height, width = weights.shape
+    # Never one of several alone: torch adds up a single image in another order.
+    images = max(3, _PART_PIXELS // (height * width))
+    return weights.tensor_split(max(1, math.ceil(n / images)))
+
+
+def _starts(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     _, height, width = weights.shape
     # Centres are pixels, so squared distances are whole numbers and exact: ties fall the same way in every
     # batch and on every device.
@@ -50,27 +72,27 @@ def kmeans_plus_plus(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor,
     nearest = torch.ones_like(weights)
     cells = torch.zeros(weights.shape, dtype=torch.int64, device=weights.device)
     for component, uniform in enumerate(uniforms.tolist(), start=1):
-        chance = (weights * nearest).flatten(1)
-        centre = _inverse_cdf(chance, uniform)
+        cumulative = (weights * nearest).flatten(1).cumsum(1)
+        centre = _inverse_cdf(cumulative, uniform)
         row_distance = (row - (centre // width)[:, None]).double().square()
         column_distance = (column - (centre % width)[:, None]).double().square()
         distance = row_distance[:, :, None] + column_distance[:, None, :]
         if component == 1:
-            nearer = torch.ones_like(cells, dtype=torch.bool)
-        else:
-            # Where no pixel is left that is not a centre itself, there is no further component.
-            nearer = (distance < nearest) & (chance > 0).any(1)[:, None, None]
-        nearest = distance.where(nearer, nearest)
-        cells = cells.masked_fill(nearer, component)
+            nearest = distance
+            cells.fill_(1)
+            continue
+        # Where no pixel is left that is not a centre itself, there is no further component.
+        nearer = (distance < nearest).logical_and_((cumulative[:, -1] > 0)[:, None, None])
+        nearest = torch.minimum(distance, nearest)
+        cells.masked_fill_(nearer, component)
     shares, means, covariances = cell_moments(weights, cells, len(uniforms))
     pixel = weights.new_tensor([1 / (12 * height**2), 1 / (12 * width**2)])
     return means, covariances + pixel.diag(), shares
 
 
-def _inverse_cdf(chance: Tensor, uniform: float) -> Tensor:
-    """Return, for each row of `chance` (n, M), the first entry whose cumulative chance exceeds the level."""
-    cumulative = chance.cumsum(1)
+def _inverse_cdf(cumulative: Tensor, uniform: float) -> Tensor:
+    """Return, for each row of cumulative chances (n, M), the first entry that exceeds the level."""
     total = cumulative[:, -1:]
     # Strictly below the total, or rounding could point past the last entry with a chance.
     level = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative, level, right=True).squeeze(1).clamp_max(chance.shape[1] - 1)
+    return torch.searchsorted(cumulative, level, right=True).squeeze(1).clamp_max(cumulative.shape[1] - 1)
