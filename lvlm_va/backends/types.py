@@ -1,0 +1,225 @@
+"""What goes to a chat model and comes back: turns, replies, failures, and the one method a backend has."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Role = Literal["system", "user", "assistant"]
+Finish = Literal["stop", "length", "refusal"]
+FailureKind = Literal[
+    "rate_limit", "quota", "auth", "not_found", "bad_request", "server", "timeout", "connection", "malformed", "budget"
+]  # fmt: skip
+# What may go well when asked again.
+TRANSIENT: frozenset[FailureKind] = frozenset(("rate_limit", "server", "timeout", "connection", "malformed"))
+# What will go wrong for every later request too.
+FATAL: frozenset[FailureKind] = frozenset(("quota", "auth", "not_found", "budget"))
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePart:
+    """An image within a turn.
+
+    Attributes
+    ----------
+    array : ndarray of shape (H, W, 3), uint8
+        The pixels (sRGB). Nothing else of the image, no metadata, reaches a model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `array` is not such an array.
+    """
+
+    array: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.array, np.ndarray) or self.array.dtype != np.uint8:
+            kind = getattr(self.array, "dtype", type(self.array).__name__)
+            raise TypeError(f"The 'array' argument must be a uint8 array. Got {kind} instead.")
+        if self.array.ndim != 3 or self.array.shape[2] != 3 or not self.array.size:
+            raise ValueError(
+                f"The 'array' argument must be of shape (H, W, 3), not empty. Got {self.array.shape} instead."
+            )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of size and pixels, the same however the image is compressed."""
+        header = f"{self.array.shape}".encode()
+        return hashlib.sha256(header + np.ascontiguousarray(self.array).tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side of a conversation says: text and images in order."""
+
+    role: Role
+    parts: tuple[str | ImagePart, ...]
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """One conversation that a model is to continue.
+
+    Attributes
+    ----------
+    turns : tuple of Turn
+        The conversation; the last turn is the user's.
+    max_tokens : int, default=1024
+        Most tokens of the reply.
+    temperature : float or None, default=None
+        0 for the likeliest reply; None leaves it to the backend. Ignored without that capability.
+    seed : int or None, default=None
+        Seed of sampled replies. Ignored without that capability.
+    choices : tuple of str or None, default=None
+        The reply should be one of these. Held to where the backend can; the caller checks in any case.
+    want_choice_probs : bool, default=False
+        Whether to return the probability of each of `choices`, where the backend can.
+    schema : mapping or None, default=None
+        JSON schema that the reply should follow. Held to where the backend can.
+    sample : int, default=0
+        Number of the vote: requests that differ in nothing else are still asked separately.
+    """
+
+    turns: tuple[Turn, ...]
+    max_tokens: int = 1024
+    temperature: float | None = None
+    seed: int | None = None
+    choices: tuple[str, ...] | None = None
+    want_choice_probs: bool = False
+    schema: Mapping[str, Any] | None = None
+    sample: int = 0
+
+    @property
+    def images(self) -> tuple[ImagePart, ...]:
+        """All images of the conversation, in order."""
+        return tuple(part for turn in self.turns for part in turn.parts if isinstance(part, ImagePart))
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that a reply took, as the model's server counts them; 0 where it does not say."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens)
+
+
+@dataclass(frozen=True)
+class ChatReply:
+    """What a model answered.
+
+    Attributes
+    ----------
+    text : str
+        The answer, without hidden reasoning; may be empty.
+    model : str
+        The model that the server says has answered.
+    finish : {"stop", "length", "refusal"}
+        Why the reply ends. ``"length"`` with an empty text: the token limit went on reasoning.
+    usage : Usage
+        Tokens taken.
+    choice_probs : mapping of str to float or None
+        Probability of each choice, summing to 1, where asked for and known.
+    cached : bool
+        Whether the reply was read from a cache, and so cost nothing now.
+    reply_id : str
+        The server's name for the reply; may be empty.
+    """
+
+    text: str
+    model: str
+    finish: Finish = "stop"
+    usage: Usage = Usage()
+    choice_probs: Mapping[str, float] | None = None
+    cached: bool = False
+    reply_id: str = ""
+
+
+@dataclass(frozen=True)
+class ChatFailure:
+    """Why one request has no reply. A value, not an exception: the other requests are unharmed.
+
+    Attributes
+    ----------
+    kind : str
+        One of `FailureKind`.
+    message : str
+        What happened, in words, without secrets.
+    retry_after : float or None
+        Seconds that the server asked to wait.
+    """
+
+    kind: FailureKind
+    message: str
+    retry_after: float | None = None
+
+    @property
+    def transient(self) -> bool:
+        """Whether the same request may go well later."""
+        return self.kind in TRANSIENT
+
+    @property
+    def fatal(self) -> bool:
+        """Whether every later request would fail too."""
+        return self.kind in FATAL
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can do; what it cannot is left out of what it sends.
+
+    Attributes
+    ----------
+    max_images : int or None
+        Most images in a request; 0 for a text-only model, None for no known limit.
+    temperature, seed, schema, choices, choice_probs : bool
+        Whether these fields of a request have an effect.
+    local : bool
+        Whether the data stay on this machine.
+    batch_size : int
+        Requests that are worth handing over at once.
+    per_segment : bool
+        Whether the model is better asked about one segment per request (small local models).
+    """
+
+    max_images: int | None = None
+    temperature: bool = False
+    seed: bool = False
+    schema: bool = False
+    choices: bool = False
+    choice_probs: bool = False
+    local: bool = True
+    batch_size: int = 8
+    per_segment: bool = False
+
+
+@runtime_checkable
+class ChatBackend(Protocol):
+    """Any chat model: the only interface that a plug-in has to offer."""
+
+    @property
+    def name(self) -> str:
+        """Name by which what it says is signed, without secrets."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return text that differs wherever replies may: model, weights, host, settings. No secrets."""
+        ...
+
+    def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:
+        """Return a reply or a failure for each request, in order; never raise for a single request."""
+        ...
