@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,9 +14,6 @@ from lvlm_va.backends.request_json import reply_to_json, request_to_json
 from lvlm_va.backends.streaming import Outcome, complete_each
 from lvlm_va.backends.types import ChatBackend, ChatReply, ChatRequest
 from lvlm_va.backends.wrapper import BackendWrapper
-
-# One writer at a time in this process; between processes, a line is appended in one write.
-_LOCK = threading.Lock()
 
 
 class RecordingBackend(BackendWrapper):
@@ -61,8 +57,10 @@ class RecordingBackend(BackendWrapper):
             yield position, outcome
 
     def _append(self, line: bytes) -> None:
-        with _LOCK, self._path.open("ab+", buffering=0) as stream:
-            # A half-written last line must not swallow the next one.
+        # One write per line, so that those of other threads and processes do not mix with it.
+        with self._path.open("ab+", buffering=0) as stream:
+            # A half-written last line must not swallow the next one. If somebody is writing just now, this may
+            # add an empty line, which readers pass over.
             if stream.seek(0, os.SEEK_END) and (stream.seek(-1, os.SEEK_END), stream.read(1))[1] != b"\n":
                 line = b"\n" + line
             stream.write(line)

@@ -17,6 +17,8 @@ _LAYOUT = 1
 _TABLE = (
     "create table if not exists replies (key text primary key, reply text not null, written real not null)"
 )
+# In one statement, between whose parts nobody else can write.
+_STATE = "select (select user_version from pragma_user_version), (select count(*) from sqlite_master)"
 # Seconds to wait for other writers.
 _PATIENCE = 60.0
 
@@ -113,15 +115,28 @@ class OpenReplies:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("pragma synchronous=normal")
-    (layout,) = connection.execute("pragma user_version").fetchone()
-    if layout == 0 and connection.execute("select 1 from sqlite_master").fetchone() is None:
-        connection.execute("pragma journal_mode=wal")
+    layout, tables = connection.execute(_STATE).fetchone()
+    if (layout, tables) == (0, 0):
+        _write_ahead(connection)
         connection.execute("begin immediate")
         connection.execute(_TABLE)
         connection.execute(f"pragma user_version={_LAYOUT}")
         connection.execute("commit")
     elif layout != _LAYOUT:
         raise sqlite3.DatabaseError("it is a sqlite file of another kind or version")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Log writes ahead; here, unlike elsewhere, sqlite does not itself wait for others who do the same."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("pragma journal_mode=wal")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 @contextmanager
