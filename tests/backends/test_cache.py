@@ -7,6 +7,7 @@ import pickle
 import shutil
 import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,11 @@ from tests.backends.inner import Inner, Streaming, ask, kinds, reply, text_of, t
 
 REQUESTS = [ask(str(i)) for i in range(20)]
 NAMES = [str(i) for i in range(20)]
+
+
+def look(path, statement):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return connection.execute(statement).fetchone()
 
 
 @pytest.fixture
@@ -93,9 +99,7 @@ def test_other_replies_are_kept(kept, path):
 def test_each_reply_is_written_before_it_is_handed_over(path):
     cached = CachedBackend(Streaming(), path)
     for count, _ in enumerate(complete_each(cached, REQUESTS), start=1):
-        with sqlite3.connect(path) as other:
-            assert other.execute("select count(*) from replies").fetchone() == (count,)
-        other.close()
+        assert look(path, "select count(*) from replies") == (count,)
 
 
 def test_replies_before_an_exception_are_kept(path):
@@ -138,7 +142,7 @@ def test_it_holds_neither_questions_nor_pixels_nor_pickles(path):
     assert b"an answer" in content
     assert b"SECRET" not in content
     assert b"M" * 8 not in content
-    (value,) = sqlite3.connect(path).execute("select reply from replies").fetchone()
+    (value,) = look(path, "select reply from replies")
     assert json.loads(value)["text"] == "an answer"
 
 
@@ -186,7 +190,7 @@ def test_four_processes_write_at_once(method, path):
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * 4
     assert CachedBackend(Inner(), path).info().replies == 4 * 200 + 200
-    assert sqlite3.connect(path).execute("pragma integrity_check").fetchone() == ("ok",)
+    assert look(path, "pragma integrity_check") == ("ok",)
 
 
 def test_a_file_of_another_kind_is_named(path):
@@ -197,9 +201,7 @@ def test_a_file_of_another_kind_is_named(path):
 
 
 def test_somebody_elses_database_is_left_alone(path):
-    with sqlite3.connect(path) as other:
-        other.execute("create table patients (name text)")
-    other.close()
+    look(path, "create table patients (name text)")
     with pytest.raises(ValueError, match="sqlite file of another kind or version"):
         CachedBackend(Inner(), path)
 
@@ -217,9 +219,7 @@ def test_damage_is_named_when_it_is_met(path):
 def test_an_edited_reply_is_named(path):
     cached = CachedBackend(Inner(), path)
     cached.complete([ask()])
-    with sqlite3.connect(path) as other:
-        other.execute("update replies set reply = '{\"text\": 1}'")
-    other.close()
+    look(path, "update replies set reply = '{\"text\": 1}'")
     with pytest.raises(ValueError, match="replies.sqlite' is not a readable file of replies"):
         cached.complete([ask()])
 
