@@ -235,3 +235,12 @@ def test_what_the_inner_backend_did_not_send_is_said(path):
     assert kinds(outcomes) == ["auth"] * 20
     assert outcomes[-1].message == "Not sent, because an earlier request failed: wrong key"
     assert len(inner.asked) == 2
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cached = CachedBackend(Inner(), "here/replies.sqlite")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    cached.complete(REQUESTS)
+    assert CachedBackend(Inner(), tmp_path / "here" / "replies.sqlite").info().replies == 20
