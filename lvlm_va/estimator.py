@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,7 +28,7 @@ from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._modules import build_module, check_module
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
 from lvlm_va.attribution import Attributor, ReferenceSet, concatenate_explanations
-from lvlm_va.critique import Critic, VerdictTable, resolve_critic
+from lvlm_va.critique import Critic, Judge, VerdictTable, resolve_critic, resolve_judge
 from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
 from lvlm_va.rounds import (
     Round,
@@ -59,7 +60,10 @@ class LVLMVAClassifier(ImageClassifier):
         one, a built-in net, or None for one hidden layer of 256 ReLUs in the dtype of X. Its output is a logits
         tensor of shape (n, n_classes) or an object with such a tensor as ``.logits``.
     critic : object with ``critique``, str or None, default=None
-        Who judges the segments, for example `RegionCritic`, or ``"table:PATH"``. None only trains.
+        Who judges the segments, for example `RegionCritic`, ``"hf:FOLDER"`` or ``"table:PATH"``; see
+        `lvlm_va.critique.resolve_critic`. None only trains.
+    judge : object with ``judge``, str or None, default=None
+        Who turns a critique in words into verdicts; see `lvlm_va.critique.resolve_judge`.
     specifications : mapping of class to str, default=None
         What should count for each class, in words; handed to the critic.
     image_shape : tuple of (C, H, W) or (H, W), default=None
@@ -145,6 +149,7 @@ class LVLMVAClassifier(ImageClassifier):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "module": [HasMethods("forward"), callable, str, None],
         "critic": [HasMethods("critique"), str, None],
+        "judge": [HasMethods("judge"), str, None],
         "specifications": [Mapping, None],
         "image_shape": [tuple, list, None],
         "sampler": [str, callable],
@@ -175,6 +180,7 @@ class LVLMVAClassifier(ImageClassifier):
         module: nn.Module | Callable[[], nn.Module] | str | None = None,
         *,
         critic: Critic | str | None = None,
+        judge: Judge | str | None = None,
         specifications: Mapping[Any, str] | None = None,
         image_shape: tuple[int, ...] | None = None,
         sampler: str | Callable[..., Any] = "low_entropy",
@@ -201,6 +207,7 @@ class LVLMVAClassifier(ImageClassifier):
     ) -> None:
         self.module = module
         self.critic = critic
+        self.judge = judge
         self.specifications = specifications
         self.image_shape = image_shape
         self.sampler = sampler
@@ -252,7 +259,9 @@ class LVLMVAClassifier(ImageClassifier):
         self._validate_params()
         for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE]:
             delattr(self, name)  # what an earlier fit left
-        critic = resolve_critic(self.critic)
+        cache = None if self.run_dir is None else Path(self.run_dir) / "replies.sqlite"
+        critic = resolve_critic(self.critic, cache=cache)
+        judge = resolve_judge(self.judge, critic, cache=cache)
         seed = draw_seed(self.random_state, kept=self.run_dir is not None)
         X, y = check_images(self, X, y, reset=True)
         if critic is not None:
@@ -273,10 +282,12 @@ class LVLMVAClassifier(ImageClassifier):
         self.references_ = ReferenceSet.choose(
             self.references, data.images, data.labels, self.n_references, seed=seed
         )
-        options = resolve_round_options(self.get_params(deep=False), critic, self.references_, data, seed)
+        options = resolve_round_options(
+            self.get_params(deep=False), critic, judge, self.references_, data, seed
+        )
 
         self._seed, self._run = seed, (run := data.open_run(self.run_dir))
-        run.key(critic)  # what cannot be told apart must fail before it is paid for
+        run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
         self.seconds_: dict[str, float] = {}
         self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
         key = self._train("train", module.to(resolve_device(self.device)), data, run.key(module))
@@ -291,7 +302,9 @@ class LVLMVAClassifier(ImageClassifier):
                 key = self._align(data)
             found = run_round(self.module_, data, options, run, key, self.seconds_, earlier=self._rounds)
             self._rounds = (*self._rounds, found)
-            self.verdicts_ = VerdictTable(critics_verdicts(self._rounds), options.specifications)
+            self.verdicts_ = VerdictTable(
+                critics_verdicts(self._rounds), options.specifications, tuple(getattr(judge, "examples", ()))
+            )
         # Corrections enter the last alignment only: they must not change what the critic was asked.
         self.verdicts_ = read_corrections(self.verdicts_, self._rounds, run)
         self._follow_verdicts(data)

@@ -25,10 +25,12 @@ from lvlm_va.critique import (
     Critic,
     Critique,
     CritiqueRequest,
+    Judge,
     SegmentVerdict,
     VerdictTable,
     build_requests,
     collect_critiques,
+    judge_critiques,
 )
 from lvlm_va.image_classifier import TrainingData
 from lvlm_va.run_directory import RunDirectory
@@ -46,6 +48,7 @@ class RoundOptions:
     references: ReferenceSet
     segmenter: Segmenter
     critic: Critic
+    judge: Judge | None
     specifications: Mapping[str, str]
     batch_size: int
     seed: int
@@ -72,9 +75,9 @@ class Round:
     segmentation : Segmentation
         Segments of those attributions.
     critiques : tuple of Critique
-        What the critic said, one per image.
+        What the critic said, one per image, with the judge's verdicts.
     key : str
-        Stands for everything that the critiques depend on.
+        Stands for everything that the verdicts depend on.
     """
 
     indices: Tensor
@@ -87,6 +90,7 @@ class Round:
 def resolve_round_options(
     parameters: Mapping[str, Any],
     critic: Critic | None,
+    judge: Judge | None,
     references: ReferenceSet,
     data: TrainingData,
     seed: int,
@@ -98,7 +102,9 @@ def resolve_round_options(
     parameters : mapping of str to object
         The estimator's parameters.
     critic : Critic or None
-        Who judges.
+        Who says what the segments cover.
+    judge : Judge or None
+        Who turns that into verdicts where the critic does not.
     references : ReferenceSet
         What explanations are measured against.
     data : TrainingData
@@ -140,6 +146,7 @@ def resolve_round_options(
         references=references,
         segmenter=segmenter,
         critic=critic,
+        judge=judge,
         specifications=specifications,
         batch_size=parameters["batch_size"],
         seed=seed,
@@ -231,11 +238,20 @@ def run_round(
             path=run.file("critiques", key, ".jsonl"),
             on_progress=bar.update,
         )
-    for critique, n_segments in zip(critiques, segmentation.n_segments.tolist(), strict=True):
+    n_segments_of = segmentation.n_segments.tolist()
+    if options.judge is not None:
+        # Its own key: a judge with other examples reads what the critic said before.
+        key = run.key("judge", key, options.judge)
+        with timed(seconds, "judge"):
+            critiques = judge_critiques(
+                options.judge, critiques, n_segments_of, path=run.file("judged", key, ".jsonl")
+            )
+    for critique, n_segments in zip(critiques, n_segments_of, strict=True):
         if len(critique.verdicts) != n_segments:
             raise ValueError(
                 f"The 'critic' argument must reach a verdict on every segment. Got {len(critique.verdicts)} on the "
-                f"{n_segments} segments of image {critique.image_id!r} instead."
+                f"{n_segments} segments of image {critique.image_id!r} instead. A critic that only speaks needs a "
+                "judge: judge='parser' reads lines such as 'Segment 1: spurious'."
             )
     return Round(chosen, explanation, segmentation, tuple(critiques), key)
 

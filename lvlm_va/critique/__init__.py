@@ -1,37 +1,66 @@
-"""Judge segments: what a critic is asked and answers, critics without an LVLM, the table of verdicts."""
+"""Judge segments: critics with and without an LVLM, judges of what they say, the table of verdicts."""
 
-from lvlm_va.critique.checks import check_critiques
-from lvlm_va.critique.collect import collect_critiques
+from lvlm_va.critique.calibration import CalibrationReport
+from lvlm_va.critique.checks import check_critiques, check_verdicts
+from lvlm_va.critique.collect import collect_critiques, judge_critiques
+from lvlm_va.critique.geometry import SegmentFacts, segment_facts
+from lvlm_va.critique.llm_judge import LLMJudge
+from lvlm_va.critique.lvlm_critic import LVLMCritic
+from lvlm_va.critique.model_user import ModelStoppedError
 from lvlm_va.critique.oracle import OracleCritic
+from lvlm_va.critique.parser_judge import ParserJudge
+from lvlm_va.critique.parsing import ParsedVerdicts, parse_verdicts
+from lvlm_va.critique.prompts import CriticPrompt, JudgePrompt
 from lvlm_va.critique.region_critic import RegionCritic
+from lvlm_va.critique.rendering import RegionRenderer, View
 from lvlm_va.critique.requests import build_requests
-from lvlm_va.critique.resolve import resolve_critic
+from lvlm_va.critique.resolve import resolve_critic, resolve_judge
 from lvlm_va.critique.table_critic import TableCritic
 from lvlm_va.critique.types import (
     VERDICTS,
     Critic,
     Critique,
     CritiqueRequest,
+    Judge,
     JudgeExample,
     SegmentVerdict,
+    Statement,
     Verdict,
 )
 from lvlm_va.critique.verdict_table import VerdictTable
 
 __all__ = [
     "VERDICTS",
+    "CalibrationReport",
     "Critic",
+    "CriticPrompt",
     "Critique",
     "CritiqueRequest",
+    "Judge",
     "JudgeExample",
+    "JudgePrompt",
+    "LLMJudge",
+    "LVLMCritic",
+    "ModelStoppedError",
     "OracleCritic",
+    "ParsedVerdicts",
+    "ParserJudge",
     "RegionCritic",
+    "RegionRenderer",
+    "SegmentFacts",
     "SegmentVerdict",
+    "Statement",
     "TableCritic",
     "Verdict",
     "VerdictTable",
+    "View",
     "build_requests",
     "check_critiques",
+    "check_verdicts",
     "collect_critiques",
+    "judge_critiques",
+    "parse_verdicts",
     "resolve_critic",
+    "resolve_judge",
+    "segment_facts",
 ]

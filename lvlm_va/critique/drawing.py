@@ -130,8 +130,8 @@ def _grown(mask: Mask, reach: int) -> Mask:
     """Return the pixels at most `reach` rows and columns from the mask."""
     for axis in (0, 1):
         padded = np.pad(mask, [(reach, reach) if a == axis else (0, 0) for a in (0, 1)])
-        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=axis)  # type: ignore[call-overload]
-        mask = windows.any(-1)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=axis)
+        mask = np.asarray(windows.any(-1), bool)
     return mask
 
 

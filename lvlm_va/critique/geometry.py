@@ -67,7 +67,7 @@ def segment_facts(request: CritiqueRequest) -> tuple[SegmentFacts, ...]:
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """Return (top, left, bottom, right) of a mask's pixels, the ends excluded; at least one must be true."""
-    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 

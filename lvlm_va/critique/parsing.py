@@ -122,7 +122,7 @@ def parse_choice(text: str) -> Verdict | None:
     if len(text) > _MAX_LINE:
         return None
     word = text.strip(" \t\r\n*_\"'`.!").lower()
-    return cast(Verdict, word) if word in VERDICTS else None
+    return next((verdict for verdict in VERDICTS if word == verdict), None)
 
 
 def is_refusal(text: str) -> bool:

@@ -58,6 +58,16 @@ def _read(name: str) -> str:
     return files("lvlm_va.critique").joinpath("templates", f"{name}.txt").read_text(encoding="utf-8").strip()
 
 
+@cache
+def _six_steps() -> tuple[str, str]:
+    return _read("critic_system_1"), _read("critic_question_1")
+
+
+@cache
+def _verdict_on_one() -> tuple[str, str]:
+    return _read("judge_system_1"), _read("judge_question_1")
+
+
 @dataclass(frozen=True)
 class CriticPrompt(_Prompt):
     """What a critic is asked about some segments of an image.
@@ -116,16 +126,6 @@ class JudgePrompt(_Prompt):
     version: str = "verdict on one 1"
 
     allowed = required = frozenset(("critique", "segment", "answer"))
-
-
-@cache
-def _six_steps() -> tuple[str, str]:
-    return _read("critic_system_1"), _read("critic_question_1")
-
-
-@cache
-def _verdict_on_one() -> tuple[str, str]:
-    return _read("judge_system_1"), _read("judge_question_1")
 
 
 def quoted(text: str) -> str:

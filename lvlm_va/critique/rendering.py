@@ -98,9 +98,10 @@ class RegionRenderer:
         """Return all that the pictures depend on besides the request."""
         return {"style": STYLE, **asdict(self)}
 
-    def colour(self, segment: int, variant: int = 0) -> str:
-        """Return the name of the colour in which a segment is outlined."""
-        return COLOURS[(segment - 1 + variant) % len(COLOURS)][0]
+    def describe_marks(self, segments: Sequence[int], variant: int = 0) -> str:
+        """Return how these segments are marked, in words."""
+        marks = " and ".join(f"segment {segment} in {_colour(segment, variant)[0]}" for segment in segments)
+        return f"In the picture with marks, {marks} is outlined, its number in white on a black box in or beside it."
 
     def render(
         self,
@@ -161,7 +162,7 @@ class RegionRenderer:
 
     def _outline(self, image: Any, labels: Any, segment: int, variant: int) -> Any:
         mask = labels == segment
-        colour = COLOURS[(segment - 1 + variant) % len(COLOURS)][1]
+        colour = _colour(segment, variant)[1]
         return outlined(image, mask, (labels > 0) & ~mask, colour, self.line_width)
 
     def _crop(self, request: CritiqueRequest, segment: int, variant: int) -> View:
@@ -174,10 +175,14 @@ class RegionRenderer:
         window = slice(row, row + side), slice(column, column + side)
         near = scaled_labels(labels[window], self.size)
         pixels = self._outline(scaled(image[window], self.size), near, segment, variant)
-        colour = self.colour(segment, variant)
+        colour = _colour(segment, variant)[0]
         return View(
             "crop", f"a closer view of segment {segment}, outlined in {colour}, unnumbered", ImagePart(pixels)
         )
+
+
+def _colour(segment: int, variant: int) -> tuple[str, tuple[int, int, int]]:
+    return COLOURS[(segment - 1 + variant) % len(COLOURS)]
 
 
 def _faded(image: Any, keep: Any) -> Any:

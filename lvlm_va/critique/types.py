@@ -145,8 +145,9 @@ class Critique:
 
     @property
     def answered(self) -> bool:
-        """Whether no statement failed for want of an answer."""
-        return all(statement.status != "failed" for statement in self.statements)
+        """Whether neither a statement nor a verdict failed for want of an answer."""
+        statuses = [said.status for said in self.statements] + [verdict.status for verdict in self.verdicts]
+        return "failed" not in statuses
 
     @classmethod
     def from_verdicts(cls, image_id: str, verdicts: Sequence[SegmentVerdict]) -> Critique:
