@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -28,18 +27,19 @@ from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._modules import build_module, check_module
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
 from lvlm_va.attribution import Attributor, ReferenceSet, concatenate_explanations
-from lvlm_va.critique import Critic, Judge, VerdictTable, resolve_critic, resolve_judge
+from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
 from lvlm_va.rounds import (
     Round,
     chosen_indices,
-    critics_verdicts,
     keep_verdicts,
     make_alignment_set,
     read_corrections,
+    resolve_critic_and_judge,
     resolve_round_options,
     run_round,
     timed,
+    verdict_table,
 )
 from lvlm_va.segmentation import Segmenter, concatenate_segmentations
 
@@ -153,22 +153,20 @@ class LVLMVAClassifier(ImageClassifier):
         "specifications": [Mapping, None],
         "image_shape": [tuple, list, None],
         "sampler": [str, callable],
-        "n_align": [Interval(Integral, 1, None, closed="left")],
+        **dict.fromkeys(
+            ("n_align", "n_references", "n_rounds", "batch_size"),
+            [Interval(Integral, 1, None, closed="left")],
+        ),
         "attribution": [str, HasMethods("attribute")],
         "references": ["array-like", str, HasMethods("detach")],
-        "n_references": [Interval(Integral, 1, None, closed="left")],
         "segmenter": [str, HasMethods("segment")],
         "rrr_strength": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "l2": [Interval(Real, 0, None, closed="left")],
         "align_fraction": [Interval(Real, 0, 1, closed="right")],
-        "epochs": [Interval(Integral, 0, None, closed="left")],
-        "align_epochs": [Interval(Integral, 0, None, closed="left")],
-        "n_rounds": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        **dict.fromkeys(("epochs", "align_epochs"), [Interval(Integral, 0, None, closed="left")]),
         "lr": [Interval(Real, 0, None, closed="neither")],
         "optimizer": [str, callable],
-        "schedule": [str, callable, None],
-        "align_schedule": [str, callable, None],
+        **dict.fromkeys(("schedule", "align_schedule"), [str, callable, None]),
         "device": [str],
         "run_dir": [str, os.PathLike, None],
         "random_state": ["random_state"],
@@ -259,9 +257,7 @@ class LVLMVAClassifier(ImageClassifier):
         self._validate_params()
         for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE]:
             delattr(self, name)  # what an earlier fit left
-        cache = None if self.run_dir is None else Path(self.run_dir) / "replies.sqlite"
-        critic = resolve_critic(self.critic, cache=cache)
-        judge = resolve_judge(self.judge, critic, cache=cache)
+        critic, judge = resolve_critic_and_judge(self.critic, self.judge, self.run_dir)
         seed = draw_seed(self.random_state, kept=self.run_dir is not None)
         X, y = check_images(self, X, y, reset=True)
         if critic is not None:
@@ -282,9 +278,7 @@ class LVLMVAClassifier(ImageClassifier):
         self.references_ = ReferenceSet.choose(
             self.references, data.images, data.labels, self.n_references, seed=seed
         )
-        options = resolve_round_options(
-            self.get_params(deep=False), critic, judge, self.references_, data, seed
-        )
+        options = resolve_round_options(vars(self), critic, judge, self.references_, data, seed)
 
         self._seed, self._run = seed, (run := data.open_run(self.run_dir))
         run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
@@ -302,9 +296,7 @@ class LVLMVAClassifier(ImageClassifier):
                 key = self._align(data)
             found = run_round(self.module_, data, options, run, key, self.seconds_, earlier=self._rounds)
             self._rounds = (*self._rounds, found)
-            self.verdicts_ = VerdictTable(
-                critics_verdicts(self._rounds), options.specifications, tuple(getattr(judge, "examples", ()))
-            )
+            self.verdicts_ = verdict_table(self._rounds, options)
         # Corrections enter the last alignment only: they must not change what the critic was asked.
         self.verdicts_ = read_corrections(self.verdicts_, self._rounds, run)
         self._follow_verdicts(data)

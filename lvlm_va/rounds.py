@@ -6,10 +6,12 @@ earlier run with the same inputs and parameters has done.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,11 +28,12 @@ from lvlm_va.critique import (
     Critique,
     CritiqueRequest,
     Judge,
-    SegmentVerdict,
     VerdictTable,
     build_requests,
     collect_critiques,
     judge_critiques,
+    resolve_critic,
+    resolve_judge,
 )
 from lvlm_va.image_classifier import TrainingData
 from lvlm_va.run_directory import RunDirectory
@@ -85,6 +88,15 @@ class Round:
     segmentation: Segmentation
     critiques: tuple[Critique, ...]
     key: str
+
+
+def resolve_critic_and_judge(
+    critic: Critic | str | None, judge: Judge | str | None, run_dir: str | os.PathLike[str] | None
+) -> tuple[Critic | None, Judge | None]:
+    """Return who judges; models named by a string keep their replies in the run directory."""
+    cache = None if run_dir is None else Path(run_dir) / "replies.sqlite"
+    resolved = resolve_critic(critic, cache=cache)
+    return resolved, resolve_judge(judge, resolved, cache=cache)
 
 
 def resolve_round_options(
@@ -261,9 +273,10 @@ def chosen_indices(rounds: Sequence[Round]) -> Tensor:
     return torch.cat([torch.empty(0, dtype=torch.int64), *(part.indices for part in rounds)])
 
 
-def critics_verdicts(rounds: Sequence[Round]) -> tuple[SegmentVerdict, ...]:
-    """Return the verdicts that the critic reached in these rounds."""
-    return tuple(v for part in rounds for critique in part.critiques for v in critique.verdicts)
+def verdict_table(rounds: Sequence[Round], options: RoundOptions) -> VerdictTable:
+    """Return the verdicts reached in these rounds, with the descriptions and examples that they stand on."""
+    verdicts = tuple(v for part in rounds for critique in part.critiques for v in critique.verdicts)
+    return VerdictTable(verdicts, options.specifications, tuple(getattr(options.judge, "examples", ())))
 
 
 def read_corrections(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> VerdictTable:
