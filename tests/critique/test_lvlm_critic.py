@@ -143,7 +143,9 @@ def test_what_is_read_of_bad_answers(answer, found):
 
 
 def test_reasoning_that_took_all_tokens_is_given_twice_as_many():
-    backend = Scripted(lambda request, i: ChatReply("", "m", "length") if request.max_tokens == 100 else LINES)
+    backend = Scripted(
+        lambda request, i: ChatReply("", "m", "length") if request.max_tokens == 100 else LINES
+    )
     (critique,) = critic(backend, max_tokens=100).critique([corner_and_centre()])
     assert [request.max_tokens for request in backend.asked] == [100, 200]
     assert critique.text == LINES
