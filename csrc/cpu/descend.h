@@ -7,7 +7,7 @@ namespace lvlm_va {
 
 // Columns that go down a block side by side.
 constexpr int kLanes = 8;
-// The most components that go down a block together. The state of 8 fits the registers; that of more stays close.
+// The most components that go down a block together: a bound on the code made for each number of them.
 constexpr int kMostPaths = 16;
 
 // One component on its way down a block, column by column.
