@@ -1,4 +1,4 @@
-"""Chat models, local or remote, behind one small interface; cache, retries and budgets wrap any of them."""
+"""One small interface to chat models, and a cache, retries, a budget and a record around any of them."""
 
 from lvlm_va.backends.budget import Budget, BudgetedBackend
 from lvlm_va.backends.cache import CachedBackend

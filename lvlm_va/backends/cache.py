@@ -41,8 +41,7 @@ class CachedBackend(BackendWrapper):
     Notes
     -----
     Failures are not kept, nor are empty replies that ran out of tokens: both are worth asking again. Requests
-    that are equal within one call are asked once. The file holds the model's words, not the requests: no
-    image, no description, no key.
+    that are equal within one call are asked once. The file holds what the model said, not what it was asked.
     """
 
     def __init__(self, backend: ChatBackend, path: str | os.PathLike[str]) -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lvlm_va.backends.request_json import request_to_json
+from lvlm_va.backends.request_json import plain_schema
 from lvlm_va.backends.types import ChatRequest, Usage
 
 ImageTokens = Callable[[int, int], int]
@@ -122,7 +122,7 @@ def estimate_tokens(request: ChatRequest, image_tokens: ImageTokens = image_toke
     texts = [part for turn in request.turns for part in turn.parts if isinstance(part, str)]
     texts += request.choices or ()
     if request.schema is not None:
-        texts.append(json.dumps(request_to_json(request)["schema"], ensure_ascii=False))
+        texts.append(json.dumps(plain_schema(request.schema), ensure_ascii=False))
     tokens = sum(math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN) for text in texts)
     tokens += _TOKENS_PER_TURN * len(request.turns)
     tokens += sum(image_tokens(image.array.shape[1], image.array.shape[0]) for image in request.images)

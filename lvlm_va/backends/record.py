@@ -21,7 +21,7 @@ class RecordingBackend(BackendWrapper):
 
     A line holds ``at`` (UTC, ISO 8601), ``backend`` (its name), ``request`` (every field; an image as its
     SHA-256, height and width) and either ``reply`` (with usage, and whether it was cached) or ``failure``.
-    Neither pixels nor keys are in it.
+    No pixels are in it; texts and messages of failures are, as the backend gave them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Requests and replies as JSON: no pixels, no secrets, and the same text for the same request."""
+"""Requests and replies as JSON: no pixels, and the same text for the same request."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def request_to_json(request: ChatRequest) -> dict[str, Any]:
         "seed": None if request.seed is None else int(request.seed),
         "choices": None if request.choices is None else list(request.choices),
         "want_choice_probs": bool(request.want_choice_probs),
-        "schema": _plain(request.schema),
+        "schema": plain_schema(request.schema),
         "sample": int(request.sample),
     }
 
@@ -67,9 +67,14 @@ def request_key(request: ChatRequest, fingerprint: str) -> str:
 
 
 def reply_to_json(reply: ChatReply) -> dict[str, Any]:
-    """Return all fields of a reply as plain values."""
+    """Return all fields of a reply as plain values, whatever kind of numbers a backend computes with."""
     fields = {name: getattr(reply, name) for name in ("text", "model", "finish", "reply_id", "cached")}
-    return {**fields, "usage": asdict(reply.usage), "choice_probs": _plain(reply.choice_probs)}
+    probs = reply.choice_probs
+    return {
+        **fields,
+        "usage": {name: int(tokens) for name, tokens in asdict(reply.usage).items()},
+        "choice_probs": None if probs is None else {choice: float(p) for choice, p in probs.items()},
+    }
 
 
 def reply_from_json(fields: Mapping[str, Any]) -> ChatReply:
@@ -84,11 +89,12 @@ def _part(part: str | ImagePart) -> str | dict[str, Any]:
     return {"image": part.sha256, "height": height, "width": width}
 
 
-def _plain(value: object) -> Any:
+def plain_schema(value: object) -> Any:
+    """Return a JSON schema, or a part of one, as what ``json.dumps`` takes."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_schema(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_schema(item) for item in value]
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(

@@ -22,7 +22,7 @@ class BackendWrapper(ABC):
         if not isinstance(backend, ChatBackend):
             raise TypeError(
                 "The 'backend' argument must be a backend, with 'name', 'capabilities', 'fingerprint' and "
-                f"'complete'. Got {type(backend).__name__} instead. load_backend makes one from a string."
+                f"'complete'. Got {type(backend).__name__} instead."
             )
         self.backend = backend
 

@@ -46,6 +46,15 @@ def test_all_of_a_reply_is_kept(path):
     assert CachedBackend(Inner(), path).complete([ask()]) == [replace(full, cached=True)]
 
 
+def test_a_reply_in_the_numbers_of_numpy_is_kept(path):
+    """What was paid for is not lost to a backend's kind of numbers."""
+    tokens = (np.int64(3), np.int32(4))
+    given = reply(tokens=tokens, choice_probs={"yes": np.float32(0.25), "no": np.float32(0.75)})
+    CachedBackend(Inner(lambda *_: given), path).complete([ask()])
+    (kept,) = CachedBackend(Inner(), path).complete([ask()])
+    assert kept == reply(tokens=(3, 4), choice_probs={"yes": 0.25, "no": 0.75}, cached=True)
+
+
 def test_only_what_is_missing_is_asked_and_the_order_is_kept(path):
     inner = Inner()
     cached = CachedBackend(inner, path)
