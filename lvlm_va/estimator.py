@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -25,6 +23,7 @@ from lvlm_va._inputs import (
 )
 from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._modules import build_module, check_module
+from lvlm_va._parameters import CONSTRAINTS
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
 from lvlm_va.attribution import Attributor, ReferenceSet, concatenate_explanations
 from lvlm_va.critique import Critic, Judge, VerdictTable
@@ -146,32 +145,7 @@ class LVLMVAClassifier(ImageClassifier):
     (2,)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "module": [HasMethods("forward"), callable, str, None],
-        "critic": [HasMethods("critique"), str, None],
-        "judge": [HasMethods("judge"), str, None],
-        "specifications": [Mapping, None],
-        "image_shape": [tuple, list, None],
-        "sampler": [str, callable],
-        **dict.fromkeys(
-            ("n_align", "n_references", "n_rounds", "batch_size"),
-            [Interval(Integral, 1, None, closed="left")],
-        ),
-        "attribution": [str, HasMethods("attribute")],
-        "references": ["array-like", str, HasMethods("detach")],
-        "segmenter": [str, HasMethods("segment")],
-        "rrr_strength": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "l2": [Interval(Real, 0, None, closed="left")],
-        "align_fraction": [Interval(Real, 0, 1, closed="right")],
-        **dict.fromkeys(("epochs", "align_epochs"), [Interval(Integral, 0, None, closed="left")]),
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "optimizer": [str, callable],
-        **dict.fromkeys(("schedule", "align_schedule"), [str, callable, None]),
-        "device": [str],
-        "run_dir": [str, os.PathLike, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
 
     def __init__(
         self,

@@ -129,7 +129,10 @@ def test_an_own_prompt():
 @pytest.mark.parametrize(
     ("answer", "found"),
     [
-        (ChatReply("Segment 1: spurious\nSegment 2: spu", "m", "length"), [("spurious", "line"), ("unsure", "truncated")]),
+        (
+            ChatReply("Segment 1: spurious\nSegment 2: spu", "m", "length"),
+            [("spurious", "line"), ("unsure", "truncated")],
+        ),
         (ChatReply("", "m", "length"), [("unsure", "truncated")] * 2),
         (ChatReply("Segment 1: spurious", "m", "refusal"), [("unsure", "refused")] * 2),
         ("I'm sorry, I can't help with medical images.", [("unsure", "refused")] * 2),
