@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,8 @@ from lvlm_va.critique import (
     Critique,
     CritiqueRequest,
     Judge,
+    LLMJudge,
+    LVLMCritic,
     VerdictTable,
     build_requests,
     collect_critiques,
@@ -93,10 +94,14 @@ class Round:
 def resolve_critic_and_judge(
     critic: Critic | str | None, judge: Judge | str | None, run_dir: str | os.PathLike[str] | None
 ) -> tuple[Critic | None, Judge | None]:
-    """Return who judges; models named by a string keep their replies in the run directory."""
-    cache = None if run_dir is None else Path(run_dir) / "replies.sqlite"
-    resolved = resolve_critic(critic, cache=cache)
-    return resolved, resolve_judge(judge, resolved, cache=cache)
+    """Return who judges; models keep their replies and a record of all exchanges in the run directory."""
+    resolved = resolve_critic(critic)
+    if run_dir is not None and isinstance(resolved, LVLMCritic):
+        resolved = resolved.kept_in(run_dir)
+    reader = resolve_judge(judge, resolved)
+    if run_dir is not None and isinstance(reader, LLMJudge):
+        reader = reader.kept_in(run_dir)
+    return resolved, reader
 
 
 def resolve_round_options(

@@ -1,5 +1,13 @@
 """Judge segments: critics with and without an LVLM, judges of what they say, the table of verdicts."""
 
+from lvlm_va.critique.behaviour import (
+    BehaviourSummary,
+    ClassBehaviour,
+    Cover,
+    SegmentFinding,
+    summarize_behaviour,
+)
+from lvlm_va.critique.behaviour_writer import BehaviourWriter, resolve_writer
 from lvlm_va.critique.calibration import CalibrationReport
 from lvlm_va.critique.checks import check_critiques, check_verdicts
 from lvlm_va.critique.collect import collect_critiques, judge_critiques
@@ -10,7 +18,7 @@ from lvlm_va.critique.model_user import ModelStoppedError
 from lvlm_va.critique.oracle import OracleCritic
 from lvlm_va.critique.parser_judge import ParserJudge
 from lvlm_va.critique.parsing import ParsedVerdicts, parse_verdicts
-from lvlm_va.critique.prompts import CriticPrompt, JudgePrompt
+from lvlm_va.critique.prompts import BehaviourPrompt, CriticPrompt, JudgePrompt
 from lvlm_va.critique.region_critic import RegionCritic
 from lvlm_va.critique.rendering import RegionRenderer, View
 from lvlm_va.critique.requests import build_requests
@@ -31,7 +39,12 @@ from lvlm_va.critique.verdict_table import VerdictTable
 
 __all__ = [
     "VERDICTS",
+    "BehaviourPrompt",
+    "BehaviourSummary",
+    "BehaviourWriter",
     "CalibrationReport",
+    "ClassBehaviour",
+    "Cover",
     "Critic",
     "CriticPrompt",
     "Critique",
@@ -48,6 +61,7 @@ __all__ = [
     "RegionCritic",
     "RegionRenderer",
     "SegmentFacts",
+    "SegmentFinding",
     "SegmentVerdict",
     "Statement",
     "TableCritic",
@@ -62,5 +76,7 @@ __all__ = [
     "parse_verdicts",
     "resolve_critic",
     "resolve_judge",
+    "resolve_writer",
     "segment_facts",
+    "summarize_behaviour",
 ]

@@ -71,15 +71,24 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
+def position_in_words(row: float, column: float) -> str:
+    """Return which ninth of an image a point lies in, from its relative coordinates in [0, 1].
+
+    >>> position_in_words(0.1, 0.5), position_in_words(0.9, 0.9), position_in_words(0.5, 0.5)
+    ('top', 'bottom right', 'centre')
+    """
+    words = [
+        first if share < 1 / 3 else last if share > 2 / 3 else ""
+        for share, first, last in ((row, "top", "bottom"), (column, "left", "right"))
+    ]
+    return " ".join(word for word in words if word) or "centre"
+
+
 def _facts(request: CritiqueRequest, segment: int, mask: NDArray[np.bool_]) -> SegmentFacts:
     height, width = mask.shape
     top, left, bottom, right = box = bounding_box(mask)
     rows, columns = mask.nonzero()
     row, column = (rows.mean() + 0.5) / height, (columns.mean() + 0.5) / width
-    words = [
-        first if share < 1 / 3 else last if share > 2 / 3 else ""
-        for share, first, last in ((row, "top", "bottom"), (column, "left", "right"))
-    ]
     borders = (
         ("top", top == 0),
         ("left", left == 0),
@@ -91,7 +100,7 @@ def _facts(request: CritiqueRequest, segment: int, mask: NDArray[np.bool_]) -> S
         area=float(mask.mean()),
         effect=float(min(request.effect[mask].sum(), 1.0)),
         box=box,
-        position=" ".join(word for word in words if word) or "centre",
+        position=position_in_words(row, column),
         borders=tuple(name for name, touched in borders if touched),
     )
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from lvlm_va.backends import (
     Budget,
@@ -50,9 +51,10 @@ class ModelUser:
     allow_remote : bool, default=False
         Whether the data may leave this machine; for a backend given as a string.
     cache : path-like or None, default=None
-        File of replies; what is in it is not asked again. See `lvlm_va.backends.CachedBackend`.
+        File of replies; what is in it is not asked again. See `lvlm_va.backends.CachedBackend`. In an estimator with a
+        run directory None is a file there.
     record : path-like or None, default=None
-        File that gets every exchange. See `lvlm_va.backends.RecordingBackend`.
+        File that gets every exchange. See `lvlm_va.backends.RecordingBackend`. None is as for `cache`.
     budget : Budget or None, default=None
         Limits of requests, tokens and money.
     """
@@ -68,6 +70,15 @@ class ModelUser:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+
+    def kept_in(self, folder: str | os.PathLike[str]) -> Self:
+        """Return the same that keeps replies and exchanges in a folder, unless it keeps them elsewhere."""
+        folder = Path(folder)
+        return replace(
+            self,
+            cache=folder / "replies.sqlite" if self.cache is None else self.cache,
+            record=folder / "exchanges.jsonl" if self.record is None else self.record,
+        )
 
     @property
     def name(self) -> str:

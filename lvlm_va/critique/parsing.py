@@ -86,7 +86,7 @@ def parse_verdicts(text: str, segments: Sequence[int], *, cut_off: bool = False)
     >>> parse_verdicts("It is a tag.\nSegment 1: spurious\nSegment 2 is not relevant.", [1, 2]).verdicts
     {1: 'spurious', 2: 'unsure'}
     """
-    lines = _without_thoughts(text).splitlines() if len(text) <= MAX_LENGTH else []
+    lines = without_thoughts(text).splitlines() if len(text) <= MAX_LENGTH else []
     if cut_off:
         lines = lines[:-1]
     lines = [line for line in lines if not line.lstrip().startswith("|")]
@@ -130,7 +130,7 @@ def is_refusal(text: str) -> bool:
     return len(text) <= 1000 and _REFUSAL.search(text.replace("\u2019", "'")) is not None
 
 
-def _without_thoughts(text: str) -> str:
+def without_thoughts(text: str) -> str:
     """Cut out what stands between ``<think>`` and ``</think>``, or the end; some servers swallow the first tag."""
     first, *parts = text.split("<think>")
     return "".join([first, *(part.partition("</think>")[2] for part in parts)]).rpartition("</think>")[2]

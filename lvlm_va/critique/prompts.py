@@ -1,4 +1,4 @@
-"""What the critic and the judge are asked: versioned templates that a user can replace."""
+"""What models are asked about segments, critiques and classes: versioned templates that a user can replace."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ class _Prompt:
 
     system: str
     question: str
-    version: str = "own"
+    version: str = ""
 
+    # Which shipped template is the default, and the name of its wording.
+    shipped: ClassVar[tuple[str, str]]
     allowed: ClassVar[frozenset[str]] = frozenset()
     required: ClassVar[frozenset[str]] = frozenset()
 
@@ -43,6 +45,11 @@ class _Prompt:
                 f"The 'question' argument must contain the placeholder {{{name}}}. Got a template without it instead."
             )
 
+        if not self.version:
+            kind, version = self.shipped
+            own = (self.system, self.question) != _shipped(kind)
+            object.__setattr__(self, "version", "own" if own else version)
+
     def fill(self, values: Mapping[str, str]) -> str:
         """Return the question with its placeholders replaced; what is put in is not searched again.
 
@@ -54,18 +61,14 @@ class _Prompt:
         return _PLACEHOLDER.sub(lambda match: values[match[1]], self.question).strip()
 
 
-def _read(name: str) -> str:
-    return files("lvlm_va.critique").joinpath("templates", f"{name}.txt").read_text(encoding="utf-8").strip()
-
-
 @cache
-def _six_steps() -> tuple[str, str]:
-    return _read("critic_system_1"), _read("critic_question_1")
-
-
-@cache
-def _verdict_on_one() -> tuple[str, str]:
-    return _read("judge_system_1"), _read("judge_question_1")
+def _shipped(kind: str) -> tuple[str, str]:
+    """Return the system text and the question that ship with the package."""
+    folder = files("lvlm_va.critique") / "templates"
+    system, question = (
+        folder.joinpath(f"{kind}_{part}_1.txt").read_text("utf-8") for part in ("system", "question")
+    )
+    return system.strip(), question.strip()
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class CriticPrompt(_Prompt):
         The question that follows the pictures. ``{description}``, ``{segments}`` (their numbers) must occur in it;
         ``{label}``, ``{marks}`` (how the segments are drawn), ``{facts}`` (sizes, places and shares of effect) and
         ``{verdict_lines}`` (the form of the answer's last lines) may. Other braces are left alone.
-    version : str, default="own"
-        Name of the wording, kept with the answers.
+    version : str, optional
+        Name of the wording, kept with the answers: ``"own"`` for a text that is not the shipped one.
 
     Raises
     ------
@@ -94,10 +97,11 @@ class CriticPrompt(_Prompt):
     'own'
     """
 
-    system: str = field(default_factory=lambda: _six_steps()[0])
-    question: str = field(default_factory=lambda: _six_steps()[1])
-    version: str = "six steps 1"
+    system: str = field(default_factory=lambda: _shipped("critic")[0])
+    question: str = field(default_factory=lambda: _shipped("critic")[1])
+    version: str = ""
 
+    shipped = ("critic", "six steps 1")
     allowed = frozenset(("label", "description", "marks", "facts", "segments", "verdict_lines"))
     required = frozenset(("description", "segments"))
 
@@ -112,8 +116,8 @@ class JudgePrompt(_Prompt):
         The system text: role and rules.
     question : str
         The question: ``{critique}``, ``{segment}`` and ``{answer}`` (the form of the answer) must occur in it.
-    version : str, default="own"
-        Name of the wording, kept with the answers.
+    version : str, optional
+        Name of the wording, kept with the answers: ``"own"`` for a text that is not the shipped one.
 
     Raises
     ------
@@ -121,11 +125,41 @@ class JudgePrompt(_Prompt):
         If a text is missing, or a placeholder is missing or unknown.
     """
 
-    system: str = field(default_factory=lambda: _verdict_on_one()[0])
-    question: str = field(default_factory=lambda: _verdict_on_one()[1])
-    version: str = "verdict on one 1"
+    system: str = field(default_factory=lambda: _shipped("judge")[0])
+    question: str = field(default_factory=lambda: _shipped("judge")[1])
+    version: str = ""
 
+    shipped = ("judge", "verdict on one 1")
     allowed = required = frozenset(("critique", "segment", "answer"))
+
+
+@dataclass(frozen=True)
+class BehaviourPrompt(_Prompt):
+    """What a language model is asked in order to say in words what a classifier relies on for one class.
+
+    Parameters
+    ----------
+    system : str
+        The system text: role and rules.
+    question : str
+        The question: ``{findings}`` (figures and what the segments cover) must occur in it; ``{label}`` and
+        ``{description}`` may.
+    version : str, optional
+        Name of the wording, kept with the answers: ``"own"`` for a text that is not the shipped one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a text is missing, or a placeholder is missing or unknown.
+    """
+
+    system: str = field(default_factory=lambda: _shipped("behaviour")[0])
+    question: str = field(default_factory=lambda: _shipped("behaviour")[1])
+    version: str = ""
+
+    shipped = ("behaviour", "account 1")
+    allowed = frozenset(("label", "description", "findings"))
+    required = frozenset(("findings",))
 
 
 def quoted(text: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from importlib.metadata import entry_points
 
 from lvlm_va._errors import unknown_name
+from lvlm_va.backends import Budget
 from lvlm_va.critique.llm_judge import LLMJudge
 from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.parser_judge import ParserJudge
@@ -21,7 +21,7 @@ _MODELS = ("hf", "openai", "anthropic", "http", "https")
 
 
 def resolve_critic(
-    spec: Critic | str | None, *, cache: str | os.PathLike[str] | None = None
+    spec: Critic | str | None, *, allow_remote: bool = False, budget: Budget | None = None
 ) -> Critic | None:
     """Return the critic that `spec` describes.
 
@@ -32,8 +32,10 @@ def resolve_critic(
         ``"anthropic:MODEL"`` or ``"http://HOST/v1#MODEL"`` for an `LVLMCritic` that asks this model;
         ``"table:PATH"`` for the verdicts in a JSON file; or an object with a ``name`` and a ``critique`` method,
         returned as it is.
-    cache : path-like, optional
-        File of replies for a critic that is made here.
+    allow_remote : bool, default=False
+        Whether a model named here may be on another machine.
+    budget : Budget or None, default=None
+        Limits of a model named here.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def resolve_critic(
     if spec is None:
         return None
     if isinstance(spec, str):
-        return _from_string(spec, cache)
+        return _from_string(spec, allow_remote, budget)
     if isinstance(spec, type):
         raise TypeError(
             f"The 'critic' argument must be an object. Got the class {spec.__name__}; call it to make one."
@@ -64,7 +66,11 @@ def resolve_critic(
 
 
 def resolve_judge(
-    spec: Judge | str | None, critic: Critic | None, *, cache: str | os.PathLike[str] | None = None
+    spec: Judge | str | None,
+    critic: Critic | None,
+    *,
+    allow_remote: bool = False,
+    budget: Budget | None = None,
 ) -> Judge | None:
     """Return the judge that `spec` describes.
 
@@ -77,8 +83,8 @@ def resolve_judge(
         ``judge`` method, returned as it is.
     critic : Critic or None
         Whose critiques are judged.
-    cache : path-like, optional
-        File of replies for a judge that is made here.
+    allow_remote, budget
+        As in `resolve_critic`.
 
     Returns
     -------
@@ -99,7 +105,7 @@ def resolve_judge(
         _check_model("judge", kind, argument, spec, ["parser"])
         if isinstance(critic, LVLMCritic) and critic.backend == spec:
             return LLMJudge(critic.model, cache=critic.cache, record=critic.record, budget=critic.budget)
-        return LLMJudge(spec, cache=cache)
+        return LLMJudge(spec, allow_remote=allow_remote, budget=budget)
     if isinstance(spec, type):
         raise TypeError(
             f"The 'judge' argument must be an object. Got the class {spec.__name__}; call it to make one."
@@ -112,7 +118,7 @@ def resolve_judge(
     return spec
 
 
-def _from_string(spec: str, cache: str | os.PathLike[str] | None) -> Critic:
+def _from_string(spec: str, allow_remote: bool, budget: Budget | None) -> Critic:
     kind, _, argument = spec.partition(":")
     if kind in _NEEDS_ARGUMENTS:
         raise ValueError(
@@ -131,7 +137,7 @@ def _from_string(spec: str, cache: str | os.PathLike[str] | None) -> Critic:
             )
         return TableCritic(argument)
     _check_model("critic", kind, argument, spec, ["table", "tiny", *_NEEDS_ARGUMENTS])
-    return LVLMCritic(spec, cache=cache)
+    return LVLMCritic(spec, allow_remote=allow_remote, budget=budget)
 
 
 def _check_model(who: str, kind: str, argument: str, spec: str, others: list[str]) -> None:
