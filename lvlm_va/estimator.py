@@ -27,15 +27,15 @@ from lvlm_va._parameters import CONSTRAINTS
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
 from lvlm_va.attribution import Attributor, ReferenceSet, concatenate_explanations
 from lvlm_va.critique import Critic, Judge, VerdictTable
-from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
+from lvlm_va.critiqued_classifier import CritiquedClassifier
+from lvlm_va.image_classifier import Images, TrainingData
+from lvlm_va.round_options import RoundOptions, resolve_critic_and_judge, resolve_round_options
 from lvlm_va.rounds import (
     Round,
     chosen_indices,
     keep_verdicts,
     make_alignment_set,
     read_corrections,
-    resolve_critic_and_judge,
-    resolve_round_options,
     run_round,
     timed,
     verdict_table,
@@ -45,7 +45,7 @@ from lvlm_va.segmentation import Segmenter, concatenate_segmentations
 _PRIVATE = ("_data", "_data_key", "_rounds", "_run", "_seed", "_train_key")  # what fit keeps for realign
 
 
-class LVLMVAClassifier(ImageClassifier):
+class LVLMVAClassifier(CritiquedClassifier):
     """An image classifier that is told in words what should count, and is mended accordingly.
 
     ``fit`` trains the module (or takes a trained one with ``epochs=0``), explains it on a small alignment set, cuts
@@ -228,37 +228,8 @@ class LVLMVAClassifier(ImageClassifier):
             If images, labels, module, specifications, critic or run directory do not fit together; the message
             names the argument.
         """
-        self._validate_params()
-        for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE]:
-            delattr(self, name)  # what an earlier fit left
-        critic, judge = resolve_critic_and_judge(self.critic, self.judge, self.run_dir)
-        seed = draw_seed(self.random_state, kept=self.run_dir is not None)
-        X, y = check_images(self, X, y, reset=True)
-        if critic is not None:
-            warn_of_unusual_images(X)
-        self.classes_, _ = encode_labels(y)
-        self.image_shape_ = resolve_image_shape(X, self.image_shape)
-        module = build_module(
-            self.module,
-            self.image_shape_,
-            len(self.classes_),
-            seed=seed,
-            default_dtype=torch.float64 if X.dtype == np.float64 else torch.float32,
-        )
-        data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
-        del X
-        needs_gradients = critic is not None or self.epochs > 0
-        check_module(module, data.images[:2], len(self.classes_), differentiable=needs_gradients)
-        self.references_ = ReferenceSet.choose(
-            self.references, data.images, data.labels, self.n_references, seed=seed
-        )
-        options = resolve_round_options(vars(self), critic, judge, self.references_, data, seed)
-
-        self._seed, self._run = seed, (run := data.open_run(self.run_dir))
-        run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
-        self.seconds_: dict[str, float] = {}
-        self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
-        key = self._train("train", module.to(resolve_device(self.device)), data, run.key(module))
+        data, options, key = self._prepare(X, y, image_ids)
+        run = self._run
         if options is None:
             run.publish(seconds=self.seconds_)
             return self
@@ -324,6 +295,43 @@ class LVLMVAClassifier(ImageClassifier):
         self.verdicts_ = read_corrections(self.verdicts_, self._rounds, self._run).corrected_by(edits)
         self._follow_verdicts(data)
         return self
+
+    def _prepare(
+        self, X: Images, y: ArrayLike | None, image_ids: Sequence[str] | None
+    ) -> tuple[TrainingData, RoundOptions | None, str]:
+        """Check everything and train; return the data, how rounds are done and the key of what was trained."""
+        self._validate_params()
+        for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE]:
+            delattr(self, name)  # what an earlier fit left
+        critic, judge = resolve_critic_and_judge(self.critic, self.judge, self.run_dir)
+        seed = draw_seed(self.random_state, kept=self.run_dir is not None)
+        X, y = check_images(self, X, y, reset=True)
+        if critic is not None:
+            warn_of_unusual_images(X)
+        self.classes_, _ = encode_labels(y)
+        self.image_shape_ = resolve_image_shape(X, self.image_shape)
+        module = build_module(
+            self.module,
+            self.image_shape_,
+            len(self.classes_),
+            seed=seed,
+            default_dtype=torch.float64 if X.dtype == np.float64 else torch.float32,
+        )
+        data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
+        del X
+        needs_gradients = critic is not None or self.epochs > 0
+        check_module(module, data.images[:2], len(self.classes_), differentiable=needs_gradients)
+        self.references_ = ReferenceSet.choose(
+            self.references, data.images, data.labels, self.n_references, seed=seed
+        )
+        options = resolve_round_options(vars(self), critic, judge, self.references_, data, seed)
+
+        self._seed, self._run = seed, (run := data.open_run(self.run_dir))
+        run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
+        self.seconds_: dict[str, float] = {}
+        self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
+        key = self._train("train", module.to(resolve_device(self.device)), data, run.key(module))
+        return data, options, key
 
     def _follow_verdicts(self, data: TrainingData) -> None:
         keep_verdicts(self.verdicts_, self._rounds, self._run)

@@ -10,8 +10,8 @@ from lvlm_va.critique.behaviour import (
 from lvlm_va.critique.behaviour_writer import BehaviourWriter, resolve_writer
 from lvlm_va.critique.calibration import CalibrationReport
 from lvlm_va.critique.checks import check_critiques, check_verdicts
-from lvlm_va.critique.collect import collect_critiques, judge_critiques
-from lvlm_va.critique.geometry import SegmentFacts, segment_facts
+from lvlm_va.critique.collect import collect_critiques, judge_critiques, read_critiques
+from lvlm_va.critique.geometry import SegmentFacts, position_in_words, segment_facts
 from lvlm_va.critique.llm_judge import LLMJudge
 from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.model_user import ModelStoppedError
@@ -74,6 +74,8 @@ __all__ = [
     "collect_critiques",
     "judge_critiques",
     "parse_verdicts",
+    "position_in_words",
+    "read_critiques",
     "resolve_critic",
     "resolve_judge",
     "resolve_writer",

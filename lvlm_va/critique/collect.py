@@ -54,7 +54,7 @@ def collect_critiques(
     ModelStoppedError
         If the critic's model cannot go on, after what it had finished was kept.
     """
-    done = _read(path)
+    done = read_critiques(path)
     pending = [i for i, image_id in enumerate(image_ids) if image_id not in done]
     if on_progress is not None:
         on_progress(len(image_ids) - len(pending))
@@ -115,7 +115,7 @@ def judge_critiques(
     ModelStoppedError
         If the judge's model cannot go on, after what it had finished was kept.
     """
-    done = {key: kept.verdicts for key, kept in _read(path).items()}
+    done = {key: kept.verdicts for key, kept in read_critiques(path).items()}
     done |= {critique.image_id: critique.verdicts for critique in critiques if critique.verdicts}
     pending = [
         (critique, count)
@@ -136,7 +136,8 @@ def judge_critiques(
     return [replace(critique, verdicts=done.get(critique.image_id, ())) for critique in critiques]
 
 
-def _read(path: Path | None) -> dict[str, Critique]:
+def read_critiques(path: Path | None) -> dict[str, Critique]:
+    """Return the critiques in a file of `collect_critiques` or `judge_critiques`, by image; none without a file."""
     if path is None or not path.exists():
         return {}
     critiques = {}

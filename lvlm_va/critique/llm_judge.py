@@ -136,15 +136,8 @@ class LLMJudge(ModelUser):
         ModelStoppedError
             If the model cannot go on; holds the critiques that are finished.
         """
-        asked = [
-            (row, segment, statement, vote)
-            for row, (critique, count) in enumerate(zip(critiques, n_segments, strict=True))
-            for statement in statements_of(critique, count)
-            for segment in statement.segments
-            if segment <= count and statement.status in ("ok", "truncated") and statement.text.strip()
-            for vote in range(self.votes)
-        ]
-        chats = [self._chat(statement.text, segment, vote) for _, segment, statement, vote in asked]
+        asked = self._plan(critiques, n_segments)
+        chats = self.chat_requests(critiques, n_segments)
         outcomes = ask(self.asked, chats) if chats else []
         readings = [
             _read(outcome, segment) for outcome, (_, segment, _, _) in zip(outcomes, asked, strict=True)
@@ -209,6 +202,24 @@ class LLMJudge(ModelUser):
                     confidences.append(max(p, 1 - p) if decided else -math.inf)
                     right.append(verdict.verdict == labels[verdict.segment])
         return choose_threshold(confidences, right, target=target, risk=risk)
+
+    def chat_requests(self, critiques: Sequence[Critique], n_segments: Sequence[int]) -> list[ChatRequest]:
+        """Return what `judge` would send at first, for `estimate`; its parameters are those of `judge`."""
+        plan = self._plan(critiques, n_segments)
+        return [self._chat(statement.text, segment, vote) for _, segment, statement, vote in plan]
+
+    def _plan(
+        self, critiques: Sequence[Critique], n_segments: Sequence[int]
+    ) -> list[tuple[int, int, Statement, int]]:
+        """Return the row, the segment, the statement and the number of the vote of each question."""
+        return [
+            (row, segment, statement, vote)
+            for row, (critique, count) in enumerate(zip(critiques, n_segments, strict=True))
+            for statement in statements_of(critique, count)
+            for segment in statement.segments
+            if segment <= count and statement.status in ("ok", "truncated") and statement.text.strip()
+            for vote in range(self.votes)
+        ]
 
     def _chat(self, text: str, segment: int, vote: int) -> ChatRequest:
         one_word = self.model.capabilities.choice_probs

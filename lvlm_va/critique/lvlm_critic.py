@@ -132,6 +132,10 @@ class LVLMCritic(ModelUser):
             "temperature": self.temperature,
         }
 
+    def questions(self, request: CritiqueRequest) -> list[tuple[int, ...]]:
+        """Return the segments that each question about an image is on."""
+        return [segments for _, segments, _ in self._plan([request])]
+
     def chat_requests(self, requests: Sequence[CritiqueRequest]) -> list[ChatRequest]:
         """Return what `critique` would send, for `lvlm_va.backends.estimate`.
 

@@ -11,10 +11,14 @@ from typing import Any, Self
 
 from lvlm_va.backends import (
     Budget,
+    CachedBackend,
     ChatBackend,
     ChatFailure,
     ChatReply,
     ChatRequest,
+    Estimate,
+    Prices,
+    estimate,
     wrap_backend,
 )
 from lvlm_va.critique.types import Critique
@@ -79,6 +83,13 @@ class ModelUser:
             cache=folder / "replies.sqlite" if self.cache is None else self.cache,
             record=folder / "exchanges.jsonl" if self.record is None else self.record,
         )
+
+    def estimate(self, chats: Sequence[ChatRequest], prices: Prices | None = None) -> Estimate:
+        """Return about what these requests would take; replies that the cache holds are free."""
+        if self.cache is not None and Path(self.cache).exists():
+            known = CachedBackend(self.model, self.cache)
+            chats = [chat for chat in chats if chat not in known]
+        return estimate(chats, prices)
 
     @property
     def name(self) -> str:
