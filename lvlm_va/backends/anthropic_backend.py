@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from lvlm_va.backends.http_backend import HTTPBackend
 from lvlm_va.backends.png import png_base64
 from lvlm_va.backends.request_json import plain_schema
-from lvlm_va.backends.server_json import pick, text_of, usage_of
+from lvlm_va.backends.server_json import message_of, pick, text_of, usage_of
 from lvlm_va.backends.types import Capabilities, ChatReply, ChatRequest, Finish, ImagePart
 
 _FINISH: dict[str, Finish] = {
@@ -43,18 +43,11 @@ class AnthropicBackend(HTTPBackend):
     """
 
     _sdk_name = "anthropic"
+    _client_name = "Anthropic"
     _default_url = "https://api.anthropic.com"
     _key_variable = "ANTHROPIC_API_KEY"
     _optional: ClassVar[Mapping[str, str]] = {"temperature": "temperature", "output_config": "schema"}
     _default_capabilities = Capabilities(schema=True)
-
-    def _client(self) -> Any:
-        return self._sdk().Anthropic(
-            api_key=self._secret.reveal() or "none",
-            base_url=self.base_url,
-            max_retries=0,
-            http_client=self._http(),
-        )
 
     def _create(self, client: Any) -> Callable[..., AbstractContextManager[Any]]:
         create: Callable[..., AbstractContextManager[Any]] = client.messages.with_streaming_response.create
@@ -67,7 +60,7 @@ class AnthropicBackend(HTTPBackend):
         system = [part for turn in turns if turn["role"] == "system" for part in turn["content"]]
         conversation: dict[str, Any] = {
             "messages": [turn for turn in turns if turn["role"] != "system"],
-            "max_tokens": request.max_tokens,
+            "max_tokens": int(request.max_tokens),
         }
         return {**conversation, "system": system} if system else conversation
 
@@ -75,11 +68,12 @@ class AnthropicBackend(HTTPBackend):
         schema = None
         if request.schema is not None:
             schema = {"format": {"type": "json_schema", "schema": plain_schema(request.schema)}}
-        return {"temperature": request.temperature, "output_config": schema}
+        temperature = None if request.temperature is None else float(request.temperature)
+        return {"temperature": temperature, "output_config": schema}
 
     def _read(self, content: dict[str, Any]) -> ChatReply:
         return ChatReply(
-            text_of(pick(content, "content")),
+            message_of(pick(content, "content")),
             text_of(content.get("model")) or self.model,
             _FINISH.get(text_of(content.get("stop_reason")), "stop"),
             usage_of(content, _INPUTS, ("output_tokens",)),

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from numbers import Real
 from typing import Any, ClassVar
 
 from lvlm_va.backends.http_client import exchange, http_client
@@ -27,6 +28,7 @@ class HTTPBackend(ABC):
     """A model behind an HTTP server; its subclasses say in which language it is asked."""
 
     _sdk_name: ClassVar[str]
+    _client_name: ClassVar[str]
     _default_url: ClassVar[str]
     _key_variable: ClassVar[str]
     # Parameter of the API -> the capability that it stands for.
@@ -53,7 +55,7 @@ class HTTPBackend(ABC):
             raise ValueError(
                 f"The 'concurrency' argument must be an integer, at least 1. Got {concurrency!r} instead."
             )
-        if not 0 < timeout < float("inf"):
+        if not isinstance(timeout, Real) or not 0 < timeout < float("inf"):
             raise ValueError(
                 f"The 'timeout' argument must be a number of seconds above 0. Got {timeout!r} instead."
             )
@@ -62,7 +64,7 @@ class HTTPBackend(ABC):
                 "The 'capabilities' argument must be a Capabilities object or None. Got "
                 f"{type(capabilities).__name__} instead."
             )
-        self.model = model
+        self._model = model
         self.concurrency = concurrency
         self.timeout = timeout
         self._is_default = base_url is None
@@ -77,13 +79,18 @@ class HTTPBackend(ABC):
         self._sdk()
 
     @property
+    def model(self) -> str:
+        """Name of the model on the server."""
+        return self._model
+
+    @property
     def base_url(self) -> str:
         """Address of the server."""
         return self._endpoint.url
 
     @property
     def name(self) -> str:
-        """Address and model, as ``load_backend`` takes them."""
+        """Address and model."""
         prefix = f"{self._sdk_name}:" if self._is_default else f"{self.base_url}#"
         return prefix + self.model
 
@@ -108,19 +115,23 @@ class HTTPBackend(ABC):
         if not requests:
             return
         if self._secret.lost:
-            yield (
-                0,
-                ChatFailure(
-                    "auth",
-                    "The key was left behind when this backend was pickled, as for another process. Build the "
-                    f"backend there, or set the environment variable {self._key_variable} and no 'api_key'.",
-                ),
-            )
+            message = "The key was left behind when this backend was pickled. Build the backend anew here."
+            yield 0, ChatFailure("auth", message)
             return
         # For one call only: nothing that holds a socket or a key stays in this object.
-        client = self._client()
+        client = getattr(self._sdk(), self._client_name)(
+            api_key=self._secret.reveal() or "none",
+            base_url=self.base_url,
+            max_retries=0,
+            http_client=http_client(
+                self._sdk(), self._endpoint, self.timeout, foreign_headers=self._is_default
+            ),
+        )
         yield from ask_in_threads(
-            lambda request: self._ask(client, request), requests, self.concurrency, client.close
+            lambda request: self._redacted(self._ask(client, request)),
+            requests,
+            self.concurrency,
+            client.close,
         )
 
     def _ask(self, client: Any, request: ChatRequest) -> Outcome:
@@ -134,12 +145,12 @@ class HTTPBackend(ABC):
             arguments = {"model": self.model, **conversation, "extra_body": options}
             came = exchange(self._sdk(), self._create(client), arguments, self.timeout)
             if isinstance(came, ChatFailure):
-                return replace(came, message=self._secret.redact(came.message))
+                return came
             if isinstance(came, bytes):
                 return self._reply(came)
             name = came.refused_parameter(options)
             if name is None or (name not in self._optional and name not in self._renamed):
-                return replace(came.failure, message=self._secret.redact(came.failure.message))
+                return came.failure
             if name not in self._refused:
                 self._refused |= {name}
                 _LOG.warning("%s does not take %r; it is left out from now on.", self.name, name)
@@ -157,13 +168,16 @@ class HTTPBackend(ABC):
 
     def _reply(self, body: bytes) -> Outcome:
         try:
-            reply = self._read(parse_object(body))
+            return self._read(parse_object(body))
         except GarbledReplyError as error:
-            return ChatFailure("malformed", self._secret.redact(str(error)))
+            return ChatFailure("malformed", str(error))
+
+    def _redacted(self, outcome: Outcome) -> Outcome:
         redact = self._secret.redact
-        return replace(
-            reply, text=redact(reply.text), model=redact(reply.model), reply_id=redact(reply.reply_id)
-        )
+        if isinstance(outcome, ChatFailure):
+            return replace(outcome, message=redact(outcome.message))
+        texts = {name: redact(getattr(outcome, name)) for name in ("text", "model", "reply_id")}
+        return replace(outcome, **texts)
 
     def _sdk(self) -> Any:
         try:
@@ -173,13 +187,6 @@ class HTTPBackend(ABC):
                 f"{type(self).__name__} needs the package {self._sdk_name!r}: pip install "
                 f"'lvlm-va[{self._sdk_name}]'"
             ) from error
-
-    def _http(self) -> Any:
-        return http_client(self._sdk(), self._endpoint, self.timeout, foreign_headers=self._is_default)
-
-    @abstractmethod
-    def _client(self) -> Any:
-        """Return the SDK's client, its own retries off."""
 
     @abstractmethod
     def _create(self, client: Any) -> Callable[..., AbstractContextManager[Any]]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from lvlm_va.backends.http_backend import HTTPBackend
 from lvlm_va.backends.png import png_base64
 from lvlm_va.backends.request_json import plain_schema
-from lvlm_va.backends.server_json import pick, text_of, usage_of, without_reasoning
+from lvlm_va.backends.server_json import message_of, pick, text_of, usage_of, without_reasoning
 from lvlm_va.backends.types import Capabilities, ChatReply, ChatRequest, Finish, ImagePart
 
 _FINISH: dict[str, Finish] = {"length": "length", "content_filter": "refusal"}
@@ -69,6 +69,7 @@ class OpenAIBackend(HTTPBackend):
     """
 
     _sdk_name = "openai"
+    _client_name = "OpenAI"
     _default_url = "https://api.openai.com/v1"
     _key_variable = "OPENAI_API_KEY"
     _optional: ClassVar[Mapping[str, str]] = {
@@ -80,14 +81,6 @@ class OpenAIBackend(HTTPBackend):
     # Older servers know only the first name, OpenAI's newer models only the second.
     _renamed: ClassVar[Mapping[str, str]] = {"max_tokens": "max_completion_tokens"}
     _default_capabilities = Capabilities(temperature=True, seed=True, schema=True)
-
-    def _client(self) -> Any:
-        return self._sdk().OpenAI(
-            api_key=self._secret.reveal() or "none",
-            base_url=self.base_url,
-            max_retries=0,
-            http_client=self._http(),
-        )
 
     def _create(self, client: Any) -> Callable[..., AbstractContextManager[Any]]:
         create: Callable[..., AbstractContextManager[Any]] = (
@@ -104,9 +97,9 @@ class OpenAIBackend(HTTPBackend):
             body = {"name": "reply", "strict": True, "schema": plain_schema(request.schema)}
             schema = {"type": "json_schema", "json_schema": body}
         return {
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "seed": request.seed,
+            "max_tokens": int(request.max_tokens),
+            "temperature": None if request.temperature is None else float(request.temperature),
+            "seed": None if request.seed is None else int(request.seed),
             "response_format": schema,
             "structured_outputs": None if request.choices is None else {"choice": list(request.choices)},
         }
@@ -115,7 +108,7 @@ class OpenAIBackend(HTTPBackend):
         choice = pick(content, "choices", 0)
         message = pick(choice, "message")
         refusal = text_of(message.get("refusal")) if isinstance(message, dict) else ""
-        text = refusal or without_reasoning(text_of(pick(message, "content")))
+        text = refusal or without_reasoning(message_of(pick(message, "content")))
         finish = _FINISH.get(text_of(choice.get("finish_reason")), "stop")
         return ChatReply(
             text,

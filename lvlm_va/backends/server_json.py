@@ -48,12 +48,26 @@ def pick(content: Any, *path: str | int) -> Any:
 
 
 def text_of(content: object) -> str:
-    """Return the text of a message, given as text or as a list of parts; empty where there is none."""
-    if isinstance(content, list):
-        parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        content = "".join(text_of(part.get("text")) for part in parts)
-    # Lone surrogates, which JSON can escape, cannot be written to any file.
+    """Return a text as it can be written to any file; empty where there is none.
+
+    JSON can escape lone surrogates, which UTF-8 cannot hold.
+    """
     return content.encode("utf-8", "replace").decode() if isinstance(content, str) else ""
+
+
+def message_of(content: object) -> str:
+    """Return the text of a message, given as text, as a list of parts, or not at all (null).
+
+    Raises
+    ------
+    GarbledReplyError
+        If it is anything else.
+    """
+    if content is None or isinstance(content, str):
+        return text_of(content)
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise GarbledReplyError("The server's reply holds a message that is no text.")
+    return "".join(text_of(part.get("text")) for part in content if part.get("type") == "text")
 
 
 def without_reasoning(text: str) -> str:

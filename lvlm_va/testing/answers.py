@@ -86,6 +86,8 @@ class Answer:
         Further headers.
     delay : float, default=0.0
         Seconds before the answer.
+    pace : float, default=0.0
+        Seconds before each further byte of the body, which then comes byte by byte.
     cut_after : int or None, default=None
         Bytes after which the connection is cut, headers included; 0 sends nothing at all.
     """
@@ -98,6 +100,7 @@ class Answer:
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     delay: float = 0.0
+    pace: float = 0.0
     cut_after: int | None = None
 
     def to(self, asked: Asked) -> tuple[int, bytes]:

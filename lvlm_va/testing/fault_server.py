@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sys
@@ -108,11 +109,14 @@ class FaultServer:
     def _answer(self, asked: Asked) -> Answer:
         try:
             answer = self._script(asked)
-            self._closing.wait(answer.delay)
+            self._wait(answer.delay)
         except Exception as error:
             self._errors.append(error)
             answer = Answer("The script has raised an exception.", status=500)
         return answer
+
+    def _wait(self, seconds: float) -> None:
+        self._closing.wait(seconds)
 
     def _done(self, asked: Asked, billed: bool) -> None:
         with self._lock:
@@ -161,13 +165,19 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Type": "application/json", **answer.headers, "Content-Length": str(len(body))}
         lines = [f"HTTP/1.1 {status} {self.responses.get(status, ('',))[0]}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        response = "\r\n".join([*lines, "", ""]).encode("latin-1") + body
-        if answer.cut_after is None:
-            self.wfile.write(response)
-            return
-        self.wfile.write(response[: answer.cut_after])
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
+        head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+        if answer.cut_after is not None:
+            self.wfile.write((head + body)[: answer.cut_after])
+            self.close_connection = True
+            with contextlib.suppress(OSError):  # whoever asked has left before
+                self.connection.shutdown(socket.SHUT_RDWR)
+        elif answer.pace:
+            self.wfile.write(head)
+            for byte in body:
+                self.fault_server._wait(answer.pace)
+                self.wfile.write(bytes([byte]))
+        else:
+            self.wfile.write(head + body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
