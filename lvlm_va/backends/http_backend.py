@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from numbers import Real
 from typing import Any, ClassVar
 
 from lvlm_va.backends.http_client import exchange, http_client
@@ -55,7 +54,7 @@ class HTTPBackend(ABC):
             raise ValueError(
                 f"The 'concurrency' argument must be an integer, at least 1. Got {concurrency!r} instead."
             )
-        if not isinstance(timeout, Real) or not 0 < timeout < float("inf"):
+        if not 0 < timeout < float("inf"):
             raise ValueError(
                 f"The 'timeout' argument must be a number of seconds above 0. Got {timeout!r} instead."
             )

@@ -174,8 +174,7 @@ def test_a_pause_that_the_server_asks_for_is_made():
     [
         ({"Retry-After": "7"}, 7.0),
         ({"Retry-After": "7", "retry-after-ms": "1500"}, 1.5),
-        ({"Retry-After": email.utils.formatdate(time.time() + 3000, usegmt=True)}, 3000.0),
-        ({"Retry-After": email.utils.formatdate(time.time() - 3000, usegmt=True)}, 0.0),
+        ({"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}, 0.0),
         ({"Retry-After": "-3"}, 0.0),
         ({"Retry-After": "nan"}, None),
         ({"Retry-After": "soon"}, None),
