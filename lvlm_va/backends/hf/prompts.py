@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from lvlm_va.backends.types import ChatRequest, Turn
+from lvlm_va.backends.types import ChatRequest, ImagePart, Turn
 
 Message = dict[str, Any]
 _PROBE = "lvlm-va-system-probe"
@@ -92,8 +92,8 @@ class Prompts:
         return text
 
     def _messages(self, request: ChatRequest) -> list[Message]:
-        turns = list(request.turns)
-        if turns and turns[0].role == "system" and not self._takes_system and len(turns) > 1:
+        turns = [Turn(turn.role, _joined(turn.parts)) for turn in request.turns]
+        if len(turns) > 1 and turns[0].role == "system" and not self._takes_system:
             system, first = turns[:2]
             turns[:2] = [Turn(first.role, (*system.parts, "\n\n", *first.parts))]
         return [_message(turn.role, map(self._plain, turn.parts)) for turn in turns]
@@ -133,6 +133,12 @@ class Prompts:
         """Whether the tokenizer is to begin the text; the template may have done it already."""
         bos = self.tokenizer.bos_token
         return not (bos and prompt.startswith(bos))
+
+
+def _joined(parts: tuple[str | ImagePart, ...]) -> tuple[str | ImagePart, ...]:
+    """Return texts without images as one, a line each, as they go to a server too."""
+    texts = [part for part in parts if isinstance(part, str)]
+    return ("\n".join(texts),) if len(texts) == len(parts) else parts
 
 
 def _message(role: str, parts: Any) -> Message:
