@@ -55,7 +55,7 @@ class Prompts:
         ]
         tokens = [self.tokenizer(choice, add_special_tokens=False).input_ids for choice in choices]
         ids = [self._ids(whole) for whole in wholes]
-        for before in (prompt, wholes[0].removesuffix(choices[0])):
+        for before in (wholes[0].removesuffix(choices[0]), prompt):
             head = self._ids(before)
             if all(whole[: len(head)] == head and len(whole) > len(head) for whole in ids):
                 prompt, tokens = before, [whole[len(head) :] for whole in ids]
