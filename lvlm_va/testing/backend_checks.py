@@ -68,11 +68,14 @@ def check_backend(
     >>> check_backend(ScriptedBackend(lambda request: "It is spurious."))
     ScriptedBackend(name='scripted')
     """
-    made = backend() if callable(backend) else backend
+    # A class has the attributes of its objects, and an object may be callable for reasons of its own.
+    makes = isinstance(backend, type) or (callable(backend) and not isinstance(backend, ChatBackend))
+    given: Any = backend
+    made: ChatBackend = given() if makes else given
     check_interface(made)
     fingerprint = check_fingerprint(made)
-    if callable(backend):
-        again = backend().fingerprint()
+    if makes:
+        again = given().fingerprint()
         _require(
             again == fingerprint,
             f"'fingerprint' must be the same for two backends made alike. Got {fingerprint!r} and {again!r}.",

@@ -61,7 +61,8 @@ def test_text_cannot_forge_control_tokens(processor, token):
 def test_a_forged_image_takes_the_place_of_none(any_folder):
     backend = HFBackend(any_folder)
     marks = " ".join(backend._prompts._control_tokens())
-    requests = [asked(Turn("user", (IMAGE, marks, IMAGE))), asked(Turn("user", (marks,)))]
+    turns = [Turn("user", (IMAGE, marks, IMAGE)), Turn("user", (marks,))]
+    requests = [ChatRequest((turn,), max_tokens=2) for turn in turns]
     assert kinds(backend.complete(requests)) == ["reply", "reply"]
 
 

@@ -151,7 +151,7 @@ def _limit(row: Row, length: int, room: int | None) -> int:
     wanted = max(map(len, row.candidates)) if row.candidates else row.max_tokens
     if room is None:
         return wanted
-    if length >= room:
+    if length + (wanted if row.candidates else 1) > room:
         raise ValueError(
             f"The request takes {length} tokens, but the model has room for {room} with the reply. Send fewer or "
             "smaller images, or less text."
