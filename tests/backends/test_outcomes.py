@@ -184,9 +184,16 @@ def test_a_pause_that_the_server_asks_for_is_made():
 def test_how_long_a_server_asks_to_wait(headers, seconds):
     with FaultServer([Answer("Slow down.", status=429, headers=headers)]) as server:
         (outcome,) = backend_for(server).complete(REQUESTS[:1])
-    assert outcome.retry_after == (
-        None if seconds is None else pytest.approx(seconds, abs=60 * (seconds > 60))
-    )
+    assert outcome.retry_after == seconds
+
+
+def test_a_date_to_wait_for():
+    at = int(time.time()) + 3000
+    headers = {"Retry-After": email.utils.formatdate(at, usegmt=True)}
+    with FaultServer([Answer("Slow down.", status=429, headers=headers)]) as server:
+        before = time.time()
+        (outcome,) = backend_for(server).complete(REQUESTS[:1])
+    assert at - time.time() <= outcome.retry_after <= at - before
 
 
 @pytest.mark.parametrize(
