@@ -175,8 +175,12 @@ class HTTPBackend(ABC):
         redact = self._secret.redact
         if isinstance(outcome, ChatFailure):
             return replace(outcome, message=redact(outcome.message))
-        texts = {name: redact(getattr(outcome, name)) for name in ("text", "model", "reply_id")}
-        return replace(outcome, **texts)
+        return replace(
+            outcome,
+            text=redact(outcome.text),
+            model=redact(outcome.model),
+            reply_id=redact(outcome.reply_id),
+        )
 
     def _sdk(self) -> Any:
         try:
