@@ -1,6 +1,8 @@
 """What is sent to servers, how many at once, in which order, and what is said about wrong settings."""
 
 import importlib
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -266,3 +268,11 @@ def test_a_missing_package_is_named_with_its_extra(make, monkeypatch):
     name = make.__name__.removesuffix("Backend").lower()
     with pytest.raises(ImportError, match=rf"needs the package '{name}': pip install 'lvlm-va\[{name}\]'"):
         make("tiny", base_url="http://127.0.0.1:1/v1")
+
+
+def test_neither_package_is_needed_before_a_backend_is_made():
+    code = (
+        "import sys, lvlm_va.backends, lvlm_va.testing\n"
+        "assert not {'openai', 'anthropic', 'httpx', 'httpx2'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
