@@ -58,6 +58,16 @@ def test_the_key_is_in_nothing_that_is_shown_or_kept(make, tmp_path, caplog):
     assert not [content for content in files if KEY.encode() in content]
 
 
+@pytest.mark.parametrize("length", range(250, 300, 3))
+def test_no_part_of_the_key_is_left_where_a_message_is_cut(length):
+    said = "x" * length + KEY + "x" * 300
+    with FaultServer([Answer(said, status=400), Answer(body=said.encode())]) as server:
+        backend = OpenAIBackend("tiny", base_url=server.url, api_key=KEY, concurrency=1)
+        outcomes = backend.complete([ask("a"), ask("b")])
+    assert kinds(outcomes) == ["bad_request", "malformed"]
+    assert not [outcome for outcome in outcomes if "sk-c" in outcome.message or len(outcome.message) > 310]
+
+
 @pytest.mark.parametrize("make", MAKERS)
 def test_a_pickled_backend_says_that_it_has_lost_its_key(make):
     with FaultServer() as server:

@@ -201,6 +201,7 @@ def test_a_date_to_wait_for():
     ("status", "code", "message", "kind"),
     [
         (400, "", "Your credit balance is too low to access the API.", "quota"),
+        (429, "", "You exceeded your current quota of requests a minute.", "rate_limit"),
         (402, "billing_error", "Pay first.", "quota"),
         (403, "", "Not in your country.", "auth"),
         (408, "", "Too late.", "timeout"),
