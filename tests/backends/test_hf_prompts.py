@@ -98,3 +98,28 @@ def test_choices_follow_a_template_that_ends_reasoning_first(tiny_folder):
         tuple(backend._prompts.tokenizer(c, add_special_tokens=False).input_ids) for c in ("Yes", "No")
     ]
     assert texts(backend.complete([request]))[0] in ("Yes", "No")
+
+
+def test_choices_end_as_the_template_ends_a_reply(processor):
+    """The token that ends a turn need not be the tokenizer's own end of text."""
+    processor.tokenizer.eos_token = "<pad>"
+    request = ChatRequest((Turn("user", ("Is it?",)),), choices=("a", "ab"))
+    _, tokens = Prompts(processor).choices(request)
+    letters = [
+        processor.tokenizer(text, add_special_tokens=False).input_ids for text in ("a<|end|>", "ab<|end|>")
+    ]
+    assert tokens == [tuple(sequence) for sequence in letters]
+
+
+def test_a_word_has_the_tokens_that_it_has_within_the_conversation(processor):
+    """Where a template puts a space before a reply, a choice is one token with it."""
+    processor.tokenizer.add_tokens([" Yes", " No"])
+    template = processor.chat_template
+    spaced = template.replace("<|{{ m['role'] }}|>\n", "{{ m['role'] }}: ").replace(
+        "<|assistant|>\n", "assistant:"
+    )
+    processor.chat_template = spaced
+    request = ChatRequest((Turn("user", ("Is it?",)),), choices=("Yes", "No"))
+    prompt, tokens = Prompts(processor).choices(request)
+    assert prompt == "user: Is it?<|end|>\nassistant:"
+    assert tokens == [(processor.tokenizer.convert_tokens_to_ids(word),) for word in (" Yes", " No")]

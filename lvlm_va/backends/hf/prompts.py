@@ -46,29 +46,21 @@ class Prompts:
             If a choice is empty, or two choices have the same tokens.
         """
         choices = request.choices or ()
-        messages, prompt = self._messages(request), self.render(request)
         if not all(choices):
             raise ValueError(f"The 'choices' of a request must not be empty. Got {choices!r} instead.")
-        wholes = [
-            self._template([*messages, _message("assistant", [choice])], continue_final_message=True)
-            for choice in choices
-        ]
-        tokens = [self.tokenizer(choice, add_special_tokens=False).input_ids for choice in choices]
-        ids = [self._ids(whole) for whole in wholes]
-        for before in (wholes[0].removesuffix(choices[0]), prompt):
-            head = self._ids(before)
-            if all(whole[: len(head)] == head and len(whole) > len(head) for whole in ids):
-                prompt, tokens = before, [whole[len(head) :] for whole in ids]
-                break
-        found = [tuple(sequence) for sequence in tokens]
-        if any(a != b and b[: len(a)] == a for a in found for b in found):
+        messages = self._messages(request)
+        talks = [[*messages, _message("assistant", [choice])] for choice in choices]
+        wholes = [self._template(talk, continue_final_message=True) for talk in talks]
+        prompt, tokens = self._split(wholes, choices, self.render(request))
+        if any(a != b and b[: len(a)] == a for a in tokens for b in tokens):
             # One choice begins another: only the end of the reply tells them apart.
-            found = [(*sequence, self.tokenizer.eos_token_id) for sequence in found]
-        if len(set(found)) < len(found) or not all(found):
+            end = self._end_of_turn(talks[0], wholes[0])
+            tokens = [(*sequence, end) for sequence in tokens]
+        if len(set(tokens)) < len(tokens) or not all(tokens):
             raise ValueError(
                 f"The 'choices' of a request must differ in their tokens. Got {choices!r} instead."
             )
-        return prompt, found
+        return prompt, tokens
 
     def encode(self, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Any:
         """Return what the model takes, padded on the left; all prompts hold the same number of images."""
@@ -90,6 +82,24 @@ class Prompts:
         if text.lstrip().startswith("<think>") or prompt.rstrip().endswith("<think>"):
             return ""
         return text
+
+    def _split(
+        self, wholes: Sequence[str], choices: Sequence[str], prompt: str
+    ) -> tuple[str, list[tuple[int, ...]]]:
+        """Return what stands before all choices, and the tokens of each from there on."""
+        ids = [self._ids(whole) for whole in wholes]
+        # A template may open a reply of its own accord in another way than before one that is given.
+        for before in (wholes[0].removesuffix(choices[0]), prompt):
+            head = self._ids(before)
+            if all(whole[: len(head)] == head and len(whole) > len(head) for whole in ids):
+                return before, [tuple(whole[len(head) :]) for whole in ids]
+        alone = [self.tokenizer(choice, add_special_tokens=False).input_ids for choice in choices]
+        return prompt, [tuple(sequence) for sequence in alone]
+
+    def _end_of_turn(self, talk: list[Message], unfinished: str) -> int:
+        """Return the token with which the template ends a reply."""
+        length, finished = len(self._ids(unfinished)), self._ids(self._template(talk))
+        return int(finished[length] if len(finished) > length else self.tokenizer.eos_token_id)
 
     def _messages(self, request: ChatRequest) -> list[Message]:
         turns = [Turn(turn.role, _joined(turn.parts)) for turn in request.turns]
