@@ -141,7 +141,7 @@ def test_usage_and_finish_are_told(llava):
 
 def test_a_reply_ends_where_the_model_ends_it(llava, monkeypatch):
     request = ask("Hello.", images=1, max_tokens=8)
-    row = Row(llava._prompts.render(request), (Image.fromarray(request.images[0].array),), 8)
+    row = Row(llava._prompts.render(request), request.images, 8)
     (decoded,) = decode_rows(llava._model, llava._prompts, [row])
     monkeypatch.setattr(llava._model.generation_config, "eos_token_id", [2, decoded.tokens[3]])
     other, reply = llava.complete([ask("What else?", images=1, max_tokens=8), request])

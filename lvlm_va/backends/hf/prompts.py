@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from lvlm_va.backends.types import ChatRequest, ImagePart, Turn
@@ -62,11 +63,12 @@ class Prompts:
             )
         return prompt, tokens
 
-    def encode(self, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Any:
+    def encode(self, prompts: Sequence[str], images: Sequence[Sequence[ImagePart]]) -> Any:
         """Return what the model takes, padded on the left; all prompts hold the same number of images."""
+        pictures = [[Image.fromarray(np.ascontiguousarray(i.array)) for i in of_one] for of_one in images]
         inputs = self.processor(
             text=list(prompts),
-            images=[list(of_one) for of_one in images] if images[0] else None,
+            images=pictures if pictures[0] else None,
             padding=True,
             return_tensors="pt",
             add_special_tokens=self._adds_special(prompts[0]),
