@@ -1,5 +1,6 @@
 """What becomes of each thing that a server may do, asked through the whole stack, while other requests go on."""
 
+import email.utils
 import time
 
 import pytest
