@@ -118,7 +118,7 @@ def _effect(rng: np.random.Generator, scene: Scene, side: int) -> NDArray[np.flo
         waves = (waves + np.roll(waves, 1, 0) + np.roll(waves, 1, 1) + np.roll(waves, (1, 1), (0, 1))) / 4
     waves = waves / waves.std() + rng.uniform(-0.3, 0.8)
     figure = _shrunk(scene.masks["figure"], side)
-    reach = grow(figure > 0.3, int(rng.integers(1, 1 + side // 7)))
+    reach = grow(figure > 0.3, int(rng.integers(1, 1 + side // 5)))
     effect = np.where(reach, waves.clip(0) ** 2 * rng.uniform(0.4, 2), 0.0)
     edge = side // 7
     for rows in (slice(0, edge), slice(side - edge, side)):
