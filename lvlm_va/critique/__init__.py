@@ -7,6 +7,7 @@ from lvlm_va.critique.region_critic import RegionCritic
 from lvlm_va.critique.requests import build_requests
 from lvlm_va.critique.resolve import resolve_critic
 from lvlm_va.critique.table_critic import TableCritic
+from lvlm_va.critique.tiny_critic import TinyCritic, tiny_critic_folder
 from lvlm_va.critique.types import (
     VERDICTS,
     Critic,
@@ -28,10 +29,12 @@ __all__ = [
     "RegionCritic",
     "SegmentVerdict",
     "TableCritic",
+    "TinyCritic",
     "Verdict",
     "VerdictTable",
     "build_requests",
     "check_critiques",
     "collect_critiques",
     "resolve_critic",
+    "tiny_critic_folder",
 ]

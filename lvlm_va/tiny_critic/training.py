@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from lvlm_va._randomness import isolated_generators, seed_generators
+from lvlm_va._threads import one_thread
 from lvlm_va.tiny_critic.lessons import Lessons, Loss
 from lvlm_va.tiny_critic.model import build_model, build_processor, build_tokenizer, save
 
@@ -55,7 +55,7 @@ def train_tiny_critic(
     """
     steps = steps or Steps()
     cpu = torch.device("cpu")
-    with _one_thread(), isolated_generators(cpu):
+    with one_thread(), isolated_generators(cpu):
         seed_generators(cpu, seed)
         tokenizer = build_tokenizer()
         model = build_model(len(tokenizer)).train()
@@ -91,13 +91,3 @@ def _run(
         if (step + 1) % _LOG_EVERY == 0 or step + 1 == n:
             recent = np.mean(right[-_LOG_EVERY:])
             yield f"{name}, step {step + 1} of {n}: loss {loss.value.item():.3f}, {recent:.1%} right"
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
