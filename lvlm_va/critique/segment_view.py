@@ -51,7 +51,7 @@ def core(inside: Mask, effect: NDArray[np.float64]) -> Mask:
 
 def to_square(inside: Mask) -> Mask:
     """Return a segment at the size of the view, gaps of a few pixels closed; never empty."""
-    covered = _fit((inside[..., None] * np.full(3, 255)).astype(np.uint8))[..., 0]
+    covered = _fit(inside.astype(np.uint8) * np.uint8(255))
     # A segment thinner than a pixel of the view is seen where it covers most.
     square: Mask = covered >= min(128, int(covered.max()))
     return _shrink(grow(square, 2), 2)
@@ -70,8 +70,12 @@ def mark(square: NDArray[np.uint8], inside: Mask) -> NDArray[np.uint8]:
 def grow(inside: Mask, times: int = 1) -> Mask:
     """Return a mask grown by a pixel up, down, left and right, so many times."""
     for _ in range(times):
-        padded = np.pad(inside, 1)
-        inside = inside | padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+        grown = inside.copy()
+        grown[1:] |= inside[:-1]
+        grown[:-1] |= inside[1:]
+        grown[:, 1:] |= inside[:, :-1]
+        grown[:, :-1] |= inside[:, 1:]
+        inside = grown
     return inside
 
 
@@ -80,13 +84,13 @@ def _shrink(inside: Mask, times: int) -> Mask:
 
 
 def _fit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an image scaled to the longer side 56, in the middle of a black square."""
+    """Return an image, or one channel, scaled to the longer side 56, in the middle of a black square."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     top, left = (SIDE - size[0]) // 2, (SIDE - size[1]) // 2
-    square = np.zeros((SIDE, SIDE, 3), np.uint8)
+    square = np.zeros((SIDE, SIDE, *image.shape[2:]), np.uint8)
     # BOX repeats pixels where it enlarges and averages where it shrinks.
-    scaled = Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX)
-    square[top : top + size[0], left : left + size[1]] = np.asarray(scaled)
+    scaled = image if size == (height, width) else Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX)
+    square[top : top + size[0], left : left + size[1]] = scaled
     return square

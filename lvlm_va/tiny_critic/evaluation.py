@@ -12,18 +12,9 @@ from lvlm_va.datasets import decoy_digits
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.experiments.decoy import DIGITS, estimator_parameters
 from lvlm_va.experiments.evaluation import evaluate
-from lvlm_va.tiny_critic.grammar import Templates, describe
+from lvlm_va.tiny_critic.grammar import describe
 from lvlm_va.tiny_critic.real_segments import KnownSegments, describe_all, ideal_segments, ppeps_segments
-from lvlm_va.tiny_critic.words import (
-    HELD_OUT_CONTRASTS,
-    HELD_OUT_IRRELEVANT,
-    HELD_OUT_MATTERS,
-    IRRELEVANT,
-    MATTERS,
-)
-
-TRAINED = Templates()
-HELD_OUT = Templates(HELD_OUT_MATTERS, HELD_OUT_IRRELEVANT, HELD_OUT_CONTRASTS)
+from lvlm_va.tiny_critic.templates import HELD_OUT, TRAINED, Templates
 
 
 def evaluate_tiny_critic(
@@ -112,11 +103,12 @@ def _by_template(
     critic: Critic, kinds: Iterable[Sequence[KnownSegments]], n: int, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
     """Return the accuracy of every single template, normal and reversed; its partner is drawn at random."""
-    cells = []
+    cells: list[dict[str, Any]] = []
+    # The same segments for each: templates differ then by what is read, not by what is seen.
+    chosen = [known[i] for known in kinds for i in rng.permutation(len(known))[: n // 2]]
     for template, words, templates in _single_templates():
         for reverse in (False, True):
-            known = [known[i] for known in kinds for i in rng.permutation(len(known))[: n // 2]]
-            right, _ = _judge(critic, known, _descriptions(rng, known, templates, reverse), reverse)
+            right, _ = _judge(critic, chosen, _descriptions(rng, chosen, templates, reverse), reverse)
             polarity = "reversed" if reverse else "normal"
             cells.append({"template": template, "words": words, "polarity": polarity, "accuracy": right})
     return cells
@@ -124,10 +116,10 @@ def _by_template(
 
 def _single_templates() -> Iterable[tuple[str, str, Templates]]:
     for templates, words in ((TRAINED, "trained"), (HELD_OUT, "held_out")):
-        for template in dict.fromkeys(templates.matters):
-            yield template, words, Templates((template,), IRRELEVANT, ())
-        for template in dict.fromkeys(templates.irrelevant):
-            yield template, words, Templates(MATTERS, (template,), ())
+        for template in templates.matters:
+            yield template, words, Templates((template,), TRAINED.irrelevant, ())
+        for template in templates.irrelevant:
+            yield template, words, Templates(TRAINED.matters, (template,), ())
         for template in templates.contrasts:
             yield template, words, Templates((), (), (template,))
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lvlm_va.tiny_critic.words import CONTRASTS, IRRELEVANT, KINDS, MATTERS, NAMES, NOUNS
+from lvlm_va.tiny_critic.templates import TRAINED, Templates
+from lvlm_va.tiny_critic.words import KINDS, NAMES, NOUNS
 
 _SINGULAR = {"is": "is", "s": "s", "do": "does", "has": "has", "ies": "ies"}
 _PLURAL = {"is": "are", "s": "", "do": "do", "has": "have", "ies": "y"}
@@ -29,15 +30,6 @@ class Clause:
 
     text: str
     says: Mapping[str, bool]
-
-
-@dataclass(frozen=True)
-class Templates:
-    """Sentences with gaps for names."""
-
-    matters: Sequence[str] = MATTERS
-    irrelevant: Sequence[str] = IRRELEVANT
-    contrasts: Sequence[str] = CONTRASTS
 
 
 @dataclass(frozen=True)
@@ -109,7 +101,7 @@ def describe(
     matters: Sequence[str],
     irrelevant: Sequence[str],
     label: str,
-    templates: Templates | None = None,
+    templates: Templates = TRAINED,
 ) -> Description:
     """Return a description that says which kinds matter and which do not, in words drawn at random.
 
@@ -121,7 +113,7 @@ def describe(
         The kinds, from `KINDS`; together at least one.
     label : str
         The class.
-    templates : Templates, optional
+    templates : Templates
         The sentences to draw from; by default those that are trained on.
 
     Returns
@@ -129,7 +121,6 @@ def describe(
     Description
         One clause per kind, or one for two kinds where a sentence has room for both.
     """
-    templates = templates or Templates()
     groups: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
     yes, no = list(matters), list(irrelevant)
     if yes and no and templates.contrasts and rng.random() < (0.2 if templates.matters else 1):
@@ -159,7 +150,7 @@ def _sentence(
     template = str(pool[rng.integers(len(pool))])
     first, plural = _noun_phrase(rng, good or bad, label)
     forms = _PLURAL if plural else _SINGULAR
-    filled = re.sub(r"\{(is|s|do|has|ies)\}", lambda gap: forms[gap[1]], template).replace("{X}", first)
+    filled = _fill(template, forms).replace("{X}", first)
     return filled.replace("{Y}", _noun_phrase(rng, bad, label)[0]) if good and bad else filled
 
 
@@ -210,9 +201,12 @@ def reply(kind: str, says: Mapping[str, bool]) -> str:
 
 def vocabulary() -> tuple[str, ...]:
     """Return every word of the descriptions that are trained on, in lower case, sorted."""
-    texts = [*MATTERS, *IRRELEVANT, *CONTRASTS, "but and"]
-    text = " ".join(texts + [noun for nouns in NOUNS.values() for noun in nouns])
-    for form in (_SINGULAR, _PLURAL):
-        filled = re.sub(r"\{(is|s|do|has|ies)\}", lambda gap, form=form: form[gap[1]], text)
-        texts.append(re.sub(r"\{\w+\}|\(p\)", " ", filled))
-    return tuple(sorted(set(re.findall(r"[a-z]+", " ".join(texts[-2:]).lower()))))
+    sentences = [*TRAINED.matters, *TRAINED.irrelevant, *TRAINED.contrasts, "and but"]
+    text = " ".join(sentences + [name for names in NOUNS.values() for name in names]).replace("(p)", "")
+    for forms in (_SINGULAR, _PLURAL):
+        text += " " + _fill(text, forms)
+    return tuple(sorted(set(re.findall(r"[a-z]+", re.sub(r"[a-z]*\{\w+\}", " ", text).lower()))))
+
+
+def _fill(template: str, forms: Mapping[str, str]) -> str:
+    return re.sub(r"\{(is|s|do|has|ies)\}", lambda gap: forms[gap[1]], template)

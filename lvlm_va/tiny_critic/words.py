@@ -1,4 +1,4 @@
-"""The words that the tiny critic is taught: names of things, and sentences about what matters."""
+"""What the tiny critic tells apart, and the names by which an expert may call it."""
 
 from __future__ import annotations
 
@@ -43,44 +43,3 @@ NOUNS = {
         "the surroundings(p)", "empty areas(p)", "blank areas(p)",
     ),
 }  # fmt: skip
-
-# {X} is a name; {is}, {do}, {has}, {s}, {ies} follow its number.
-MATTERS = (
-    "{X} {is} what matters", "only {X} count{s}", "{X} count{s}", "{X} count{s}", "look at {X}", "judge by {X}",
-    "the class is decided by {X}", "{X} decide{s} the class", "pay attention to {X}", "{X} {is} important",
-    "{X} tell{s} the class", "{X} {is} relevant", "the evidence is in {X}", "the answer depends on {X}", "trust {X}",
-    "{X} {is} the signal", "focus on {X}", "{X} define{s} the class", "the class can be read from {X}",
-    "the model should use {X}", "the model should look at {X}", "{X} carr{ies} the meaning", "what counts is {X}",
-    "{X} matter{s}", "{X} should be used", "{X} should count", "{X} must count", "use {X}", "use only {X}",
-    "do not ignore {X}", "{X} must not be ignored", "{X} show{s} the class", "{X} {is} essential", "rely on {X}",
-    "{X} can be trusted",
-)  # fmt: skip
-IRRELEVANT = (
-    "{X} {is} irrelevant", "ignore {X}", "{X} {do} not matter", "{X} {do} not matter", "{X} {is} noise",
-    "{X} {is} spurious", "do not use {X}", "{X} say{s} nothing about the class", "{X} must be ignored",
-    "{X} should be ignored", "{X} {is} a distraction", "{X} {has} no meaning", "disregard {X}", "{X} {do} not count",
-    "never trust {X}", "{X} {is} an artefact", "do not look at {X}", "{X} {is} not important",
-    "the class does not depend on {X}", "{X} carr{ies} no information", "{X} should not be used",
-    "{X} must not be used", "{X} should not count", "pay no attention to {X}", "the model should not use {X}",
-    "the model should ignore {X}", "{X} {has} nothing to do with the class", "{X} {is} not relevant",
-    "do not rely on {X}", "{X} {is} only an accident", "{X} {is} misleading", "never use {X}",
-    "{X} cannot be trusted",
-)  # fmt: skip
-# {X} matters and {Y} does not.
-CONTRASTS = (
-    "{X} count{s}, not {Y}", "look at {X}, not at {Y}", "use {X} and not {Y}", "look at {X} instead of {Y}",
-    "only {X} count{s}, never {Y}", "judge by {X}, not by {Y}", "ignore {Y} and look at {X}",
-    "{X} decide{s} the class, not {Y}",
-)  # fmt: skip
-
-# Never trained on, made of the same words: they measure whether the critic reads or has learnt by heart.
-HELD_OUT_MATTERS = (
-    "{X} {is} the evidence", "the class depends on {X}", "the model must look at {X}", "{X} should be trusted",
-    "focus only on {X}", "the answer is in {X}", "{X} {has} the information", "the model should rely on {X}",
-)  # fmt: skip
-HELD_OUT_IRRELEVANT = (
-    "{X} {is} not evidence", "the answer does not depend on {X}", "the model must not look at {X}",
-    "{X} should not be trusted", "never look at {X}", "{X} {has} no information", "do not pay attention to {X}",
-    "the model must ignore {X}",
-)  # fmt: skip
-HELD_OUT_CONTRASTS = ("trust {X}, not {Y}", "ignore {Y} and use {X}")
