@@ -72,8 +72,8 @@ def demo(
     """Mend a net that reads a grey patch instead of the digit (scikit-learn's digits, about a minute).
 
     In the training images the shade of a small patch in one corner gives the class away; in the test images it
-    does not. The net learns the patch. Then a critic that was told "corners do not matter" judges what the net
-    looks at, and the net is aligned.
+    does not. The net learns the patch. Then a small vision-language model, told in words that the digit counts and
+    the patch does not, judges what the net looks at, and the net is aligned. Nothing is downloaded.
     """
     from lvlm_va.experiments.demo import run_demo
 
@@ -90,7 +90,10 @@ def experiment(
         typer.Option(help="Folder with the idx files (train-images-idx3-ubyte.gz, ...) of decoy-mnist."),
     ] = None,
     critic: Annotated[
-        str | None, typer.Option(help="'tiny' (the model that ships), 'oracle' (true masks) or 'region' (corners do not matter).")
+        str | None,
+        typer.Option(
+            help="'tiny' (the model that ships), 'oracle' (true masks) or 'region' (corners do not matter)."
+        ),
     ] = None,
     sampler: Annotated[str | None, typer.Option(help=SAMPLERS)] = None,
     n_align: Annotated[int | None, typer.Option(help="Number of critiqued images.", min=1)] = None,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 56
-# The fewest pixels that hold this share of a segment's effect are shown: a wide faint fringe hides what counts.
+# The strongest pixels that hold this share of a segment's effect are shown: a wide faint fringe hides what counts.
 _CORE_SHARE = 0.9
 _OUTLINE = (255, 0, 255)
 _TINT = (0, 40, 80)
@@ -37,16 +37,15 @@ def segment_view(image: NDArray[np.uint8], inside: Mask, effect: NDArray[np.floa
 
 
 def core(inside: Mask, effect: NDArray[np.float64]) -> Mask:
-    """Return the fewest pixels of a segment that hold 90 % of its effect; all of one without effect."""
-    weights = np.where(inside, effect, 0.0).ravel()
-    if not weights.any():
-        return inside
-    order = np.argsort(-weights, kind="stable")
-    cumulative = np.cumsum(weights[order])
-    needed = int(np.searchsorted(cumulative, _CORE_SHARE * cumulative[-1])) + 1
-    chosen = np.zeros(weights.shape, bool)
-    chosen[order[:needed]] = True
-    return chosen.reshape(inside.shape) & inside
+    """Return the pixels of a segment with the strongest effect that hold 90 % of it; all of one without effect.
+
+    Of pixels that are equally strong, all or none are taken.
+    """
+    weights = np.where(inside, effect, 0.0)
+    falling = -np.sort(-weights, axis=None)
+    cumulative = np.cumsum(falling)
+    weakest = falling[np.searchsorted(cumulative, _CORE_SHARE * cumulative[-1])]
+    return inside & (weights >= weakest)
 
 
 def to_square(inside: Mask) -> Mask:
@@ -58,7 +57,8 @@ def to_square(inside: Mask) -> Mask:
 
 
 def mark(square: NDArray[np.uint8], inside: Mask) -> NDArray[np.uint8]:
-    """Return a 56x56 image with the segment outlined and all that lies outside it tinted."""
+    """Return a 56x56 image with the segment and a pixel around it outlined, and the rest tinted."""
+    inside = grow(inside)
     outer = grow(inside)
     rim = np.ones_like(inside)
     rim[1:-1, 1:-1] = False
@@ -91,6 +91,8 @@ def _fit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     top, left = (SIDE - size[0]) // 2, (SIDE - size[1]) // 2
     square = np.zeros((SIDE, SIDE, *image.shape[2:]), np.uint8)
     # BOX repeats pixels where it enlarges and averages where it shrinks.
-    scaled = image if size == (height, width) else Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX)
+    scaled = (
+        image if size == (height, width) else Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX)
+    )
     square[top : top + size[0], left : left + size[1]] = scaled
     return square

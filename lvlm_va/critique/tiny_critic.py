@@ -100,7 +100,9 @@ class TinyCritic:
             if refusals[row] is None
             for segment in range(1, request.n_segments + 1)
         ]
-        answers = self.backend.complete([_chat(requests[row], segment) for row, segment in asked]) if asked else []
+        answers = (
+            self.backend.complete([_chat(requests[row], segment) for row, segment in asked]) if asked else []
+        )
         found = {key: _read(answer) for key, answer in zip(asked, answers, strict=True)}
         critiques = []
         for row, request in enumerate(requests):

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 WORDS_FILE = "words.json"
 MOST_WORDS = 60
-_SHORT_FORMS = (("can't", "cannot"), ("n't", " not"), ("\u2019", "'"))
+_SHORT_FORMS = (("\u2019", "'"), ("can't", "cannot"), ("n't", " not"))
 _LABEL_LENGTH = 20
 
 
@@ -20,7 +20,7 @@ def question(label: str, description: str) -> str:
 def normalised(description: str) -> str:
     """Return a description on one line, without short forms ("don't"), ending in a full stop."""
     text = " ".join(description.split())
-    for short, long in _SHORT_FORMS[::-1]:
+    for short, long in _SHORT_FORMS:
         text = re.sub(re.escape(short), long, text, flags=re.IGNORECASE)
     return text if not text or text.endswith(".") else text.rstrip("!;,") + "."
 

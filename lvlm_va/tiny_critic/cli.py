@@ -37,7 +37,9 @@ def evaluate(
     from lvlm_va.tiny_critic.evaluation import evaluate_tiny_critic
 
     with one_thread():
-        figures = evaluate_tiny_critic(TinyCritic(folder=model), echo=(lambda line: None) if as_json else typer.echo)
+        figures = evaluate_tiny_critic(
+            TinyCritic(folder=model), echo=(lambda line: None) if as_json else typer.echo
+        )
     if out is not None:
         write_json(out, figures)
     if as_json:

@@ -61,7 +61,10 @@ def draw_label(rng: np.random.Generator) -> str:
         return str(rng.integers(10))
     if kind < 0.6:
         return str(rng.integers(10, 1000))
-    words = ["".join(chr(97 + c) for c in rng.integers(0, 26, rng.integers(1, 7))) for _ in range(rng.integers(1, 3))]
+    words = [
+        "".join(chr(97 + c) for c in rng.integers(0, 26, rng.integers(1, 7)))
+        for _ in range(rng.integers(1, 3))
+    ]
     text = " ".join(words)
     return text.title() if kind < 0.7 else text
 

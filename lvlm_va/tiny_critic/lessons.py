@@ -86,7 +86,9 @@ class Lessons:
         numbers = torch.tensor([KINDS.index(kind) for kind in kinds])
         tokens = self._vision(pixel_values=pixels).last_hidden_state[:, 1:]
         pooled = self._kind(tokens.mean(1))
-        value = F.binary_cross_entropy_with_logits(self._areas(tokens), areas) + F.cross_entropy(pooled, numbers)
+        value = F.binary_cross_entropy_with_logits(self._areas(tokens), areas) + F.cross_entropy(
+            pooled, numbers
+        )
         return Loss(value, (pooled.argmax(1) == numbers).float().mean().item())
 
     def read(self) -> Loss:
@@ -163,7 +165,9 @@ def _token_areas(scene: Scene, example: Example) -> NDArray[np.float64]:
     kinds = [scene.masks.get(kind, empty) for kind in KINDS if kind != "background"]
     layers = np.stack([*kinds, example.inside, *(kind & example.inside for kind in kinds)], -1)
     side = SIDE // PATCH
-    areas: NDArray[np.float64] = layers.reshape(side, PATCH, side, PATCH, -1).mean((1, 3)).reshape(side**2, -1)
+    areas: NDArray[np.float64] = (
+        layers.reshape(side, PATCH, side, PATCH, -1).mean((1, 3)).reshape(side**2, -1)
+    )
     return np.minimum(areas / _FULL, 1)
 
 

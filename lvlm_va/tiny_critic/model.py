@@ -104,7 +104,9 @@ def build_model(vocabulary_size: int) -> Any:
 
     model = LlavaForConditionalGeneration(
         LlavaConfig(
-            vision_config=CLIPVisionConfig(**sizes(64, 3), image_size=SIDE, patch_size=PATCH, projection_dim=64),
+            vision_config=CLIPVisionConfig(
+                **sizes(64, 3), image_size=SIDE, patch_size=PATCH, projection_dim=64
+            ),
             text_config=LlamaConfig(
                 **sizes(96, 3),
                 num_key_value_heads=4,

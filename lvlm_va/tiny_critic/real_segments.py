@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lvlm_va.critique import Critique, CritiqueRequest, OracleCritic
-from lvlm_va.datasets import DecoyData, decoy_digits
+from lvlm_va.critique.segment_view import Mask
+from lvlm_va.datasets import decoy_digits
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.experiments.decoy import DIGITS, estimator_parameters
 
@@ -44,11 +46,13 @@ def ppeps_segments(n_images: int, seed: int = 0) -> list[KnownSegments]:
 
 
 def ideal_segments(n_images: int, seed: int = 0) -> list[KnownSegments]:
-    """Return three segments per digit: the patch, a part of the strokes, and the rest of them."""
-    data = decoy_digits("train", random_state=seed)
-    rng = np.random.default_rng(seed)
-    rows = rng.permutation(len(data.images))[:n_images]
-    return [_ideal(data, int(row), rng) for row in rows]
+    """Return three segments per digit: the patch, the strokes near a random point, and the other strokes."""
+    return [_cut(digit, _ideal(digit)) for digit in _digits(n_images, seed)]
+
+
+def straddling_segments(n_images: int, seed: int = 0) -> list[KnownSegments]:
+    """Return one segment per digit that covers both: mostly the patch, or mostly strokes near it."""
+    return [_cut(digit, _straddling(digit)) for digit in _digits(n_images, seed)]
 
 
 def describe_all(known: Sequence[KnownSegments], descriptions: Sequence[str]) -> list[CritiqueRequest]:
@@ -56,20 +60,55 @@ def describe_all(known: Sequence[KnownSegments], descriptions: Sequence[str]) ->
     return [replace(k.request, description=text) for k, text in zip(known, descriptions, strict=True)]
 
 
-def _ideal(data: DecoyData, row: int, rng: np.random.Generator) -> KnownSegments:
-    grey = np.rint(255 * data.images[row, 0]).astype(np.uint8)
-    strokes = (grey > _STROKE) & ~data.masks[row]
-    centre = np.argwhere(strokes)[rng.integers(strokes.sum())]
-    distance = np.hypot(*(np.indices(grey.shape) - centre[:, None, None]))
-    segments = np.zeros(grey.shape, np.int64)
-    segments[data.masks[row]] = 1
-    segments[strokes] = 3
-    segments[strokes & (distance <= _RADIUS)] = 2
-    n = 3 if (segments == 3).any() else 2
+@dataclass(frozen=True, eq=False)
+class _Digit:
+    row: int
+    label: str
+    grey: NDArray[np.uint8]
+    patch: Mask
+    strokes: Mask
+    rng: np.random.Generator
+
+
+def _digits(n: int, seed: int) -> Iterator[_Digit]:
+    data = decoy_digits("train", random_state=seed)
+    rng = np.random.default_rng(seed)
+    for row in rng.permutation(len(data.images))[:n].tolist():
+        grey = np.rint(255 * data.images[row, 0]).astype(np.uint8)
+        patch = data.masks[row]
+        yield _Digit(row, str(data.labels[row]), grey, patch, (grey > _STROKE) & ~patch, rng)
+
+
+def _ideal(digit: _Digit) -> list[Mask]:
+    centre = digit.rng.choice(np.argwhere(digit.strokes))
+    near = digit.strokes & (_distance(digit.grey.shape, centre) <= _RADIUS)
+    return [part for part in (digit.patch, near, digit.strokes & ~near) if part.any()]
+
+
+def _straddling(digit: _Digit) -> list[Mask]:
+    size = digit.patch.sum()
+    # Strokes per pixel of patch: so few that the patch prevails, or so many that the strokes do.
+    ratio = digit.rng.uniform(0.25, 0.6) if digit.rng.random() < 0.5 else digit.rng.uniform(1.7, 4)
+    distance = _distance(digit.grey.shape, np.argwhere(digit.patch).mean(0))[digit.strokes]
+    near = np.zeros_like(digit.patch)
+    near[digit.strokes] = distance.argsort(kind="stable").argsort(kind="stable") < round(ratio * size)
+    return [digit.patch | near]
+
+
+def _cut(digit: _Digit, parts: Sequence[Mask]) -> KnownSegments:
+    """Return an image with the given segments, the effect spread evenly over them."""
+    segments = np.zeros(digit.grey.shape, np.int64)
+    for number, part in enumerate(parts, start=1):
+        segments[part] = number
+    image = np.repeat(digit.grey[..., None], 3, axis=2)
     effect = (segments > 0) / (segments > 0).sum()
-    image = np.repeat(grey[..., None], 3, axis=2)
-    request = CritiqueRequest(row, f"ideal-{row}", image, segments, effect, str(data.labels[row]))
-    return KnownSegments(request, (True, False, False)[:n])
+    request = CritiqueRequest(digit.row, f"digit-{digit.row}", image, segments, effect, digit.label)
+    return KnownSegments(request, tuple(bool((part & digit.patch).sum() >= part.sum() / 2) for part in parts))
+
+
+def _distance(shape: tuple[int, ...], centre: NDArray[Any]) -> NDArray[np.float64]:
+    distance: NDArray[np.float64] = np.hypot(*(np.indices(shape) - centre[:, None, None]))
+    return distance
 
 
 class _Recorder:

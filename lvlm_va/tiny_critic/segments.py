@@ -43,7 +43,9 @@ def draw_examples(rng: np.random.Generator, scene: Scene, n: int) -> list[Exampl
     """Return `n` marked segments of a scene, half of them ideal and half of them cells of a made-up effect."""
     examples = []
     cells = list(_cells(rng, scene))
-    wanted_kinds = [k for k in KINDS if k == "background" or scene.masks.get(k, np.False_).sum() >= _FEWEST_PIXELS]
+    wanted_kinds = [
+        k for k in KINDS if k == "background" or scene.masks.get(k, np.False_).sum() >= _FEWEST_PIXELS
+    ]
     chances = np.array([_CHANCES[k] for k in wanted_kinds])
     while len(examples) < n:
         kind = str(rng.choice(wanted_kinds, p=chances / chances.sum()))

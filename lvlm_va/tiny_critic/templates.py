@@ -73,7 +73,12 @@ def _all() -> tuple[list[str], list[str]]:
     matters += [f"{{X}} {{is}} {word}" for word in _GOOD] + [f"{{X}} {{is}} not {word}" for word in _BAD]
     irrelevant += [f"{{X}} {{is}} not {word}" for word in _GOOD] + [f"{{X}} {{is}} {word}" for word in _BAD]
     for verb in _DOES:
-        matters += [f"{{X}} {verb}{{s}}", f"only {{X}} {verb}{{s}}", f"{{X}} should {verb}", f"{{X}} must {verb}"]
+        matters += [
+            f"{{X}} {verb}{{s}}",
+            f"only {{X}} {verb}{{s}}",
+            f"{{X}} should {verb}",
+            f"{{X}} must {verb}",
+        ]
         irrelevant += [f"{{X}} {{do}} not {verb}", f"{{X}} should not {verb}", f"{{X}} must not {verb}"]
     matters += [f"{{X}} {verb}" for verb, _ in _TELLS] + [good for good, _ in _DEPENDS]
     irrelevant += [f"{{X}} {{do}} not {verb}" for _, verb in _TELLS] + [bad for _, bad in _DEPENDS]

@@ -24,9 +24,9 @@ _LOG_EVERY = 50
 class Steps:
     """Number of optimiser steps of each stage."""
 
-    look: int = 900
-    read: int = 600
-    speak: int = 500
+    look: int = 1500
+    read: int = 800
+    speak: int = 600
 
 
 def train_tiny_critic(
