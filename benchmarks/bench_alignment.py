@@ -24,7 +24,7 @@ from benchmarks.inputs import smooth_images
 from benchmarks.rrr_peer import frozen_norms, plain_loss, step, whole_batch_loss
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
 
-SIDE, BATCH, ALIGNED, STEPS, STRENGTH, LR = 64, 32, 8, 3, 10.0, 1e-4
+SIDE, BATCH, ALIGNED, STEPS, STRENGTH, LR = 64, 32, 8, 5, 10.0, 1e-4
 
 # Losses and gradients of both sides, relative to the largest: the same sums, in another order. In float32 a ReLU
 # whose input is next to 0 may open on one side only.

@@ -41,10 +41,9 @@ def fit_until(
 
     pomegranate's own stop rule looks at the unweighted one, which may fall: it often ends after one update. So the
     loop is written here, around pomegranate's two steps. It has no floor of the covariances either, and fails where
-    one collapses, so they are raised to `floor` after each update, as ours are.
+    one collapses, so they are raised to `floor` in each update, as ours are.
     """
-    model = _model(start, torch.float32)
-    scale = torch.tensor(floor).sqrt()
+    model = _model(start, torch.float32, floor=floor)
     points, weights = points.float(), weights.float()
     previous = -math.inf
     for _ in range(max_iter):
@@ -54,22 +53,43 @@ def fit_until(
             break
         previous = likelihood
         model.from_summaries()
-        for part in model.distributions:
-            values, vectors = torch.linalg.eigh(part.covs / scale / scale[:, None])
-            if values[0] < 1:
-                part.covs[...] = (vectors * values.clamp_min(1)) @ vectors.T * scale * scale[:, None]
-                part._reset_cache()
     return _mixture(model)
 
 
-def _model(start: Mixture, dtype: torch.dtype, **options: float) -> Any:
-    from pomegranate.distributions import Normal
+def _model(
+    start: Mixture, dtype: torch.dtype, floor: tuple[float, float] | None = None, **options: float
+) -> Any:
     from pomegranate.gmm import GeneralMixtureModel
 
     # Copies: pomegranate writes its updates into the tensors it is given.
     means, covariances, shares = (part.to(dtype, copy=True) for part in start)
-    parts = [Normal(mean, covariance) for mean, covariance in zip(means, covariances, strict=True)]
+    kind = _normal(None if floor is None else torch.tensor(floor, dtype=dtype).sqrt())
+    parts = [kind(mean, covariance) for mean, covariance in zip(means, covariances, strict=True)]
     return GeneralMixtureModel(parts, shares, **options)
+
+
+def _normal(scale: Tensor | None) -> Any:
+    """Return pomegranate's normal distribution, or one that takes every covariance raised to a floor."""
+    from pomegranate.distributions import Normal
+
+    if scale is None:
+        return Normal
+
+    class FlooredNormal(Normal):  # type: ignore[misc]
+        def from_summaries(self) -> None:
+            if self._w_sum.all():  # a component without weight stays where it is
+                super().from_summaries()
+            else:
+                self._reset_cache()
+
+        def _reset_cache(self) -> None:
+            if self._initialized:
+                values, vectors = torch.linalg.eigh(self.covs / scale / scale[:, None])
+                if values[0] < 1:
+                    self.covs[...] = (vectors * values.clamp_min(1)) @ vectors.T * scale * scale[:, None]
+            super()._reset_cache()
+
+    return FlooredNormal
 
 
 def _mixture(model: Any) -> Mixture:

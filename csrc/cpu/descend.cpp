@@ -1,6 +1,7 @@
 #include "descend.h"
 
 #include <cstring>
+#include <utility>
 
 namespace lvlm_va {
 namespace {

@@ -7,8 +7,8 @@ namespace lvlm_va {
 
 // Columns that go down a block side by side.
 constexpr int kLanes = 8;
-// The most components whose state fits the registers.
-constexpr int kMostPaths = 8;
+// The most components that go down a block together: a bound on the code made for each number of them.
+constexpr int kMostPaths = 16;
 
 // One component on its way down a block, column by column.
 struct alignas(64) Path {

@@ -12,6 +12,7 @@ is.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -116,7 +117,7 @@ class _Sharing:
         return self.recorded.popleft() if self.recorded and self.recorded[0].func is func else None
 
 
-class _Run(TorchFunctionMode):
+class _Run(TorchFunctionMode, ABC):
     """Meet affine calls and dropout."""
 
     def __init__(self, sharing: _Sharing) -> None:
@@ -156,13 +157,13 @@ class _Run(TorchFunctionMode):
             return NotImplemented
         return input.mul_(noise) if inplace else input * noise
 
+    @abstractmethod
     def affine(self, func: Callable[..., Any], call: AffineCall, run: Callable[[], Tensor]) -> Any:
         """Return the result, or NotImplemented where the call is none of ours."""
-        raise NotImplementedError
 
+    @abstractmethod
     def noise(self, func: Callable[..., Any], x: Tensor, p: float) -> Tensor | None:
         """Return what dropout multiplies with, or None where that is not ours."""
-        raise NotImplementedError
 
 
 class _FirstRun(_Run):

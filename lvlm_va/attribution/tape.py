@@ -66,13 +66,6 @@ class Tape:
             return tensor
         return tensor.contiguous(memory_format=self.layout)
 
-    @property
-    def recorded_bytes(self) -> int:
-        """Bytes of the recorded tensors."""
-        return sum(
-            tensor.numel() * tensor.element_size() for record in self.records for tensor in record.tensors
-        )
-
     def protect(self, tensor: Tensor) -> None:
         """Give records their own copy of values that are about to be changed in place."""
         for record, i in self._by_storage.pop(tensor.untyped_storage().data_ptr(), ()):

@@ -1,5 +1,13 @@
-"""Chat models, local or remote, behind one small interface; cache, retries and budgets wrap any of them."""
+"""One small interface to chat models, and a cache, retries, a budget and a record around any of them."""
 
+from lvlm_va.backends.budget import Budget, BudgetedBackend
+from lvlm_va.backends.cache import CachedBackend
+from lvlm_va.backends.estimates import Estimate, Prices, estimate, estimate_tokens
+from lvlm_va.backends.record import RecordingBackend, read_exchanges
+from lvlm_va.backends.reply_store import CacheInfo
+from lvlm_va.backends.retry import RetryingBackend
+from lvlm_va.backends.stack import wrap_backend
+from lvlm_va.backends.streaming import complete_each
 from lvlm_va.backends.types import (
     Capabilities,
     ChatBackend,
@@ -7,17 +15,32 @@ from lvlm_va.backends.types import (
     ChatReply,
     ChatRequest,
     ImagePart,
+    StreamingBackend,
     Turn,
     Usage,
 )
 
 __all__ = [
+    "Budget",
+    "BudgetedBackend",
+    "CacheInfo",
+    "CachedBackend",
     "Capabilities",
     "ChatBackend",
     "ChatFailure",
     "ChatReply",
     "ChatRequest",
+    "Estimate",
     "ImagePart",
+    "Prices",
+    "RecordingBackend",
+    "RetryingBackend",
+    "StreamingBackend",
     "Turn",
     "Usage",
+    "complete_each",
+    "estimate",
+    "estimate_tokens",
+    "read_exchanges",
+    "wrap_backend",
 ]

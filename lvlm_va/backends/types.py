@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -143,6 +143,11 @@ class ChatReply:
     cached: bool = False
     reply_id: str = ""
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether the tokens ran out before the first word, as when they all went on hidden reasoning."""
+        return self.finish == "length" and not self.text.strip()
+
 
 @dataclass(frozen=True)
 class ChatFailure:
@@ -171,6 +176,11 @@ class ChatFailure:
     def fatal(self) -> bool:
         """Whether every later request would fail too."""
         return self.kind in FATAL
+
+    @property
+    def stops(self) -> bool:
+        """Whether the other requests should wait, or not be sent at all: fatal, or a rate limit."""
+        return self.fatal or self.kind == "rate_limit"
 
 
 @dataclass(frozen=True)
@@ -222,4 +232,20 @@ class ChatBackend(Protocol):
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:
         """Return a reply or a failure for each request, in order; never raise for a single request."""
+        ...
+
+
+class StreamingBackend(ChatBackend, Protocol):
+    """A chat model that also hands over each reply as it comes. Optional: worthwhile for slow and remote ones.
+
+    Wrappers look for the method and otherwise call ``complete`` on ``capabilities.batch_size`` requests at a
+    time.
+    """
+
+    def complete_each(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, ChatReply | ChatFailure]]:
+        """Yield each request's position and what came of it, in any order, each at most once.
+
+        After a failure that :attr:`ChatFailure.stops`, no further request is started; those under way are
+        still yielded, those not started are left out. Closing the iterator starts no further request either.
+        """
         ...

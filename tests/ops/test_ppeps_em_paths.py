@@ -60,7 +60,7 @@ def test_maps_that_are_dense_in_places(device: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("n_components", [1, 8, 9, 20])
+@pytest.mark.parametrize("n_components", [1, 8, 9, 16, 17, 20])
 def test_few_and_many_components(n_components: int, device: str) -> None:
     assert_equals_the_oracle(em_inputs(1, 70, 40, n_components), device, (1e-5, 1e-5), 8)
 

@@ -1,0 +1,55 @@
+"""All wrappers in their right order."""
+
+from __future__ import annotations
+
+import os
+
+from lvlm_va.backends.budget import Budget, BudgetedBackend
+from lvlm_va.backends.cache import CachedBackend
+from lvlm_va.backends.record import RecordingBackend
+from lvlm_va.backends.retry import RetryingBackend
+from lvlm_va.backends.types import ChatBackend
+
+
+def wrap_backend(
+    backend: ChatBackend,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    budget: Budget | None = None,
+    record: str | os.PathLike[str] | None = None,
+    attempts: int = 5,
+) -> ChatBackend:
+    """Return a backend that repeats what failed, and caches, limits and records as asked for.
+
+    From the inside: the budget, so that each attempt is paid for; the retries; the cache, so that a reply read
+    from it is neither paid for nor retried; the record, so that it shows those replies too, marked as cached.
+
+    Parameters
+    ----------
+    backend : ChatBackend
+        The model.
+    cache : str, path-like or None, default=None
+        File for :class:`CachedBackend`. None keeps no reply.
+    budget : Budget or None, default=None
+        Limits for :class:`BudgetedBackend`. None sets none.
+    record : str, path-like or None, default=None
+        File for :class:`RecordingBackend`. None records nothing.
+    attempts : int, default=5
+        Most times that :class:`RetryingBackend` sends a request, at least 1.
+
+    Returns
+    -------
+    ChatBackend
+        The wrapped backend.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If an argument has the wrong type or range, or a file cannot be used.
+    """
+    if budget is not None:
+        backend = BudgetedBackend(backend, budget)
+    backend = RetryingBackend(backend, attempts=attempts)
+    if cache is not None:
+        backend = CachedBackend(backend, cache)
+    return backend if record is None else RecordingBackend(backend, record)
