@@ -3,7 +3,9 @@
 from lvlm_va.backends.budget import Budget, BudgetedBackend
 from lvlm_va.backends.cache import CachedBackend
 from lvlm_va.backends.estimates import Estimate, Prices, estimate, estimate_tokens
+from lvlm_va.backends.hf import HFBackend
 from lvlm_va.backends.record import RecordingBackend, read_exchanges
+from lvlm_va.backends.registry import load_backend
 from lvlm_va.backends.reply_store import CacheInfo
 from lvlm_va.backends.retry import RetryingBackend
 from lvlm_va.backends.stack import wrap_backend
@@ -31,6 +33,7 @@ __all__ = [
     "ChatReply",
     "ChatRequest",
     "Estimate",
+    "HFBackend",
     "ImagePart",
     "Prices",
     "RecordingBackend",
@@ -41,6 +44,7 @@ __all__ = [
     "complete_each",
     "estimate",
     "estimate_tokens",
+    "load_backend",
     "read_exchanges",
     "wrap_backend",
 ]
