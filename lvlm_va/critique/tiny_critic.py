@@ -18,6 +18,7 @@ from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict, Ve
 
 MODEL_FOLDER = "tiny_critic_model"
 _MOST_TOKENS = 64
+_BATCH_SIZE = 64
 _VERSION = 1
 _REPLY = re.compile(r"(Segment covers [^\n]*\.) Verdict: (spurious|relevant|unsure)")
 
@@ -68,7 +69,7 @@ class TinyCritic:
             if backend is None:
                 from lvlm_va.backends import HFBackend
 
-                backend = HFBackend(place)
+                backend = HFBackend(place, batch_size=_BATCH_SIZE, name=self.name)
             self.n_bytes = sum(file.stat().st_size for file in place.iterdir())
         self.backend = backend
 

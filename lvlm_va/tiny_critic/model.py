@@ -128,8 +128,12 @@ def build_model(vocabulary_size: int) -> Any:
 
 
 def save(model: Any, processor: Any, out: str | os.PathLike[str]) -> None:
-    """Write the folder that `transformers` loads: float16 safetensors and JSON, and the words that it knows."""
+    """Write the folder that `transformers` loads: safetensors and JSON, and the words that it knows.
+
+    Weights are kept as float16; the configuration says float32, in which any loader then computes.
+    """
     out = Path(out)
-    model.half().save_pretrained(out)
+    weights = {name: value.detach().half() for name, value in model.named_parameters()}
+    model.save_pretrained(out, state_dict=weights)
     processor.save_pretrained(out)
     (out / WORDS_FILE).write_text(json.dumps({"words": vocabulary()}, indent=0) + "\n")
