@@ -29,7 +29,7 @@ class TinyCritic:
     Each segment is shown by itself, at 56x56 pixels, with the class label and its description; the model answers in
     a few words that end in a verdict. It was trained on drawn scenes and knows a figure, a patch in a corner, a
     strip along the border, a tag with letters and the bare background, under some 150 English words: see
-    ``model_card.md`` in its folder. A description that it cannot read is answered ``unsure``: an empty one, one
+    ``README.md`` in its folder. A description that it cannot read is answered ``unsure``: an empty one, one
     with words that it was never taught (the reason lists them), one of more than 60 words.
 
     Parameters
@@ -65,7 +65,7 @@ class TinyCritic:
         self, backend: ChatBackend | None = None, *, folder: str | os.PathLike[str] | None = None
     ) -> None:
         with tiny_critic_folder() if folder is None else nullcontext(Path(folder)) as place:
-            self._words = frozenset(json.loads((place / WORDS_FILE).read_text(encoding="utf-8"))["words"])
+            self._words = _known_words(place)
             if backend is None:
                 from lvlm_va.backends import HFBackend
 
@@ -134,6 +134,16 @@ def tiny_critic_folder() -> Iterator[Path]:
     """Give the folder of the shipped model, which `transformers` loads and serves."""
     with as_file(files("lvlm_va.critique") / MODEL_FOLDER) as folder:
         yield folder
+
+
+def _known_words(folder: Path) -> frozenset[str]:
+    file = folder / WORDS_FILE
+    if not file.is_file():
+        raise FileNotFoundError(
+            "The 'folder' argument must be a folder that 'lvlm-va tiny-critic train' has written. Got "
+            f"{str(folder)!r} instead, which holds no {WORDS_FILE}."
+        )
+    return frozenset(json.loads(file.read_text(encoding="utf-8"))["words"])
 
 
 def _chat(request: CritiqueRequest, segment: int) -> ChatRequest:

@@ -67,7 +67,7 @@ def evaluate_tiny_critic(
     for name, known in kinds.items():
         for templates, words in ((TRAINED, "trained"), (HELD_OUT, "held_out")):
             for reverse in (False, True):
-                right, recall = _judge(critic, known, _descriptions(rng, known, templates, reverse), reverse)
+                right, recall = _judge(critic, known, describe_digits(rng, known, templates, reverse), reverse)
                 polarity = "reversed" if reverse else "normal"
                 cell = {"accuracy": right, "spurious_recall": recall}
                 detail.setdefault(name, {})[f"{words}_{polarity}"] = cell
@@ -89,9 +89,10 @@ def evaluate_tiny_critic(
     }
 
 
-def _descriptions(
+def describe_digits(
     rng: np.random.Generator, known: Sequence[KnownSegments], templates: Templates, reverse: bool
 ) -> list[str]:
+    """Return a description per image: the digit matters and the patch does not, or the reverse."""
     matters, irrelevant = ("patch", "figure") if reverse else ("figure", "patch")
     return [describe(rng, [matters], [irrelevant], k.request.label, templates).text for k in known]
 
@@ -120,7 +121,7 @@ def _by_template(
     chosen = [known[i] for known in kinds for i in rng.permutation(len(known))[: n // 2]]
     for template, words, templates in _single_templates():
         for reverse in (False, True):
-            right, _ = _judge(critic, chosen, _descriptions(rng, chosen, templates, reverse), reverse)
+            right, _ = _judge(critic, chosen, describe_digits(rng, chosen, templates, reverse), reverse)
             polarity = "reversed" if reverse else "normal"
             cells.append({"template": template, "words": words, "polarity": polarity, "accuracy": right})
     return cells
