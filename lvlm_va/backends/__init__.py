@@ -1,9 +1,11 @@
 """One small interface to chat models, and a cache, retries, a budget and a record around any of them."""
 
+from lvlm_va.backends.anthropic_backend import AnthropicBackend
 from lvlm_va.backends.budget import Budget, BudgetedBackend
 from lvlm_va.backends.cache import CachedBackend
 from lvlm_va.backends.estimates import Estimate, Prices, estimate, estimate_tokens
 from lvlm_va.backends.hf import HFBackend
+from lvlm_va.backends.openai_backend import OpenAIBackend
 from lvlm_va.backends.record import RecordingBackend, read_exchanges
 from lvlm_va.backends.registry import load_backend
 from lvlm_va.backends.reply_store import CacheInfo
@@ -23,6 +25,7 @@ from lvlm_va.backends.types import (
 )
 
 __all__ = [
+    "AnthropicBackend",
     "Budget",
     "BudgetedBackend",
     "CacheInfo",
@@ -35,6 +38,7 @@ __all__ = [
     "Estimate",
     "HFBackend",
     "ImagePart",
+    "OpenAIBackend",
     "Prices",
     "RecordingBackend",
     "RetryingBackend",
