@@ -10,6 +10,7 @@ from lvlm_va.backends.record import RecordingBackend, read_exchanges
 from lvlm_va.backends.registry import load_backend
 from lvlm_va.backends.reply_store import CacheInfo
 from lvlm_va.backends.retry import RetryingBackend
+from lvlm_va.backends.scripted import ScriptedBackend
 from lvlm_va.backends.stack import wrap_backend
 from lvlm_va.backends.streaming import complete_each
 from lvlm_va.backends.types import (
@@ -42,6 +43,7 @@ __all__ = [
     "Prices",
     "RecordingBackend",
     "RetryingBackend",
+    "ScriptedBackend",
     "StreamingBackend",
     "Turn",
     "Usage",

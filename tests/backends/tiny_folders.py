@@ -129,7 +129,13 @@ def _gemma3():
         images, tokens, image_seq_length=4, chat_template=TEMPLATE.replace("MARK", "'<boi>'")
     )
     config = Gemma3Config(
-        text_config=Gemma3TextConfig(**_text(tokens), head_dim=8, sliding_window=16),
+        text_config=Gemma3TextConfig(
+            **_text(tokens),
+            head_dim=8,
+            query_pre_attn_scalar=8,
+            sliding_window=16,
+            layer_types=["sliding_attention", "full_attention"],
+        ),
         vision_config=SiglipVisionConfig(**SIZES, image_size=28, patch_size=7, initializer_range=SPREAD),
         mm_tokens_per_image=4,
         image_token_index=tokens.convert_tokens_to_ids(IMAGE),
