@@ -45,7 +45,8 @@ def core(inside: Mask, effect: NDArray[np.float64]) -> Mask:
     falling = -np.sort(-weights, axis=None)
     cumulative = np.cumsum(falling)
     weakest = falling[np.searchsorted(cumulative, _CORE_SHARE * cumulative[-1])]
-    return inside & (weights >= weakest)
+    strong: Mask = inside & (weights >= weakest)
+    return strong
 
 
 def to_square(inside: Mask) -> Mask:

@@ -67,7 +67,9 @@ def evaluate_tiny_critic(
     for name, known in kinds.items():
         for templates, words in ((TRAINED, "trained"), (HELD_OUT, "held_out")):
             for reverse in (False, True):
-                right, recall = _judge(critic, known, describe_digits(rng, known, templates, reverse), reverse)
+                right, recall = _judge(
+                    critic, known, describe_digits(rng, known, templates, reverse), reverse
+                )
                 polarity = "reversed" if reverse else "normal"
                 cell = {"accuracy": right, "spurious_recall": recall}
                 detail.setdefault(name, {})[f"{words}_{polarity}"] = cell

@@ -128,10 +128,10 @@ def describe(
     yes, no = list(matters), list(irrelevant)
     if yes and no and templates.contrasts and rng.random() < (0.2 if templates.matters else 1):
         groups.append(((yes.pop(0),), (no.pop(0),)))
-    for kinds, good in ((yes, True), (no, False)):
+    for kinds, matter in ((yes, True), (no, False)):
         while kinds:
             joined = tuple(kinds.pop(0) for _ in range(2 if len(kinds) > 1 and rng.random() < 0.4 else 1))
-            groups.append((joined, ()) if good else ((), joined))
+            groups.append((joined, ()) if matter else ((), joined))
     if rng.random() < 0.5:
         groups = [groups[i] for i in rng.permutation(len(groups))]
     separator = (".", ";", ", and", ", but", ",")[rng.choice(5, p=[0.5, 0.15, 0.12, 0.15, 0.08])]
@@ -150,7 +150,7 @@ def _sentence(
     rng: np.random.Generator, good: tuple[str, ...], bad: tuple[str, ...], label: str, templates: Templates
 ) -> str:
     pool = templates.contrasts if good and bad else templates.matters if good else templates.irrelevant
-    template = str(pool[rng.integers(len(pool))])
+    template = pool[int(rng.integers(len(pool)))]
     first, plural = _noun_phrase(rng, good or bad, label)
     forms = _PLURAL if plural else _SINGULAR
     filled = _fill(template, forms).replace("{X}", first)

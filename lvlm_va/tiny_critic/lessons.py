@@ -23,9 +23,8 @@ _IMAGES, _TEXTS = 64, 32
 _PER_SCENE = 4
 _IGNORED = -100
 # The words of a reply that decide; the rest follows from them.
-_DECISIVE = (
-    "figure corner border letter plain It says only does matters irrelevant what is spurious relevant unsure"
-).split()
+_DECISIVE = ("figure", "corner", "border", "letter", "plain", "It", "says", "only", "does", "matters", "irrelevant",
+             "what", "is", "spurious", "relevant", "unsure")  # fmt: skip
 _DECISIVE_WEIGHT = 5.0
 _N_AREAS = 2 * len(KINDS) - 1
 # Area of a patch of the image at which it counts as covered.

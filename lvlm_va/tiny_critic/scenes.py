@@ -36,7 +36,8 @@ class Scene:
     @property
     def background(self) -> Mask:
         """The pixels that nothing is painted on."""
-        return ~np.logical_or.reduce(list(self.masks.values()))
+        bare: Mask = ~np.logical_or.reduce(list(self.masks.values()))
+        return bare
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
@@ -90,14 +91,15 @@ def _ground_colour(rng: np.random.Generator, grey: bool) -> Colour:
     if rng.random() < 0.5:
         return np.zeros(3)
     strength = rng.uniform(0, 0.4) if rng.random() < 0.7 else 1.0
-    colour = rng.integers(0, 256, 3) * strength
+    colour: Colour = rng.integers(0, 256, 3).astype(float) * strength
     return np.full(3, colour[0]) if grey else colour
 
 
 def _mark_colour(rng: np.random.Generator, grey: bool, ground: Colour, *, faint: bool) -> Colour:
     if faint and rng.random() < 0.3:
         away = 1 if ground.mean() < 128 else -1
-        return (ground + away * rng.uniform(18, 55)).clip(0, 255)
+        paint: Colour = (ground + away * rng.uniform(18, 55)).clip(0, 255)
+        return paint
     return _contrasting(rng, grey, ground, 25)
 
 

@@ -41,7 +41,7 @@ class Example:
 
 def draw_examples(rng: np.random.Generator, scene: Scene, n: int) -> list[Example]:
     """Return `n` marked segments of a scene, half of them ideal and half of them cells of a made-up effect."""
-    examples = []
+    examples: list[Example] = []
     cells = list(_cells(rng, scene))
     wanted_kinds = [
         k for k in KINDS if k == "background" or scene.masks.get(k, np.False_).sum() >= _FEWEST_PIXELS
@@ -173,5 +173,6 @@ def _background(rng: np.random.Generator, scene: Scene) -> Mask | None:
         else:
             inside = (np.abs(y - cy) <= a) & (np.abs(x - cx) <= b)
         if (inside & ~free).sum() <= 0.15 * inside.sum() and (inside & free).sum() >= 12:
-            return inside & free
+            empty: Mask = inside & free
+            return empty
     return None

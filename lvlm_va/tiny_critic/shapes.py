@@ -51,7 +51,8 @@ def draw_figure(rng: np.random.Generator) -> Alpha:
         soft = small.resize((middle, middle), filters[rng.choice(3, p=[0.55, 0.35, 0.1])])
         picture = soft.resize((SIDE, SIDE), Image.Resampling.NEAREST)
     values = np.asarray(picture, np.float64)
-    return values / max(76.0, values.max())
+    alpha: Alpha = values / max(76.0, values.max())
+    return alpha
 
 
 def draw_patch(rng: np.random.Generator) -> Alpha:

@@ -11,7 +11,9 @@ from tests.backends.inner import Inner
 from tests.critique.making import corner_and_centre, make_request, verdicts_of
 
 COUNTS = "The digit counts. The patch in the corner doesn't matter"
-SAID = "Segment covers the corner patch. The description says the corner patch is irrelevant. Verdict: spurious"
+SAID = (
+    "Segment covers the corner patch. The description says the corner patch is irrelevant. Verdict: spurious"
+)
 
 
 def says(answer):
@@ -69,7 +71,11 @@ def test_one_description_that_cannot_be_read_does_not_hold_up_the_others():
     requests = [
         corner_and_centre(index=i, description=text) for i, text in enumerate((COUNTS, "The femur.", COUNTS))
     ]
-    assert verdicts_of(says(reply(SAID)).critique(requests)) == [["spurious"] * 2, ["unsure"] * 2, ["spurious"] * 2]
+    assert verdicts_of(says(reply(SAID)).critique(requests)) == [
+        ["spurious"] * 2,
+        ["unsure"] * 2,
+        ["spurious"] * 2,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -106,5 +112,7 @@ def test_the_fingerprint_follows_the_backend():
 
 
 def test_a_folder_that_holds_no_tiny_critic_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="'folder' argument must be a folder that 'lvlm-va tiny-critic train'"):
+    with pytest.raises(
+        FileNotFoundError, match="'folder' argument must be a folder that 'lvlm-va tiny-critic train'"
+    ):
         TinyCritic(folder=tmp_path)

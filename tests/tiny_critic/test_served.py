@@ -64,7 +64,7 @@ def test_verdicts_over_http_are_those_in_process(served):
         model, base_url=address, concurrency=2, timeout=_PATIENCE, capabilities=Capabilities(temperature=True)
     )
     rng = np.random.default_rng(2)
-    known = ideal_segments(16, seed=2)
+    known = ideal_segments(8, seed=2)
     requests = [
         request
         for reverse in (False, True)
@@ -72,4 +72,7 @@ def test_verdicts_over_http_are_those_in_process(served):
     ]
     over_http, in_process = TinyCritic(backend).critique(requests), TinyCritic().critique(requests)
     assert over_http == in_process
-    assert {verdict.verdict for critique in over_http for verdict in critique.verdicts} == {"spurious", "relevant"}
+    assert {verdict.verdict for critique in over_http for verdict in critique.verdicts} == {
+        "spurious",
+        "relevant",
+    }

@@ -37,7 +37,9 @@ def test_the_same_seed_gives_the_same_files(folders):
 
 def test_each_stage_says_how_it_went(folders):
     _, lines = folders
-    assert [line.split(":")[0] for line in lines[:3]] == [f"{stage}, step 2 of 2" for stage in ("look", "read", "speak")]
+    assert [line.split(":")[0] for line in lines[:3]] == [
+        f"{stage}, step 2 of 2" for stage in ("look", "read", "speak")
+    ]
 
 
 def test_what_was_written_judges_segments_however_badly(folders):
