@@ -70,7 +70,8 @@ def parse_verdicts(text: str, segments: Sequence[int], *, cut_off: bool = False)
     ----------
     text : str
         A model's answer. Reasoning in ``<think>`` and lines that start with ``|``, as quoted data do in our prompts,
-        are not read; nor is a text of more than 200,000 characters.
+        are not read; nor is a text of more than 200,000 characters. Reasoning that is not all at the beginning can
+        contradict a verdict: its tags may have been read from an image.
     segments : sequence of int
         Numbers of the segments asked about; verdicts on others are ignored.
     cut_off : bool, default=False
