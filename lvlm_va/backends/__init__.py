@@ -1,8 +1,10 @@
 """One small interface to chat models, and a cache, retries, a budget and a record around any of them."""
 
+from lvlm_va.backends.anthropic_backend import AnthropicBackend
 from lvlm_va.backends.budget import Budget, BudgetedBackend
 from lvlm_va.backends.cache import CachedBackend
 from lvlm_va.backends.estimates import Estimate, Prices, estimate, estimate_tokens
+from lvlm_va.backends.openai_backend import OpenAIBackend
 from lvlm_va.backends.record import RecordingBackend, read_exchanges
 from lvlm_va.backends.reply_store import CacheInfo
 from lvlm_va.backends.retry import RetryingBackend
@@ -21,6 +23,7 @@ from lvlm_va.backends.types import (
 )
 
 __all__ = [
+    "AnthropicBackend",
     "Budget",
     "BudgetedBackend",
     "CacheInfo",
@@ -32,6 +35,7 @@ __all__ = [
     "ChatRequest",
     "Estimate",
     "ImagePart",
+    "OpenAIBackend",
     "Prices",
     "RecordingBackend",
     "RetryingBackend",

@@ -1,0 +1,6 @@
+"""Try out backends and critics of your own."""
+
+from lvlm_va.testing.answers import FAULTS, Answer, Asked
+from lvlm_va.testing.fault_server import FaultServer
+
+__all__ = ["FAULTS", "Answer", "Asked", "FaultServer"]
