@@ -108,19 +108,19 @@ def _choose_strength(
     strengths: Sequence[float],
     rng: np.random.Generator,
 ) -> tuple[float, Tensor]:
-    """Return the C with the best worst-group accuracy on a held-out half (the first of equals), and its weights."""
+    """Return the C with the best worst-group accuracy on a held-out half, the largest of equals, and its weights."""
     fitted, scored = groups.split(0.5, rng)
     fitted = fitted[groups.take(fitted).balanced(rng)]
     center, scale = _moments(embeddings[fitted])
     standard = (embeddings - center) / scale
     best, best_accuracy, weights = (strengths[0], torch.empty(0)), -1.0, None
-    for strength in strengths:
+    for strength in sorted(strengths):  # each starts from the sparser solution before it
         weights = fit_l1_logistic(standard[fitted], labels[fitted], n_classes, strength, start=weights)
         predicted = (standard[scored] @ weights[:-1] + weights[-1]).argmax(1)
         accuracy = worst_group_accuracy(
             labels[scored].numpy(), predicted.numpy(), groups=groups.numbers[scored]
         )
-        if accuracy > best_accuracy:
+        if accuracy >= best_accuracy:
             best, best_accuracy = (strength, weights), accuracy
     return best
 
