@@ -55,8 +55,8 @@ class WorstGroupWeighting:
     ----------
     groups : Tensor of shape (n,), int64
         Group of each training image, numbered from 0.
-    step_size : float, default=0.1
-        eta, > 0; the paper's is 0.01, that of Idrissi et al. (2022, arXiv 2110.14503) 0.1.
+    step_size : float, default=0.01
+        eta, > 0.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class WorstGroupWeighting:
     True
     """
 
-    def __init__(self, groups: Tensor, step_size: float = 0.1) -> None:
+    def __init__(self, groups: Tensor, step_size: float = 0.01) -> None:
         expected = "The 'groups' argument must be an int64 tensor of shape (n,) of group numbers from 0."
         if not isinstance(groups, Tensor) or groups.dtype != torch.int64:
             kind = groups.dtype if isinstance(groups, Tensor) else type(groups).__name__

@@ -38,6 +38,11 @@ class Groups:
         chosen = [order[self.numbers[order] == group][:smallest] for group in range(len(self.names))]
         return np.sort(np.concatenate(chosen))
 
+    def evening_repeats(self) -> NDArray[np.int64]:
+        """Return how often to show each image so that all groups come about as often as the largest."""
+        repeats: NDArray[np.int64] = np.rint(self.sizes.max() / self.sizes).astype(np.int64)
+        return repeats[self.numbers]
+
     def split(
         self, share: float, rng: np.random.Generator, *, at_least: int = 1
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -28,5 +28,7 @@ def shortcut(n: int, agreement: float, seed: int) -> Shortcut:
     X[bright == 1, 0, :3, :3] += 0.3
     masks = np.zeros((n, 8, 8), bool)
     masks[:, :3, :3] = True
-    groups = np.array([f"{label}/{'corner' if lit else 'plain'}" for label, lit in zip(y, bright, strict=True)])
+    groups = np.array(
+        [f"{label}/{'corner' if lit else 'plain'}" for label, lit in zip(y, bright, strict=True)]
+    )
     return Shortcut(X.astype(np.float32), y, masks, groups)
