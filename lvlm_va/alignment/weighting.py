@@ -6,6 +6,7 @@ import math
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -105,10 +106,8 @@ class WorstGroupWeighting:
         """Return the groups' mean cross-entropies, weighted by their shares, which are brought up to date first."""
         self._groups = self._groups.to(rows.device)
         self._log_shares = self._log_shares.to(cross_entropies)
-        member = self._groups[rows].to(cross_entropies.device)
-        sums = torch.zeros_like(self._log_shares).index_add(0, member, cross_entropies)
-        sizes = torch.zeros_like(self._log_shares).index_add(0, member, torch.ones_like(cross_entropies))
-        means = sums / sizes.clamp_min(1)
+        members = F.one_hot(self._groups[rows], len(self._log_shares)).to(cross_entropies)
+        means = cross_entropies @ members / members.sum(0).clamp_min(1)
         self._log_shares = (self._log_shares + self._step_size * means.detach()).log_softmax(0)
         return (self._log_shares.exp() * means).sum()
 

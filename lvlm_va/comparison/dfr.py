@@ -79,6 +79,11 @@ class DFRClassifier(GroupRival):
         rows = rest = np.arange(len(data.labels))
         if self.epochs and self.holdout:
             rows, rest = groups.split(self.holdout, rng, at_least=2)
+            if not len(rest):
+                raise ValueError(
+                    f"The 'holdout' argument must leave images to train on. Got {self.holdout} for groups of at most "
+                    f"{groups.sizes.max()} images."
+                )
         trained = self._train("train", module, data.images[rest], data.labels[rest], seed).module
         with timed(self.seconds_, "reweight"):
             layer = find_last_layer(trained, data.images[:2])

@@ -28,14 +28,15 @@ class JTTClassifier(PlainRival):
     each in E. No group label is needed in training; the paper chooses its settings by worst-group accuracy on
     held-out images with groups.
 
-    =============  ===================  ========  ======  ====  ===  =====
-    published for  identifying epochs   upweight  epochs  lr    l2   batch
-    =============  ===================  ========  ======  ====  ===  =====
-    Waterbirds     60                   100       300     1e-5  0.5  64
-    CelebA         1                    50        50      1e-5  .05  64
-    =============  ===================  ========  ======  ====  ===  =====
+    =============  =====================  ========  ======  ====  ====  ==========
+    published for  identification_epochs  upweight  epochs  lr    l2    batch_size
+    =============  =====================  ========  ======  ====  ====  ==========
+    Waterbirds     60                     100       300     1e-5  0.5   64
+    CelebA         1                      50        50      1e-5  0.05  64
+    =============  =====================  ========  ======  ====  ====  ==========
 
-    (ResNet-50, "sgd"; a weight decay of 1 is `l2` of 0.5, the gradient of which is twice the weights.)
+    (ResNet-50, ``optimizer="sgd"``; the gradient of `l2` is twice the weights, so it is half of the weight decay.)
+
     A net that fits its training images makes no error there: identify early, or with a small `lr` and a large `l2`.
 
     Parameters

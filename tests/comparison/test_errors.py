@@ -89,6 +89,8 @@ def test_dfr_needs_a_linear_end_two_of_each_group_and_a_grid() -> None:
     alone[4] = "0/b"
     with pytest.raises(ValueError, match="'groups' argument must hold at least two images.*Got one of '0/b'"):
         DFRClassifier().fit(DATA.X, DATA.y, groups=alone)
+    with pytest.raises(ValueError, match="'holdout' argument must leave images to train on. Got 0.99"):
+        DFRClassifier(holdout=0.99).fit(DATA.X, DATA.y, groups=DATA.groups)
     for grid in ((), (1.0, 0.0), (np.inf,), ((1.0,),)):
         with pytest.raises(ValueError, match="'Cs' argument must hold one or more numbers > 0. Got"):
             DFRClassifier(Cs=grid).fit(DATA.X, DATA.y, groups=DATA.groups)
