@@ -16,16 +16,13 @@ from torch import Tensor, nn
 from lvlm_va._inputs import (
     check_images,
     draw_seed,
-    encode_labels,
     resolve_device,
-    resolve_image_shape,
     warn_of_unusual_images,
 )
 from lvlm_va._logits import module_device_and_dtype
-from lvlm_va._modules import build_module, check_module
 from lvlm_va._parameters import CONSTRAINTS
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
-from lvlm_va.attribution import Attributor, ReferenceSet, concatenate_explanations
+from lvlm_va.attribution import Attributor, concatenate_explanations
 from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.critiqued_classifier import CritiquedClassifier
 from lvlm_va.image_classifier import Images, TrainingData
@@ -308,22 +305,9 @@ class LVLMVAClassifier(CritiquedClassifier):
         X, y = check_images(self, X, y, reset=True)
         if critic is not None:
             warn_of_unusual_images(X)
-        self.classes_, _ = encode_labels(y)
-        self.image_shape_ = resolve_image_shape(X, self.image_shape)
-        module = build_module(
-            self.module,
-            self.image_shape_,
-            len(self.classes_),
-            seed=seed,
-            default_dtype=torch.float64 if X.dtype == np.float64 else torch.float32,
-        )
-        data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
-        del X
         needs_gradients = critic is not None or self.epochs > 0
-        check_module(module, data.images[:2], len(self.classes_), differentiable=needs_gradients)
-        self.references_ = ReferenceSet.choose(
-            self.references, data.images, data.labels, self.n_references, seed=seed
-        )
+        module, data = self._read(X, y, image_ids, seed, differentiable=needs_gradients)
+        del X
         options = resolve_round_options(vars(self), critic, judge, self.references_, data, seed)
 
         self._seed, self._run = seed, (run := data.open_run(self.run_dir))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,10 @@ from lvlm_va._inputs import (
     check_images,
     encode_labels,
     read_dataset,
+    resolve_image_shape,
 )
 from lvlm_va._logits import module_device_and_dtype, predict_logits
+from lvlm_va._modules import build_module, check_module
 from lvlm_va.attribution import Attributor, Explanation, ReferenceSet, resolve_attributor
 from lvlm_va.run_directory import RunDirectory
 
@@ -83,8 +85,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         What explanations are measured against.
     """
 
+    module: nn.Module | Callable[[], nn.Module] | str | None
     image_shape: tuple[int, ...] | None
     attribution: str | Attributor
+    references: str | ArrayLike | Tensor
+    n_references: int
     batch_size: int
     module_: nn.Module
     classes_: NDArray[Any]
@@ -186,6 +191,32 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"X has images of shape {natural}, but {name} was fitted with {self.image_shape_}."
             )
+
+    def _read(
+        self,
+        X: NDArray[Any],
+        y: ArrayLike,
+        image_ids: Sequence[str] | None,
+        seed: int,
+        *,
+        differentiable: bool,
+    ) -> tuple[nn.Module, TrainingData]:
+        """Set ``classes_``, ``image_shape_`` and ``references_``; return the checked module and its training data."""
+        self.classes_, _ = encode_labels(y)
+        self.image_shape_ = resolve_image_shape(X, self.image_shape)
+        module = build_module(
+            self.module,
+            self.image_shape_,
+            len(self.classes_),
+            seed=seed,
+            default_dtype=torch.float64 if X.dtype == np.float64 else torch.float32,
+        )
+        data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
+        check_module(module, data.images[:2], len(self.classes_), differentiable=differentiable)
+        self.references_ = ReferenceSet.choose(
+            self.references, data.images, data.labels, self.n_references, seed=seed
+        )
+        return module, data
 
     def _training_data(
         self, X: NDArray[Any], y: ArrayLike, image_ids: Sequence[str] | None, dtype: torch.dtype

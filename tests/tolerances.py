@@ -57,3 +57,7 @@ VECTOR_MATH_ULPS = 2.5
 
 # Their expm1 and log1p likewise, and erf in units in the last place of 1: one product and one sum more.
 LONGER_VECTOR_MATH_ULPS = 4
+
+# How far above the minimum, relatively, the l1 solver of DFR may stop: it ends where the conditions of optimality
+# hold to a tenth of the penalty's slope.
+L1_OBJECTIVE = 5e-3

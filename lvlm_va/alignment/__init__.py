@@ -5,6 +5,7 @@ from lvlm_va.alignment.penalty import right_reasons_penalty
 from lvlm_va.alignment.strength import SteeredStrength
 from lvlm_va.alignment.training import train
 from lvlm_va.alignment.types import AlignmentSet, History, TrainingResult
+from lvlm_va.alignment.weighting import Weighting, WorstGroupWeighting
 
 __all__ = [
     "AlignmentSet",
@@ -12,6 +13,8 @@ __all__ = [
     "SteeredStrength",
     "TrainingOptions",
     "TrainingResult",
+    "Weighting",
+    "WorstGroupWeighting",
     "right_reasons_penalty",
     "train",
 ]

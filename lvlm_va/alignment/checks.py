@@ -46,6 +46,20 @@ def check_labels(name: str, labels: object, n: int) -> Tensor:
     return labels
 
 
+def check_repeats(repeats: object, n: int) -> Tensor:
+    """Return `repeats`, an integer tensor of shape (n,) with no negative value and not all 0."""
+    expected = f"The 'repeats' argument must be an int64 tensor of shape ({n},) of numbers >= 0, not all 0."
+    if not isinstance(repeats, Tensor):
+        raise TypeError(f"{expected} Got {type(repeats).__name__} instead.")
+    if repeats.dtype != torch.int64:
+        raise TypeError(f"{expected} Got {repeats.dtype} instead.")
+    if repeats.shape != (n,):
+        raise ValueError(f"{expected} Got shape {tuple(repeats.shape)} instead.")
+    if int(repeats.min()) < 0 or not repeats.any():
+        raise ValueError(f"{expected} Got numbers from {int(repeats.min())} to {int(repeats.max())} instead.")
+    return repeats
+
+
 def check_alignment_set(alignment_set: AlignmentSet, image_shape: torch.Size) -> None:
     """Raise unless the parts of the alignment set fit each other and the training images."""
     images = check_images("alignment_set.images", alignment_set.images)

@@ -35,15 +35,15 @@ class BatchPlan:
 
     Attributes
     ----------
-    n_plain : int
-        Number of training images.
+    rows : Tensor of shape (r,), int64, on the CPU
+        Rows of the training images that make up an epoch, each as often as it comes.
     marked : Tensor of shape (a,), bool, on the CPU
         Which alignment images have a mask that is not empty; none of either in plain training.
     plain_sizes, alignment_sizes : tuple of int
         Rows of either kind in each batch.
     """
 
-    n_plain: int
+    rows: Tensor
     marked: Tensor
     plain_sizes: tuple[int, ...]
     alignment_sizes: tuple[int, ...]
@@ -67,7 +67,7 @@ class BatchPlan:
             Where the indices are put: with the images they select.
         """
         generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(self.n_plain, generator=generator)[: sum(self.plain_sizes)]
+        order = self.rows[torch.randperm(len(self.rows), generator=generator)[: sum(self.plain_sizes)]]
         places = sum(self.alignment_sizes)
         repeats = math.ceil(places / max(1, len(self.marked)))
         stream = [torch.randperm(len(self.marked), generator=generator) for _ in range(repeats)]
@@ -78,7 +78,9 @@ class BatchPlan:
         return [Batch(*rows) for rows in zip(plain, unmarked, marked, strict=True)]
 
 
-def plan_batches(n_plain: int, marked: Tensor, batch_size: int, align_fraction: float) -> BatchPlan:
+def plan_batches(
+    n_plain: int, marked: Tensor, batch_size: int, align_fraction: float, repeats: Tensor | None = None
+) -> BatchPlan:
     """Cut the training images into batches of nearly equal size and add alignment rows to each.
 
     Parameters
@@ -92,6 +94,8 @@ def plan_batches(n_plain: int, marked: Tensor, batch_size: int, align_fraction: 
     align_fraction : float in (0, 1]
         Share of alignment rows in each batch, rounded to whole rows but never to none of either kind. With 1
         an epoch is a pass over the alignment set alone.
+    repeats : Tensor of shape (n_plain,), int64, optional
+        How often each training image comes in an epoch; None shows each once.
 
     Raises
     ------
@@ -99,12 +103,15 @@ def plan_batches(n_plain: int, marked: Tensor, batch_size: int, align_fraction: 
         If a batch of one row is to hold rows of both kinds.
     """
     marked, batch_size = marked.cpu(), int(batch_size)
+    rows = torch.arange(n_plain)
+    if repeats is not None:
+        rows = rows.repeat_interleave(repeats.cpu())
     if not len(marked):
-        sizes = _even_sizes(n_plain, batch_size)
-        return BatchPlan(n_plain, marked, sizes, (0,) * len(sizes))
+        sizes = _even_sizes(len(rows), batch_size)
+        return BatchPlan(rows, marked, sizes, (0,) * len(sizes))
     if align_fraction == 1:
         sizes = _even_sizes(len(marked), batch_size)
-        return BatchPlan(n_plain, marked, (0,) * len(sizes), sizes)
+        return BatchPlan(rows, marked, (0,) * len(sizes), sizes)
     if batch_size < 2:
         raise ValueError(
             "The 'batch_size' argument must be at least 2 to mix plain and alignment rows. "
@@ -112,9 +119,9 @@ def plan_batches(n_plain: int, marked: Tensor, batch_size: int, align_fraction: 
         )
     n_aligned = min(max(round(batch_size * align_fraction), 1), batch_size - 1)
     n_rest = batch_size - n_aligned
-    plain_sizes = _even_sizes(n_plain, n_rest)
+    plain_sizes = _even_sizes(len(rows), n_rest)
     alignment_sizes = tuple(max(1, round(size * n_aligned / n_rest)) for size in plain_sizes)
-    return BatchPlan(n_plain, marked, plain_sizes, alignment_sizes)
+    return BatchPlan(rows, marked, plain_sizes, alignment_sizes)
 
 
 def _even_sizes(n: int, largest: int) -> tuple[int, ...]:

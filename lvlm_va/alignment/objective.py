@@ -17,6 +17,7 @@ from lvlm_va.alignment.penalty import input_gradient
 from lvlm_va.alignment.shared_forward import forward_shared
 from lvlm_va.alignment.strength import Strength
 from lvlm_va.alignment.types import AlignmentSet
+from lvlm_va.alignment.weighting import Weighting
 from lvlm_va.ops import masked_gradient_penalty
 
 
@@ -82,7 +83,8 @@ class BatchLoss:
     Attributes
     ----------
     loss : scalar Tensor
-        ``cross_entropy_sum / n_rows + lambda * penalty_sum / n_aligned``, with its graph.
+        ``cross_entropy_sum / n_rows + lambda * penalty_sum / n_aligned``, or what the weighting made of the rows'
+        cross-entropies, with its graph.
     cross_entropy_sum, penalty_sum, n_correct : scalar Tensor
         Sums over the rows, without a graph.
     shared : bool
@@ -104,6 +106,7 @@ def batch_loss(
     *,
     share: bool = False,
     layers: Sequence[Layer] | None = None,
+    weighting: Weighting | None = None,
 ) -> BatchLoss:
     """Return the loss of one batch.
 
@@ -126,14 +129,22 @@ def batch_loss(
     layers : sequence of layers, optional
         The module's, where it is a chain of linear maps and rectifiers (`dense_layers`): then its derivatives are
         written out.
+    weighting : Weighting, optional
+        Makes the loss of the rows' cross-entropies where none has a mask; None takes their mean.
     """
     n_aligned = len(batch.unmarked) + len(batch.marked)
     images, labels = rows.select(batch)
     masks = rows.select_masks(batch)
     if masks is None:
-        cross_entropy, n_correct = _compare(forward_logits(module, images), labels)
+        logits = forward_logits(module, images)
+        if weighting is None:
+            cross_entropy, n_correct = _compare(logits, labels)
+            loss = cross_entropy / len(images)
+        else:
+            each, n_correct = F.cross_entropy(logits, labels, reduction="none"), _n_correct(logits, labels)
+            cross_entropy, loss = each.sum(), weighting.loss(each, batch.plain)
         none = torch.zeros_like(cross_entropy)
-        return BatchLoss(cross_entropy / len(images), cross_entropy.detach(), none, n_correct, share)
+        return BatchLoss(loss, cross_entropy.detach(), none, n_correct, share)
 
     def weigh(gradient: Tensor, penalty: Tensor, cross_entropy: Tensor) -> Tensor:
         return strength.update(gradient.detach(), masks, penalty.detach(), cross_entropy.detach())

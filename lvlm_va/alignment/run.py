@@ -25,6 +25,7 @@ from lvlm_va.alignment.optimizers import make_optimizer, make_schedule
 from lvlm_va.alignment.options import TrainingOptions
 from lvlm_va.alignment.strength import FixedStrength, SteeredStrength, Strength
 from lvlm_va.alignment.types import History, TrainingResult
+from lvlm_va.alignment.weighting import Weighting
 
 
 class TrainingRun:
@@ -46,6 +47,10 @@ class TrainingRun:
         Checkpoint, read here when it exists.
     key : str
         Stands for all that the run depends on; a checkpoint of another key is refused.
+    repeats : Tensor of shape (n,), int64, or None
+        How often each training image comes in an epoch.
+    weighting : Weighting or None
+        Weighs the rows of each batch; changed in place.
     """
 
     def __init__(
@@ -58,14 +63,18 @@ class TrainingRun:
         seed: int,
         path: Path | None,
         key: str,
+        repeats: Tensor | None = None,
+        weighting: Weighting | None = None,
     ) -> None:
         self._module, self._rows, self._held_out, self._options = module, rows, held_out, options
-        self._seed, self._path, self._key = seed, path, key
+        self._seed, self._path, self._key, self._weighting = seed, path, key, weighting
         like = torch.zeros((), device=rows.device, dtype=rows.dtype)
         marked = torch.empty(0, dtype=torch.bool)
         if rows.alignment is not None:
             marked = rows.alignment.masks.flatten(1).any(1)
-        self._plan = plan_batches(len(rows.images), marked, options.batch_size, options.align_fraction)
+        self._plan = plan_batches(
+            len(rows.images), marked, options.batch_size, options.align_fraction, repeats
+        )
         total_steps = max(1, options.epochs * self._plan.steps)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         self._optimizer = make_optimizer(options.optimizer, self._parameters, float(options.lr))
@@ -104,7 +113,7 @@ class TrainingRun:
             self._module.load_state_dict(self._best)
         self._optimizer.zero_grad(set_to_none=True)
         self._module.eval()
-        return TrainingResult(self._module, self._history)
+        return TrainingResult(self._module, self._history, self._weighting)
 
     def _finished(self) -> bool:
         if len(self._history.loss) >= self._options.epochs:
@@ -167,7 +176,15 @@ class TrainingRun:
     def _step(self, batch: Batch, layers: Sequence[Layer] | None) -> BatchLoss:
         for parameter in self._parameters:
             parameter.grad = None
-        terms = batch_loss(self._module, self._rows, batch, self._strength, share=self._share, layers=layers)
+        terms = batch_loss(
+            self._module,
+            self._rows,
+            batch,
+            self._strength,
+            share=self._share,
+            layers=layers,
+            weighting=self._weighting,
+        )
         self._share = terms.shared
         # Only the parameters' gradients: the images' own would cost another pass through the first layer.
         terms.loss.backward(inputs=self._parameters)
@@ -229,6 +246,7 @@ class TrainingRun:
                 "optimizer": self._optimizer.state_dict(),
                 "schedule": None if self._schedule is None else self._schedule.state_dict(),
                 "strength": self._strength.state_dict(),
+                "weighting": None if self._weighting is None else self._weighting.state_dict(),
                 "history": dataclasses.asdict(self._history),
             },
         )
@@ -246,6 +264,8 @@ class TrainingRun:
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"])
         self._strength.load_state_dict(state["strength"])
+        if self._weighting is not None:
+            self._weighting.load_state_dict(state["weighting"])
         self._history = History(**state["history"])
 
 

@@ -20,11 +20,13 @@ from lvlm_va.alignment.checks import (
     check_integer,
     check_labels,
     check_module,
+    check_repeats,
 )
 from lvlm_va.alignment.objective import TrainingRows
 from lvlm_va.alignment.options import TrainingOptions
 from lvlm_va.alignment.run import TrainingRun
 from lvlm_va.alignment.types import AlignmentSet, History, TrainingResult
+from lvlm_va.alignment.weighting import Weighting
 
 
 def train(
@@ -34,6 +36,8 @@ def train(
     options: TrainingOptions | None = None,
     *,
     alignment_set: AlignmentSet | None = None,
+    repeats: Tensor | None = None,
+    weighting: Weighting | None = None,
     seed: int,
     device: str | torch.device | None = None,
     checkpoint_path: str | os.PathLike[str] | None = None,
@@ -65,6 +69,11 @@ def train(
     alignment_set : AlignmentSet or None, default=None
         Images with masks, mixed into every batch. None trains plainly. Images whose mask is empty add to the
         cross-entropy alone.
+    repeats : Tensor of shape (n,), int64, default=None
+        How often each training image comes in an epoch, 0 or more; None shows each once.
+    weighting : Weighting or None, default=None
+        Weighs the rows of each batch in plain training, for example `WorstGroupWeighting`; None counts all alike. It
+        is copied and never touched.
     seed : int
         Fixes batches, dropout and the held-out images. The user's random generators are left as they were.
     device : str, torch.device or None, default=None
@@ -111,14 +120,26 @@ def train(
         )
     check_images("images", images)
     check_labels("labels", labels, len(images))
+    if repeats is not None:
+        check_repeats(repeats, len(images))
+    if weighting is not None:
+        weighting.check_rows(len(images))
+        if alignment_set is not None or options.validation_fraction:
+            raise ValueError(
+                "The 'weighting' argument must be None in alignment and with held-out images, whose loss is not "
+                "weighted. Got both; leave out 'alignment_set' and 'validation_fraction'."
+            )
     all_labels, penalised = labels, False
     if alignment_set is not None:
         check_alignment_set(alignment_set, images.shape[1:])
         all_labels = torch.cat([labels.cpu(), alignment_set.labels.cpu()])
         penalised = bool(alignment_set.masks.any())
-    key = "" if checkpoint_path is None else fingerprint(options, module, images, labels, alignment_set, seed)
+    key = ""
+    if checkpoint_path is not None:
+        extras = [extra for extra in (repeats, weighting) if extra is not None]
+        key = fingerprint(options, module, images, labels, alignment_set, seed, *extras)
 
-    trained = copy.deepcopy(module)
+    trained, weighting = copy.deepcopy(module), copy.deepcopy(weighting)
     if device is not None:
         trained.to(device)
     check_module(trained, images, all_labels, penalised=penalised)
@@ -130,7 +151,10 @@ def train(
         alignment_set = AlignmentSet(
             alignment_set.images, alignment_set.labels.to(home), alignment_set.masks.to(home)
         )
-    training, held_out = _hold_out(images, labels, options.validation_fraction, seed)
+    kept, held_out = _hold_out(images, labels, options.validation_fraction, seed)
+    training = (images, labels) if kept is None else (images[kept], labels[kept])
+    if repeats is not None and kept is not None:
+        repeats = check_repeats(repeats[kept.to(repeats.device)], len(kept))
     rows = TrainingRows(*training, alignment_set, place, dtype)
     with ExitStack() as stack:
         stack.enter_context(isolated_generators(place))
@@ -139,15 +163,26 @@ def train(
             # What torch.compile makes has no second derivative.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         path = None if checkpoint_path is None else Path(checkpoint_path)
-        run = TrainingRun(trained, rows, held_out, options, seed=seed, path=path, key=key)
+        run = TrainingRun(
+            trained,
+            rows,
+            held_out,
+            options,
+            seed=seed,
+            path=path,
+            key=key,
+            repeats=repeats,
+            weighting=weighting,
+        )
         return run.finish(on_epoch, verbose=verbose)
 
 
 def _hold_out(
     images: Tensor, labels: Tensor, fraction: float, seed: int
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor] | None]:
+) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
+    """Return the rows to train on, None for all of them, and the held-out images and labels."""
     if not fraction:
-        return (images, labels), None
+        return None, None
     n = len(images)
     n_held_out = max(1, round(n * fraction))
     if n_held_out >= n:
@@ -158,7 +193,4 @@ def _hold_out(
     held_out, kept = (
         part.sort().values.to(images.device) for part in order.split([n_held_out, n - n_held_out])
     )
-    return (images[kept], labels[kept.to(labels.device)]), (
-        images[held_out],
-        labels[held_out.to(labels.device)],
-    )
+    return kept, (images[held_out], labels[held_out])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from lvlm_va.alignment.weighting import Weighting
+
 
 @dataclass(frozen=True, eq=False)
 class AlignmentSet:
@@ -34,7 +36,7 @@ class History:
     ----------
     loss : tuple of float
         ``cross_entropy + rrr_strength * penalty`` averaged over the batches, plus ``l2 * ||theta||^2`` at the end
-        of the epoch.
+        of the epoch. With a weighting, the weighted cross-entropy.
     cross_entropy : tuple of float
         Mean cross-entropy of the training rows, alignment rows included, in nats.
     penalty : tuple of float
@@ -71,7 +73,10 @@ class TrainingResult:
         The trained copy, in evaluation mode, on the device of training.
     history : History
         Curves, a value per epoch.
+    weighting : Weighting or None
+        A copy of the caller's weighting, as it was after the last batch.
     """
 
     module: nn.Module
     history: History
+    weighting: Weighting | None = None

@@ -1,0 +1,27 @@
+"""Empirical risk minimisation: plain training, what all others are measured against."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from lvlm_va.comparison.rival import PlainRival
+from lvlm_va.image_classifier import TrainingData
+
+
+class ERMClassifier(PlainRival):
+    """Plain training: empirical risk minimisation.
+
+    All parameters and attributes are those of `lvlm_va.comparison.RivalClassifier`.
+
+    Examples
+    --------
+    >>> from lvlm_va.comparison import ERMClassifier
+    >>> from lvlm_va.datasets import decoy_digits
+    >>> data = decoy_digits("train")
+    >>> clf = ERMClassifier("mlp", epochs=2, random_state=0).fit(data.images, data.labels)
+    >>> clf.predict(data.images[:2]).shape
+    (2,)
+    """
+
+    def _make_module(self, module: nn.Module, data: TrainingData, seed: int) -> nn.Module:
+        return self._train("train", module, data.images, data.labels, seed).module
