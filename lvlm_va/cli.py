@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lvlm_va.cli_models import ModelOptions
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
-compiled part is missing.
+compiled part is missing; 4 a model stopped answering (run again: what it has answered is kept).
 """
 
 SAMPLERS = "How the critiqued images are chosen: low_entropy, high_entropy, random or class_balanced."
@@ -129,7 +131,43 @@ def align(
     weights: Annotated[
         Path | None, typer.Option(help="Trained weights: .safetensors, or a state_dict saved by torch.")
     ] = None,
-    critic: Annotated[str | None, typer.Option(help="Who judges: 'table:verdicts.json'.")] = None,
+    critic: Annotated[
+        str | None,
+        typer.Option(
+            help="Who judges: 'tiny' (the model that ships), 'hf:FOLDER', 'http://127.0.0.1:8000/v1#MODEL', "
+            "'openai:MODEL', 'anthropic:MODEL', or 'table:verdicts.json'."
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="Who reads the critic's words: 'parser' (verdict lines; the default), or a model as for --critic."
+        ),
+    ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            help='Verdict table whose "examples" the judge is shown; without --judge the critic\'s model judges.'
+        ),
+    ] = None,
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Let images and texts leave this machine.")
+    ] = False,
+    max_requests: Annotated[int | None, typer.Option(help="Most requests sent to models.", min=0)] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(help="Most money spent on models, at --prices.", min=0)
+    ] = None,
+    prices: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="What a million tokens cost, in and out: '--prices 2.5 10'."),
+    ] = None,
+    currency: Annotated[str, typer.Option(help="Of the prices.")] = "USD",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Train and explain, print what asking would take and cost, and send nothing."
+        ),
+    ] = False,
     irrelevant: Annotated[
         list[str] | None,
         typer.Option(
@@ -177,10 +215,13 @@ def align(
         )
     if ":" not in module and not epochs:
         raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
+    models = ModelOptions(critic, judge, examples, allow_remote, max_requests, max_cost, prices, currency)
+    asked, reader = models.make()
     align_folder(
         data,
         module=_load_module(module, weights),
-        critic=critic or _region_critic(irrelevant, relevant),
+        critic=asked or _region_critic(irrelevant, relevant),
+        judge=reader,
         specifications=_pairs(describe, "--describe"),
         out=out,
         image_size=image_size,
@@ -188,6 +229,8 @@ def align(
         table=None if table == "folders" else table,
         columns=_pairs(column, "--column"),
         extension=extension,
+        dry_run=dry_run,
+        prices=models.make_prices(),
         echo=typer.echo,
         parameters={
             "sampler": sampler,
@@ -279,6 +322,12 @@ def main() -> None:
         _fail(error, 2)
     except (OSError, ImportError) as error:
         _fail(error, 3)
+    except RuntimeError as error:
+        from lvlm_va.critique import ModelStoppedError
+
+        if not isinstance(error, ModelStoppedError):
+            raise
+        _fail(error, 4)
 
 
 def _fail(error: Exception, code: int) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -25,27 +23,29 @@ from lvlm_va._inputs import (
 )
 from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._modules import build_module, check_module
+from lvlm_va._parameters import CONSTRAINTS
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
 from lvlm_va.attribution import Attributor, ReferenceSet, concatenate_explanations
-from lvlm_va.critique import Critic, VerdictTable, resolve_critic
-from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
+from lvlm_va.critique import Critic, Judge, VerdictTable
+from lvlm_va.critiqued_classifier import CritiquedClassifier
+from lvlm_va.image_classifier import Images, TrainingData
+from lvlm_va.round_options import RoundOptions, resolve_critic_and_judge, resolve_round_options
 from lvlm_va.rounds import (
     Round,
     chosen_indices,
-    critics_verdicts,
     keep_verdicts,
     make_alignment_set,
     read_corrections,
-    resolve_round_options,
     run_round,
     timed,
+    verdict_table,
 )
 from lvlm_va.segmentation import Segmenter, concatenate_segmentations
 
 _PRIVATE = ("_data", "_data_key", "_rounds", "_run", "_seed", "_train_key")  # what fit keeps for realign
 
 
-class LVLMVAClassifier(ImageClassifier):
+class LVLMVAClassifier(CritiquedClassifier):
     """An image classifier that is told in words what should count, and is mended accordingly.
 
     ``fit`` trains the module (or takes a trained one with ``epochs=0``), explains it on a small alignment set, cuts
@@ -59,7 +59,10 @@ class LVLMVAClassifier(ImageClassifier):
         one, a built-in net, or None for one hidden layer of 256 ReLUs in the dtype of X. Its output is a logits
         tensor of shape (n, n_classes) or an object with such a tensor as ``.logits``.
     critic : object with ``critique``, str or None, default=None
-        Who judges the segments, for example `RegionCritic`, or ``"table:PATH"``. None only trains.
+        Who judges the segments, for example `RegionCritic`, ``"hf:FOLDER"`` or ``"table:PATH"``; see
+        `lvlm_va.critique.resolve_critic`. None only trains.
+    judge : object with ``judge``, str or None, default=None
+        Who turns a critique in words into verdicts; see `lvlm_va.critique.resolve_judge`.
     specifications : mapping of class to str, default=None
         What should count for each class, in words; handed to the critic.
     image_shape : tuple of (C, H, W) or (H, W), default=None
@@ -142,39 +145,14 @@ class LVLMVAClassifier(ImageClassifier):
     (2,)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "module": [HasMethods("forward"), callable, str, None],
-        "critic": [HasMethods("critique"), str, None],
-        "specifications": [Mapping, None],
-        "image_shape": [tuple, list, None],
-        "sampler": [str, callable],
-        "n_align": [Interval(Integral, 1, None, closed="left")],
-        "attribution": [str, HasMethods("attribute")],
-        "references": ["array-like", str, HasMethods("detach")],
-        "n_references": [Interval(Integral, 1, None, closed="left")],
-        "segmenter": [str, HasMethods("segment")],
-        "rrr_strength": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "l2": [Interval(Real, 0, None, closed="left")],
-        "align_fraction": [Interval(Real, 0, 1, closed="right")],
-        "epochs": [Interval(Integral, 0, None, closed="left")],
-        "align_epochs": [Interval(Integral, 0, None, closed="left")],
-        "n_rounds": [Interval(Integral, 1, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "optimizer": [str, callable],
-        "schedule": [str, callable, None],
-        "align_schedule": [str, callable, None],
-        "device": [str],
-        "run_dir": [str, os.PathLike, None],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
 
     def __init__(
         self,
         module: nn.Module | Callable[[], nn.Module] | str | None = None,
         *,
         critic: Critic | str | None = None,
+        judge: Judge | str | None = None,
         specifications: Mapping[Any, str] | None = None,
         image_shape: tuple[int, ...] | None = None,
         sampler: str | Callable[..., Any] = "low_entropy",
@@ -201,6 +179,7 @@ class LVLMVAClassifier(ImageClassifier):
     ) -> None:
         self.module = module
         self.critic = critic
+        self.judge = judge
         self.specifications = specifications
         self.image_shape = image_shape
         self.sampler = sampler
@@ -249,37 +228,8 @@ class LVLMVAClassifier(ImageClassifier):
             If images, labels, module, specifications, critic or run directory do not fit together; the message
             names the argument.
         """
-        self._validate_params()
-        for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE]:
-            delattr(self, name)  # what an earlier fit left
-        critic = resolve_critic(self.critic)
-        seed = draw_seed(self.random_state, kept=self.run_dir is not None)
-        X, y = check_images(self, X, y, reset=True)
-        if critic is not None:
-            warn_of_unusual_images(X)
-        self.classes_, _ = encode_labels(y)
-        self.image_shape_ = resolve_image_shape(X, self.image_shape)
-        module = build_module(
-            self.module,
-            self.image_shape_,
-            len(self.classes_),
-            seed=seed,
-            default_dtype=torch.float64 if X.dtype == np.float64 else torch.float32,
-        )
-        data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
-        del X
-        needs_gradients = critic is not None or self.epochs > 0
-        check_module(module, data.images[:2], len(self.classes_), differentiable=needs_gradients)
-        self.references_ = ReferenceSet.choose(
-            self.references, data.images, data.labels, self.n_references, seed=seed
-        )
-        options = resolve_round_options(self.get_params(deep=False), critic, self.references_, data, seed)
-
-        self._seed, self._run = seed, (run := data.open_run(self.run_dir))
-        run.key(critic)  # what cannot be told apart must fail before it is paid for
-        self.seconds_: dict[str, float] = {}
-        self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
-        key = self._train("train", module.to(resolve_device(self.device)), data, run.key(module))
+        data, options, key = self._prepare(X, y, image_ids)
+        run = self._run
         if options is None:
             run.publish(seconds=self.seconds_)
             return self
@@ -291,7 +241,7 @@ class LVLMVAClassifier(ImageClassifier):
                 key = self._align(data)
             found = run_round(self.module_, data, options, run, key, self.seconds_, earlier=self._rounds)
             self._rounds = (*self._rounds, found)
-            self.verdicts_ = VerdictTable(critics_verdicts(self._rounds), options.specifications)
+            self.verdicts_ = verdict_table(self._rounds, options)
         # Corrections enter the last alignment only: they must not change what the critic was asked.
         self.verdicts_ = read_corrections(self.verdicts_, self._rounds, run)
         self._follow_verdicts(data)
@@ -345,6 +295,43 @@ class LVLMVAClassifier(ImageClassifier):
         self.verdicts_ = read_corrections(self.verdicts_, self._rounds, self._run).corrected_by(edits)
         self._follow_verdicts(data)
         return self
+
+    def _prepare(
+        self, X: Images, y: ArrayLike | None, image_ids: Sequence[str] | None
+    ) -> tuple[TrainingData, RoundOptions | None, str]:
+        """Check everything and train; return the data, how rounds are done and the key of what was trained."""
+        self._validate_params()
+        for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE]:
+            delattr(self, name)  # what an earlier fit left
+        critic, judge = resolve_critic_and_judge(self.critic, self.judge, self.run_dir)
+        seed = draw_seed(self.random_state, kept=self.run_dir is not None)
+        X, y = check_images(self, X, y, reset=True)
+        if critic is not None:
+            warn_of_unusual_images(X)
+        self.classes_, _ = encode_labels(y)
+        self.image_shape_ = resolve_image_shape(X, self.image_shape)
+        module = build_module(
+            self.module,
+            self.image_shape_,
+            len(self.classes_),
+            seed=seed,
+            default_dtype=torch.float64 if X.dtype == np.float64 else torch.float32,
+        )
+        data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
+        del X
+        needs_gradients = critic is not None or self.epochs > 0
+        check_module(module, data.images[:2], len(self.classes_), differentiable=needs_gradients)
+        self.references_ = ReferenceSet.choose(
+            self.references, data.images, data.labels, self.n_references, seed=seed
+        )
+        options = resolve_round_options(vars(self), critic, judge, self.references_, data, seed)
+
+        self._seed, self._run = seed, (run := data.open_run(self.run_dir))
+        run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
+        self.seconds_: dict[str, float] = {}
+        self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
+        key = self._train("train", module.to(resolve_device(self.device)), data, run.key(module))
+        return data, options, key
 
     def _follow_verdicts(self, data: TrainingData) -> None:
         keep_verdicts(self.verdicts_, self._rounds, self._run)

@@ -7,49 +7,33 @@ earlier run with the same inputs and parameters has done.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from lvlm_va._errors import unknown_name
 from lvlm_va._logits import predict_logits
 from lvlm_va.alignment import AlignmentSet
-from lvlm_va.attribution import Attributor, Explanation, ReferenceSet, resolve_attributor
+from lvlm_va.attribution import Explanation
 from lvlm_va.critique import (
-    Critic,
     Critique,
     CritiqueRequest,
-    SegmentVerdict,
+    SegmentFinding,
     VerdictTable,
     build_requests,
     collect_critiques,
+    judge_critiques,
+    position_in_words,
 )
 from lvlm_va.image_classifier import TrainingData
+from lvlm_va.round_options import RoundOptions
 from lvlm_va.run_directory import RunDirectory
-from lvlm_va.sampling import Sampler, resolve_sampler, select_alignment_set
-from lvlm_va.segmentation import Segmentation, Segmenter, positive_effect, resolve_segmenter, spurious_masks
-
-
-@dataclass(frozen=True, eq=False)
-class RoundOptions:
-    """How a round is done: the estimator's parameters, resolved."""
-
-    sampler: Sampler
-    n_align: int
-    attributor: Attributor
-    references: ReferenceSet
-    segmenter: Segmenter
-    critic: Critic
-    specifications: Mapping[str, str]
-    batch_size: int
-    seed: int
-    verbose: int
+from lvlm_va.sampling import select_alignment_set
+from lvlm_va.segmentation import Segmentation, positive_effect, spurious_masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +41,28 @@ class Selection:
     """Rows of the training data chosen for critique: int64 tensor of shape (a,)."""
 
     indices: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """Images chosen for critique, with their segments.
+
+    Attributes
+    ----------
+    indices : Tensor of shape (a,), int64
+        Rows of the training data.
+    explanation : Explanation
+        Attributions of the logits of their labels.
+    segmentation : Segmentation
+        Segments of those attributions.
+    key : str
+        Stands for everything that the segments depend on.
+    """
+
+    indices: Tensor
+    explanation: Explanation
+    segmentation: Segmentation
+    key: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +78,9 @@ class Round:
     segmentation : Segmentation
         Segments of those attributions.
     critiques : tuple of Critique
-        What the critic said, one per image.
+        What the critic said, one per image, with the judge's verdicts.
     key : str
-        Stands for everything that the critiques depend on.
+        Stands for everything that the verdicts depend on.
     """
 
     indices: Tensor
@@ -82,69 +88,6 @@ class Round:
     segmentation: Segmentation
     critiques: tuple[Critique, ...]
     key: str
-
-
-def resolve_round_options(
-    parameters: Mapping[str, Any],
-    critic: Critic | None,
-    references: ReferenceSet,
-    data: TrainingData,
-    seed: int,
-) -> RoundOptions | None:
-    """Resolve and check all that rounds need, before anything is trained.
-
-    Parameters
-    ----------
-    parameters : mapping of str to object
-        The estimator's parameters.
-    critic : Critic or None
-        Who judges.
-    references : ReferenceSet
-        What explanations are measured against.
-    data : TrainingData
-        What the classifier is trained on.
-    seed : int
-        Seed of samples and segment starts.
-
-    Returns
-    -------
-    RoundOptions or None
-        None without a critic; names are checked all the same.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, a description is of an unknown class, the critic cannot judge the data, or there are fewer
-        images than are to be critiqued in all rounds.
-    """
-    sampler, segmenter = resolve_sampler(parameters["sampler"]), resolve_segmenter(parameters["segmenter"])
-    attributor = resolve_attributor(parameters["attribution"])
-    if critic is None:
-        return None
-    specifications = {str(label): text for label, text in (parameters["specifications"] or {}).items()}
-    for label in specifications:
-        if label not in data.class_names:
-            raise unknown_name("specifications", label, data.class_names)
-    n, n_align, n_rounds = len(data.labels), parameters["n_align"], parameters["n_rounds"]
-    if hasattr(critic, "check_data"):
-        critic.check_data(n, tuple(data.images.shape[2:]), data.class_names)
-    if n_align * n_rounds > n:
-        raise ValueError(
-            f"The 'n_align' argument must be at most {n // n_rounds}, for {n_rounds} round{'s' * (n_rounds > 1)} of "
-            f"different images out of {n}. Got {n_align} instead."
-        )
-    return RoundOptions(
-        sampler=sampler,
-        n_align=n_align,
-        attributor=attributor,
-        references=references,
-        segmenter=segmenter,
-        critic=critic,
-        specifications=specifications,
-        batch_size=parameters["batch_size"],
-        seed=seed,
-        verbose=parameters["verbose"],
-    )
 
 
 @contextmanager
@@ -191,6 +134,49 @@ def run_round(
     Round
         What was found.
     """
+    explained = explain_round(module, data, options, run, module_key, seconds, earlier=earlier)
+    chosen, segmentation = explained.indices, explained.segmentation
+    key = critique_key(explained, options, run)
+    with (
+        timed(seconds, "critique"),
+        tqdm(total=len(chosen), desc="critique", disable=not options.verbose, leave=False) as bar,
+    ):
+        critiques = collect_critiques(
+            options.critic,
+            [data.image_ids[i] for i in chosen.tolist()],
+            lambda positions: critique_requests(data, options, explained, positions),
+            path=run.file("critiques", key, ".jsonl"),
+            on_progress=bar.update,
+        )
+    n_segments_of = segmentation.n_segments.tolist()
+    if options.judge is not None:
+        # Its own key: a judge with other examples reads what the critic said before.
+        key = run.key("judge", key, options.judge)
+        with timed(seconds, "judge"):
+            critiques = judge_critiques(
+                options.judge, critiques, n_segments_of, path=run.file("judged", key, ".jsonl")
+            )
+    for critique, n_segments in zip(critiques, n_segments_of, strict=True):
+        if len(critique.verdicts) != n_segments:
+            raise ValueError(
+                f"The 'critic' argument must reach a verdict on every segment. Got {len(critique.verdicts)} on the "
+                f"{n_segments} segments of image {critique.image_id!r} instead. A critic that only speaks needs a "
+                "judge: judge='parser' reads lines such as 'Segment 1: spurious'."
+            )
+    return Round(chosen, explained.explanation, segmentation, tuple(critiques), key)
+
+
+def explain_round(
+    module: nn.Module,
+    data: TrainingData,
+    options: RoundOptions,
+    run: RunDirectory,
+    module_key: str,
+    seconds: dict[str, float],
+    *,
+    earlier: Sequence[Round] = (),
+) -> Explained:
+    """Do what comes before the critique; parameters as in `run_round`."""
     exclude = chosen_indices(earlier)
     key = run.key("sample", module_key, options.sampler, options.n_align, exclude, options.seed)
     with timed(seconds, "sample"):
@@ -218,26 +204,12 @@ def run_round(
             Segmentation,
             lambda: options.segmenter.segment(explanation.attributions, images, options.seed),
         )
+    return Explained(chosen, explanation, segmentation, key)
 
-    key = run.key("critique", key, options.critic, options.specifications)
-    with (
-        timed(seconds, "critique"),
-        tqdm(total=len(chosen), desc="critique", disable=not options.verbose, leave=False) as bar,
-    ):
-        critiques = collect_critiques(
-            options.critic,
-            [data.image_ids[i] for i in chosen.tolist()],
-            lambda positions: _requests(data, options, chosen, explanation, segmentation, positions),
-            path=run.file("critiques", key, ".jsonl"),
-            on_progress=bar.update,
-        )
-    for critique, n_segments in zip(critiques, segmentation.n_segments.tolist(), strict=True):
-        if len(critique.verdicts) != n_segments:
-            raise ValueError(
-                f"The 'critic' argument must reach a verdict on every segment. Got {len(critique.verdicts)} on the "
-                f"{n_segments} segments of image {critique.image_id!r} instead."
-            )
-    return Round(chosen, explanation, segmentation, tuple(critiques), key)
+
+def critique_key(explained: Explained, options: RoundOptions, run: RunDirectory) -> str:
+    """Return the key that stands for everything that the critic's words depend on."""
+    return run.key("critique", explained.key, options.critic, options.specifications)
 
 
 def chosen_indices(rounds: Sequence[Round]) -> Tensor:
@@ -245,9 +217,10 @@ def chosen_indices(rounds: Sequence[Round]) -> Tensor:
     return torch.cat([torch.empty(0, dtype=torch.int64), *(part.indices for part in rounds)])
 
 
-def critics_verdicts(rounds: Sequence[Round]) -> tuple[SegmentVerdict, ...]:
-    """Return the verdicts that the critic reached in these rounds."""
-    return tuple(v for part in rounds for critique in part.critiques for v in critique.verdicts)
+def verdict_table(rounds: Sequence[Round], options: RoundOptions) -> VerdictTable:
+    """Return the verdicts reached in these rounds, with the descriptions and examples that they stand on."""
+    verdicts = tuple(v for part in rounds for critique in part.critiques for v in critique.verdicts)
+    return VerdictTable(verdicts, options.specifications, tuple(getattr(options.judge, "examples", ())))
 
 
 def read_corrections(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> VerdictTable:
@@ -297,6 +270,33 @@ def make_alignment_set(rounds: Sequence[Round], data: TrainingData, verdicts: Ve
     return AlignmentSet(data.images[rows], data.labels[rows], torch.cat(masks))
 
 
+def segment_findings(
+    explanation: Explanation,
+    segmentation: Segmentation,
+    critiques: Sequence[Critique],
+    verdicts: VerdictTable,
+    class_names: Sequence[str],
+) -> list[SegmentFinding]:
+    """Return what was found about each critiqued segment; a segment without a verdict is unsure."""
+    findings = []
+    for row, critique in enumerate(critiques):
+        for segment in range(1, int(segmentation.n_segments[row]) + 1):
+            verdict = verdicts.get(critique.image_id, segment)
+            row_share, column_share = segmentation.means[row, segment - 1].tolist()
+            findings.append(
+                SegmentFinding(
+                    critique.image_id,
+                    class_names[int(explanation.target[row])],
+                    segment,
+                    float(segmentation.shares[row, segment - 1]),
+                    position_in_words(row_share, column_share),
+                    "unsure" if verdict is None else verdict.verdict,
+                    "" if verdict is None else verdict.reason,
+                )
+            )
+    return findings
+
+
 def _select(module: nn.Module, data: TrainingData, options: RoundOptions, exclude: Tensor) -> Selection:
     free = np.setdiff1d(np.arange(len(data.labels)), exclude.numpy())
     logits = predict_logits(module, data.images, batch_size=options.batch_size)[free]
@@ -310,21 +310,17 @@ def _select(module: nn.Module, data: TrainingData, options: RoundOptions, exclud
     return Selection(torch.from_numpy(free[chosen]))
 
 
-def _requests(
-    data: TrainingData,
-    options: RoundOptions,
-    chosen: Tensor,
-    explanation: Explanation,
-    segmentation: Segmentation,
-    positions: Sequence[int],
+def critique_requests(
+    data: TrainingData, options: RoundOptions, explained: Explained, positions: Sequence[int]
 ) -> list[CritiqueRequest]:
+    """Return what the critic is given of the chosen images at these positions."""
     rows = torch.as_tensor(positions, dtype=torch.int64)
-    indices = chosen[rows].tolist()
+    indices = explained.indices[rows].tolist()
     names = [data.class_names[k] for k in data.labels[indices].tolist()]
     return build_requests(
         data.images[indices].numpy(),
-        segmentation.labels[rows].cpu().numpy(),
-        positive_effect(explanation.attributions[rows]).cpu().numpy(),
+        explained.segmentation.labels[rows].cpu().numpy(),
+        positive_effect(explained.explanation.attributions[rows]).cpu().numpy(),
         indices=indices,
         image_ids=[data.image_ids[i] for i in indices],
         labels=names,

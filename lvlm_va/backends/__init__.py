@@ -1,11 +1,16 @@
 """One small interface to chat models, and a cache, retries, a budget and a record around any of them."""
 
+from lvlm_va.backends.anthropic_backend import AnthropicBackend
 from lvlm_va.backends.budget import Budget, BudgetedBackend
 from lvlm_va.backends.cache import CachedBackend
 from lvlm_va.backends.estimates import Estimate, Prices, estimate, estimate_tokens
+from lvlm_va.backends.hf import HFBackend
+from lvlm_va.backends.openai_backend import OpenAIBackend
 from lvlm_va.backends.record import RecordingBackend, read_exchanges
+from lvlm_va.backends.registry import load_backend
 from lvlm_va.backends.reply_store import CacheInfo
 from lvlm_va.backends.retry import RetryingBackend
+from lvlm_va.backends.scripted import ScriptedBackend
 from lvlm_va.backends.stack import wrap_backend
 from lvlm_va.backends.streaming import complete_each
 from lvlm_va.backends.types import (
@@ -21,6 +26,7 @@ from lvlm_va.backends.types import (
 )
 
 __all__ = [
+    "AnthropicBackend",
     "Budget",
     "BudgetedBackend",
     "CacheInfo",
@@ -31,16 +37,20 @@ __all__ = [
     "ChatReply",
     "ChatRequest",
     "Estimate",
+    "HFBackend",
     "ImagePart",
+    "OpenAIBackend",
     "Prices",
     "RecordingBackend",
     "RetryingBackend",
+    "ScriptedBackend",
     "StreamingBackend",
     "Turn",
     "Usage",
     "complete_each",
     "estimate",
     "estimate_tokens",
+    "load_backend",
     "read_exchanges",
     "wrap_backend",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lvlm_va.backends.types import ChatBackend, ChatFailure, ChatReply, ChatRequest
 
@@ -72,3 +72,27 @@ def not_sent(failure: ChatFailure) -> ChatFailure:
     return ChatFailure(
         failure.kind, f"Not sent, because an earlier request failed: {failure.message}", failure.retry_after
     )
+
+
+def in_order(count: int, answers: Iterable[tuple[int, Outcome]]) -> list[Outcome]:
+    """Return one outcome per request from what ``complete_each`` yields.
+
+    Parameters
+    ----------
+    count : int
+        Number of requests.
+    answers : iterable of (int, ChatReply or ChatFailure)
+        Positions and outcomes, in any order.
+
+    Returns
+    -------
+    list of ChatReply or ChatFailure
+        In the order of the requests. What was left out failed for the reason that stopped it.
+    """
+    outcomes: list[Outcome | None] = [None] * count
+    stop = ChatFailure("server", "no reason was given.")
+    for position, outcome in answers:
+        outcomes[position] = outcome
+        if isinstance(outcome, ChatFailure) and outcome.stops:
+            stop = outcome
+    return [not_sent(stop) if outcome is None else outcome for outcome in outcomes]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from lvlm_va.backends.streaming import Outcome, not_sent
-from lvlm_va.backends.types import Capabilities, ChatBackend, ChatFailure, ChatRequest
+from lvlm_va.backends.streaming import Outcome, in_order
+from lvlm_va.backends.types import Capabilities, ChatBackend, ChatRequest
 
 
 class BackendWrapper(ABC):
@@ -46,13 +46,7 @@ class BackendWrapper(ABC):
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[Outcome]:
         """Return a reply or a failure for each request, in order."""
-        outcomes: list[Outcome | None] = [None] * len(requests)
-        stop = ChatFailure("server", "no reason was given.")
-        for position, outcome in self.complete_each(requests):
-            outcomes[position] = outcome
-            if isinstance(outcome, ChatFailure) and outcome.stops:
-                stop = outcome
-        return [not_sent(stop) if outcome is None else outcome for outcome in outcomes]
+        return in_order(len(requests), self.complete_each(requests))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.backend!r})"

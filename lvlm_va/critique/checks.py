@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Real
 
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict
@@ -59,25 +60,56 @@ def check_critiques(requests: Sequence[CritiqueRequest], critiques: object) -> N
                 "instead."
             )
         if critique.verdicts:
-            _check_verdicts(request, critique.verdicts)
+            _check_verdicts("critic", request.image_id, request.n_segments, critique.verdicts)
 
 
-def _check_verdicts(request: CritiqueRequest, verdicts: Sequence[SegmentVerdict]) -> None:
-    where = f"for image {request.image_id!r}"
+def check_verdicts(asked: Sequence[tuple[Critique, int]], verdicts: object) -> list[Critique]:
+    """Check that a judge answered what it was asked.
+
+    Parameters
+    ----------
+    asked : sequence of (Critique, int)
+        What the judge was given: critiques, and the number of segments of each image.
+    verdicts : list or tuple of sequence of SegmentVerdict
+        What it returned.
+
+    Returns
+    -------
+    list of Critique
+        The critiques with their verdicts.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is not one sequence of verdicts per critique, or not one verdict per segment in it.
+    """
+    if not isinstance(verdicts, list | tuple) or len(verdicts) != len(asked):
+        count = len(verdicts) if isinstance(verdicts, list | tuple) else type(verdicts).__name__
+        raise ValueError(
+            "The judge's 'judge' method must return a list of one tuple of verdicts per critique. Got "
+            f"{count} for {len(asked)} critiques instead."
+        )
+    for (critique, n_segments), found in zip(asked, verdicts, strict=True):
+        _check_verdicts("judge", critique.image_id, n_segments, found)
+    return [replace(critique, verdicts=tuple(v)) for (critique, _), v in zip(asked, verdicts, strict=True)]
+
+
+def _check_verdicts(who: str, image_id: str, n_segments: int, verdicts: Sequence[SegmentVerdict]) -> None:
+    where = f"for image {image_id!r}"
     for verdict in verdicts:
         if not isinstance(verdict, SegmentVerdict):
             raise TypeError(
-                f"The critic's verdicts must be SegmentVerdict objects. Got {type(verdict).__name__} {where} "
+                f"The {who}'s verdicts must be SegmentVerdict objects. Got {type(verdict).__name__} {where} "
                 "instead."
             )
-        if verdict.image_id != request.image_id:
+        if verdict.image_id != image_id:
             raise ValueError(
-                f"The critic's verdicts must be on the image of their critique. Got a verdict on image "
+                f"The {who}'s verdicts must be on the image of their critique. Got a verdict on image "
                 f"{verdict.image_id!r} {where} instead."
             )
     judged = sorted(verdict.segment for verdict in verdicts)
-    if judged != list(range(1, request.n_segments + 1)):
+    if judged != list(range(1, n_segments + 1)):
         raise ValueError(
-            f"The critic must reach one verdict on each of the segments 1 to {request.n_segments}. Got "
+            f"The {who} must reach one verdict on each of the segments 1 to {n_segments}. Got "
             f"verdicts on the segments {judged} {where} instead. A segment that it cannot judge is 'unsure'."
         )

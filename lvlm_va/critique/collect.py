@@ -1,15 +1,16 @@
-"""Ask a critic about many images, and lose nothing that it said."""
+"""Ask a critic about many images, and a judge about its words, and lose nothing that was said."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from lvlm_va.critique.checks import check_critiques
-from lvlm_va.critique.types import Critic, Critique, CritiqueRequest, SegmentVerdict
+from lvlm_va.critique.checks import check_critiques, check_verdicts
+from lvlm_va.critique.model_user import ModelStoppedError
+from lvlm_va.critique.types import Critic, Critique, CritiqueRequest, Judge, SegmentVerdict, Statement
 
 
 def collect_critiques(
@@ -34,7 +35,8 @@ def collect_critiques(
         more than a chunk of rendered images is in memory.
     path : Path, optional
         JSON lines file: read first, and appended to (flushed to disk) after every chunk, so that an
-        interrupted run repeats at most one chunk. None keeps nothing.
+        interrupted run repeats at most one chunk. None keeps nothing. Critiques that failed for want of an answer
+        are not kept, so that the next run asks again.
     chunk_size : int, default=16
         Images per call of the critic.
     on_progress : callable, optional
@@ -49,15 +51,21 @@ def collect_critiques(
     ------
     ValueError
         If the critic's answer does not fit the requests.
+    ModelStoppedError
+        If the critic's model cannot go on, after what it had finished was kept.
     """
-    done = _read(path)
+    done = read_critiques(path)
     pending = [i for i, image_id in enumerate(image_ids) if image_id not in done]
     if on_progress is not None:
         on_progress(len(image_ids) - len(pending))
     for start in range(0, len(pending), chunk_size):
         requests = make_requests(pending[start : start + chunk_size])
         asked = [request for request in requests if request.n_segments]
-        answers = critic.critique(asked) if asked else []
+        try:
+            answers = critic.critique(asked) if asked else []
+        except ModelStoppedError as stop:
+            _append(path, stop.done)
+            raise
         check_critiques(asked, answers)
         critiques = list(answers)
         critiques += [
@@ -72,7 +80,64 @@ def collect_critiques(
     return [done[image_id] for image_id in image_ids]
 
 
-def _read(path: Path | None) -> dict[str, Critique]:
+def judge_critiques(
+    judge: Judge,
+    critiques: Sequence[Critique],
+    n_segments: Sequence[int],
+    *,
+    path: Path | None = None,
+    chunk_size: int = 16,
+) -> list[Critique]:
+    """Return the critiques with verdicts, asking the judge only about those that hold none and are not in the file.
+
+    Parameters
+    ----------
+    judge : Judge
+        Whoever reads critiques.
+    critiques : sequence of Critique
+        What the critic said, of different images.
+    n_segments : sequence of int
+        Number of segments of each image.
+    path : Path, optional
+        JSON lines file, as in `collect_critiques`.
+    chunk_size : int, default=16
+        Critiques per call of the judge.
+
+    Returns
+    -------
+    list of Critique
+        In the same order, each with one verdict per segment.
+
+    Raises
+    ------
+    ValueError
+        If the judge does not return one verdict per segment.
+    ModelStoppedError
+        If the judge's model cannot go on, after what it had finished was kept.
+    """
+    done = {key: kept.verdicts for key, kept in read_critiques(path).items()}
+    done |= {critique.image_id: critique.verdicts for critique in critiques if critique.verdicts}
+    pending = [
+        (critique, count)
+        for critique, count in zip(critiques, n_segments, strict=True)
+        if count and critique.image_id not in done
+    ]
+    for start in range(0, len(pending), chunk_size):
+        chunk = pending[start : start + chunk_size]
+        asked = [critique for critique, _ in chunk]
+        try:
+            verdicts = judge.judge(asked, [count for _, count in chunk])
+        except ModelStoppedError as stop:
+            _append(path, stop.done)
+            raise
+        judged = check_verdicts(chunk, verdicts)
+        _append(path, judged)
+        done.update({critique.image_id: critique.verdicts for critique in judged})
+    return [replace(critique, verdicts=done.get(critique.image_id, ())) for critique in critiques]
+
+
+def read_critiques(path: Path | None) -> dict[str, Critique]:
+    """Return the critiques in a file of `collect_critiques` or `judge_critiques`, by image; none without a file."""
     if path is None or not path.exists():
         return {}
     critiques = {}
@@ -82,18 +147,23 @@ def _read(path: Path | None) -> dict[str, Critique]:
         except ValueError:  # the line that a killed process left half written
             continue
         verdicts = tuple(SegmentVerdict(**verdict) for verdict in record["verdicts"])
-        critiques[record["image_id"]] = Critique(record["image_id"], record["text"], verdicts)
+        statements = tuple(
+            Statement(tuple(said["segments"]), said["text"], said["status"])
+            for said in record.get("statements", ())
+        )
+        critiques[record["image_id"]] = Critique(record["image_id"], record["text"], verdicts, statements)
     return critiques
 
 
 def _append(path: Path | None, critiques: Sequence[Critique]) -> None:
-    if path is None or not critiques:
+    kept = [critique for critique in critiques if critique.answered]
+    if path is None or not kept:
         return
     with path.open("ab+") as stream:
         # A half-written last line must not swallow the next one.
         if stream.tell() and (stream.seek(-1, os.SEEK_END), stream.read(1))[1] != b"\n":
             stream.write(b"\n")
-        for critique in critiques:
+        for critique in kept:
             stream.write(json.dumps(asdict(critique)).encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())

@@ -1,26 +1,41 @@
-"""From what a user writes to a critic."""
+"""From what a user writes to a critic and a judge."""
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 from lvlm_va._errors import unknown_name
+from lvlm_va.backends import Budget
+from lvlm_va.critique.llm_judge import LLMJudge
+from lvlm_va.critique.lvlm_critic import LVLMCritic
+from lvlm_va.critique.parser_judge import ParserJudge
 from lvlm_va.critique.table_critic import TableCritic
-from lvlm_va.critique.types import Critic
+from lvlm_va.critique.types import Critic, Judge
 
 # Critics that no string can describe, and how to make one.
 _NEEDS_ARGUMENTS = {
     "oracle": "OracleCritic(masks), with ground-truth masks of shape (n, H, W)",
     "region": "RegionCritic({'irrelevant': ['corners']})",
 }
+_MODELS = ("hf", "openai", "anthropic", "http", "https")
 
 
-def resolve_critic(spec: Critic | str | None) -> Critic | None:
+def resolve_critic(
+    spec: Critic | str | None, *, allow_remote: bool = False, budget: Budget | None = None
+) -> Critic | None:
     """Return the critic that `spec` describes.
 
     Parameters
     ----------
     spec : None, str or critic
-        None for no critic; ``"table:PATH"`` for the verdicts in a JSON file; or an object with a ``name`` and
-        a ``critique`` method, returned as it is.
+        None for no critic; ``"tiny"`` for the model that ships with the package; ``"hf:FOLDER"``, ``"openai:MODEL"``,
+        ``"anthropic:MODEL"`` or ``"http://HOST/v1#MODEL"`` for an `LVLMCritic` that asks this model;
+        ``"table:PATH"`` for the verdicts in a JSON file; or an object with a ``name`` and a ``critique`` method,
+        returned as it is.
+    allow_remote : bool, default=False
+        Whether a model named here may be on another machine.
+    budget : Budget or None, default=None
+        Limits of a model named here.
 
     Returns
     -------
@@ -37,30 +52,97 @@ def resolve_critic(spec: Critic | str | None) -> Critic | None:
     if spec is None:
         return None
     if isinstance(spec, str):
-        return _from_string(spec)
+        return _from_string(spec, allow_remote, budget)
     if isinstance(spec, type):
         raise TypeError(
             f"The 'critic' argument must be an object. Got the class {spec.__name__}; call it to make one."
         )
     if not callable(getattr(spec, "critique", None)) or not isinstance(getattr(spec, "name", None), str):
         raise TypeError(
-            "The 'critic' argument must be None, 'table:PATH' or an object with a 'name' and a "
-            f"'critique(requests)' method. Got {type(spec).__name__} instead."
+            "The 'critic' argument must be None, text such as 'table:PATH' or 'hf:FOLDER', or an object with a "
+            f"'name' and a 'critique(requests)' method. Got {type(spec).__name__} instead."
         )
     return spec
 
 
-def _from_string(spec: str) -> Critic:
+def resolve_judge(
+    spec: Judge | str | None,
+    critic: Critic | None,
+    *,
+    allow_remote: bool = False,
+    budget: Budget | None = None,
+) -> Judge | None:
+    """Return the judge that `spec` describes.
+
+    Parameters
+    ----------
+    spec : None, str or judge
+        None for a `ParserJudge` where the critic is an `LVLMCritic`, whose default prompt asks for verdict lines,
+        and else for no judge; ``"parser"`` for a `ParserJudge`; the name of a model, as for a critic, for an
+        `LLMJudge`, which shares the critic's model where it is the same; or an object with a ``name`` and a
+        ``judge`` method, returned as it is.
+    critic : Critic or None
+        Whose critiques are judged.
+    allow_remote, budget
+        As in `resolve_critic`.
+
+    Returns
+    -------
+    Judge or None
+        The judge.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `spec` is none of these.
+    """
+    if spec is None:
+        return ParserJudge() if isinstance(critic, LVLMCritic) else None
+    if isinstance(spec, str):
+        kind, _, argument = spec.partition(":")
+        if spec == "parser":
+            return ParserJudge()
+        _check_model("judge", kind, argument, spec, ["parser"])
+        if isinstance(critic, LVLMCritic) and critic.backend == spec:
+            return LLMJudge(critic.model, cache=critic.cache, record=critic.record, budget=critic.budget)
+        return LLMJudge(spec, allow_remote=allow_remote, budget=budget)
+    if isinstance(spec, type):
+        raise TypeError(
+            f"The 'judge' argument must be an object. Got the class {spec.__name__}; call it to make one."
+        )
+    if not callable(getattr(spec, "judge", None)) or not isinstance(getattr(spec, "name", None), str):
+        raise TypeError(
+            "The 'judge' argument must be None, 'parser', text such as 'hf:FOLDER', or an object with a 'name' and a "
+            f"'judge(critiques, n_segments)' method. Got {type(spec).__name__} instead."
+        )
+    return spec
+
+
+def _from_string(spec: str, allow_remote: bool, budget: Budget | None) -> Critic:
     kind, _, argument = spec.partition(":")
     if kind in _NEEDS_ARGUMENTS:
         raise ValueError(
             f"The 'critic' argument must be an object where the critic needs arguments. Got {spec!r} "
             f"instead. Pass lvlm_va.critique.{_NEEDS_ARGUMENTS[kind]}."
         )
-    if kind != "table":
-        raise unknown_name("critic", kind, ["table", *_NEEDS_ARGUMENTS])
+    if spec == "tiny":
+        from lvlm_va.critique.tiny_critic import TinyCritic
+
+        tiny: Critic = TinyCritic()
+        return tiny
+    if kind == "table":
+        if not argument:
+            raise ValueError(
+                f"The 'critic' argument must name the table's file: 'table:PATH'. Got {spec!r} instead."
+            )
+        return TableCritic(argument)
+    _check_model("critic", kind, argument, spec, ["table", "tiny", *_NEEDS_ARGUMENTS])
+    return LVLMCritic(spec, allow_remote=allow_remote, budget=budget)
+
+
+def _check_model(who: str, kind: str, argument: str, spec: str, others: list[str]) -> None:
+    kinds = {*_MODELS, *(point.name for point in entry_points(group="lvlm_va.backends"))}
+    if kind not in kinds:
+        raise unknown_name(who, kind, [*others, *kinds])
     if not argument:
-        raise ValueError(
-            f"The 'critic' argument must name the table's file: 'table:PATH'. Got {spec!r} instead."
-        )
-    return TableCritic(argument)
+        raise ValueError(f"The {who!r} argument must name the model: '{kind}:MODEL'. Got {spec!r} instead.")

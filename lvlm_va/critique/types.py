@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Verdict = Literal["spurious", "relevant", "unsure"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+StatementStatus = Literal["ok", "truncated", "refused", "failed"]
 
 
 def _check_verdict(verdict: str) -> None:
@@ -72,6 +73,11 @@ class SegmentVerdict:
         Why, in words.
     source : str
         Who said it: the critic's or judge's name, or ``"human"``.
+    status : str
+        How the verdict was read from a model's words: ``"json"``, ``"line"``, ``"choice"``, ``"repaired"`` (only when
+        asked once more), or why it could not be: ``"missing"`` (said of other segments only), ``"none"`` (nothing
+        readable), ``"contradiction"``, ``"refused"``, ``"truncated"``, ``"failed"`` (no answer). Empty for verdicts by
+        rule or by a person.
     """
 
     image_id: str
@@ -80,6 +86,7 @@ class SegmentVerdict:
     p_spurious: float | None = None
     reason: str = ""
     source: str = ""
+    status: str = ""
 
     def __post_init__(self) -> None:
         _check_verdict(self.verdict)
@@ -96,6 +103,25 @@ class SegmentVerdict:
 
 
 @dataclass(frozen=True)
+class Statement:
+    """One answer of a model that was asked about some of an image's segments.
+
+    Attributes
+    ----------
+    segments : tuple of int
+        The segments it was asked about.
+    text : str
+        What it said.
+    status : {"ok", "truncated", "refused", "failed"}
+        Whether it said all it had to say; why not.
+    """
+
+    segments: tuple[int, ...]
+    text: str
+    status: StatementStatus = "ok"
+
+
+@dataclass(frozen=True)
 class Critique:
     """What a critic said about one image.
 
@@ -107,11 +133,21 @@ class Critique:
         The critique in words.
     verdicts : tuple of SegmentVerdict
         One verdict per segment where the critic reaches them itself; empty where a judge must read the text.
+    statements : tuple of Statement
+        The answers that the text is made of, where a model was asked about single segments or several times. A
+        judge reads them instead of the text.
     """
 
     image_id: str
     text: str
     verdicts: tuple[SegmentVerdict, ...] = ()
+    statements: tuple[Statement, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        """Whether neither a statement nor a verdict failed for want of an answer."""
+        statuses = [said.status for said in self.statements] + [verdict.status for verdict in self.verdicts]
+        return "failed" not in statuses
 
     @classmethod
     def from_verdicts(cls, image_id: str, verdicts: Sequence[SegmentVerdict]) -> Critique:
@@ -158,4 +194,19 @@ class Critic(Protocol):
 
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Return one critique per request, in the same order."""
+        ...
+
+
+class Judge(Protocol):
+    """Anything that reads a critique and says what its verdicts are. May have a ``fingerprint()``, as a critic."""
+
+    @property
+    def name(self) -> str:
+        """Name by which its verdicts are signed."""
+        ...
+
+    def judge(
+        self, critiques: Sequence[Critique], n_segments: Sequence[int]
+    ) -> list[tuple[SegmentVerdict, ...]]:
+        """Return, for each critique in order, one verdict on each of the image's segments 1 to n."""
         ...

@@ -31,6 +31,7 @@ _SEGMENT: _Fields = {
     "p_spurious": ((float, int, type(None)), False),
     "reason": ((str,), False),
     "source": ((str,), False),
+    "status": ((str,), False),
 }
 _EXAMPLE: _Fields = {"critique": ((str,), True), "verdict": ((str,), True), "note": ((str,), False)}
 _NAMES = {
@@ -57,6 +58,7 @@ def table_to_json(
                 "reason": verdict.reason,
                 "source": verdict.source,
             }
+            | ({"status": verdict.status} if verdict.status else {})
         )
     table = {
         "format": FORMAT,

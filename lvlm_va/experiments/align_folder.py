@@ -16,7 +16,8 @@ from torch import nn
 from lvlm_va._files import atomic_path, write_json
 from lvlm_va._logits import predict_logits
 from lvlm_va.attribution import DeepLiftShap
-from lvlm_va.critique import Critic
+from lvlm_va.backends import Prices
+from lvlm_va.critique import Critic, Judge
 from lvlm_va.datasets import FolderData, load_image_folder
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.metrics import alignment_score, group_accuracies
@@ -27,6 +28,7 @@ def align_folder(
     *,
     module: nn.Module | Callable[[], nn.Module] | str,
     critic: Critic | str,
+    judge: Judge | str | None = None,
     specifications: Mapping[str, str],
     out: str | os.PathLike[str],
     image_size: tuple[int, int],
@@ -35,6 +37,8 @@ def align_folder(
     columns: Mapping[str, str],
     extension: str,
     parameters: Mapping[str, Any],
+    dry_run: bool = False,
+    prices: Prices | None = None,
     echo: Callable[[str], Any],
 ) -> LVLMVAClassifier:
     """Align on the training images of a folder, and measure on its test images.
@@ -43,7 +47,7 @@ def align_folder(
     ----------
     data : path-like
         Folder of images. Without a split column all of them are training images.
-    module, critic, specifications
+    module, critic, judge, specifications
         As in `LVLMVAClassifier`.
     out : path-like
         Run directory; gets ``aligned.safetensors``, the aligned weights, and ``metrics.json``.
@@ -53,13 +57,17 @@ def align_folder(
         As in `lvlm_va.datasets.load_image_folder`.
     parameters : mapping of str to object
         More parameters of `LVLMVAClassifier`.
+    dry_run : bool, default=False
+        Say what asking models would take, and stop before anything is sent.
+    prices : Prices or None, default=None
+        What the models' provider charges, for the dry run.
     echo : callable
         Gets each line of text.
 
     Returns
     -------
     LVLMVAClassifier
-        The fitted estimator.
+        The estimator, fitted unless this is a dry run.
     """
     out = Path(out)
     folder = load_image_folder(
@@ -72,9 +80,15 @@ def align_folder(
             f"The 'split' column must mark images as 'train'. Got only {sorted(set(splits))} instead."
         )
     classifier = LVLMVAClassifier(
-        module, critic=critic, specifications=specifications or None, run_dir=out, **parameters
+        module, critic=critic, judge=judge, specifications=specifications or None, run_dir=out, **parameters
     )
     ids = [name for name, chosen in zip(folder.image_ids, training, strict=True) if chosen]
+    if dry_run:
+        cost = classifier.estimate_cost(
+            folder.images[training], folder.labels[training], image_ids=ids, prices=prices
+        )
+        echo(f"Nothing was sent. The models would be asked for at most: {cost}; retries come on top.")
+        return classifier
     classifier.fit(folder.images[training], folder.labels[training], image_ids=ids)
 
     state = {
@@ -85,7 +99,13 @@ def align_folder(
         save_file(state, temporary)
     verdicts = classifier.verdicts_.counts()
     echo(f"{len(ids)} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {verdicts}")
-    metrics: dict[str, Any] = {"verdicts": verdicts, "seconds": classifier.seconds_}
+    behaviour = classifier.behaviour_summary()
+    echo(str(behaviour))
+    metrics: dict[str, Any] = {
+        "verdicts": verdicts,
+        "seconds": classifier.seconds_,
+        "behaviour": {found.label: found.text for found in behaviour.classes},
+    }
     if test.any():
         for when, part in (("before", classifier.unaligned_module_), ("after", classifier.module_)):
             metrics[when] = _measure(classifier, part, folder, test)

@@ -1,0 +1,104 @@
+"""One way to send a request through a provider's SDK and to read what comes back, whatever it is."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import ModuleType
+from typing import Any
+
+from lvlm_va.backends.http_errors import GarbledReplyError, Refusal, read_refusal
+from lvlm_va.backends.privacy import Endpoint, is_loopback
+from lvlm_va.backends.types import ChatFailure
+
+# No honest reply to a request of a few thousand tokens is longer.
+MOST_BYTES = 4 * 2**20
+_LONGEST_CONNECT = 10.0
+# Headers of our own making. Others come from variables of the environment, meant for the provider's own host.
+_HEADERS = {
+    "host", "accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent",
+    "authorization", "x-api-key", "anthropic-version", "x-stainless-raw-response",
+}  # fmt: skip
+
+
+def http_client(sdk: Any, endpoint: Endpoint, timeout: float, *, foreign_headers: bool) -> Any:
+    """Return an HTTP client that neither a proxy, a redirection nor the environment leads astray.
+
+    Parameters
+    ----------
+    sdk : module
+        ``openai`` or ``anthropic``.
+    endpoint : Endpoint
+        Where it will send. On this machine no proxy of the environment is asked.
+    timeout : float
+        Seconds for each single step of sending and receiving.
+    foreign_headers : bool
+        Whether headers that the SDK takes from the environment are sent.
+    """
+    return _client_type(sdk)(
+        timeout=sdk.Timeout(timeout, connect=min(timeout, _LONGEST_CONNECT)),
+        trust_env=not is_loopback(endpoint.host),
+        follow_redirects=False,
+        event_hooks={} if foreign_headers else {"request": [_drop_foreign_headers]},
+    )
+
+
+def exchange(
+    sdk: Any, create: Callable[..., AbstractContextManager[Any]], arguments: dict[str, Any], timeout: float
+) -> bytes | Refusal | ChatFailure:
+    """Return the body of a reply, or why there is none.
+
+    Parameters
+    ----------
+    sdk : module
+        ``openai`` or ``anthropic``.
+    create : callable
+        The SDK's method, with streaming response.
+    arguments : dict
+        What it is called with.
+    timeout : float
+        Seconds after which a reply that is still coming in is given up.
+
+    Returns
+    -------
+    bytes, Refusal or ChatFailure
+        The body; what the server said with an error status; a timeout, cut connection or endless reply.
+    """
+    http = importlib.import_module(_client_type(sdk).__module__.partition(".")[0])
+    deadline = time.monotonic() + timeout
+    late = ChatFailure("timeout", f"No full reply came within {timeout:g} s.")
+    body = bytearray()
+    try:
+        with create(**arguments) as response:
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise GarbledReplyError(f"The server's reply is longer than {MOST_BYTES / 2**20:g} MiB.")
+                if time.monotonic() > deadline:
+                    return late
+    except sdk.APIStatusError as error:
+        return read_refusal(error.status_code, error.response.headers, error.response.text)
+    except (sdk.APITimeoutError, http.TimeoutException):
+        return late
+    except (sdk.APIConnectionError, http.TransportError) as error:
+        cause = type(error.__cause__ or error).__name__
+        return ChatFailure("connection", f"The connection failed or was cut ({cause}).")
+    except http.DecodingError:
+        return ChatFailure("malformed", "The server's reply is compressed in a way that cannot be undone.")
+    except GarbledReplyError as error:
+        return ChatFailure("malformed", str(error))
+    return bytes(body)
+
+
+def _client_type(sdk: ModuleType) -> type[Any]:
+    # The SDK's own default client asks proxies of the environment even where it is told not to; it derives from
+    # the client of whichever HTTP library the SDK stands on.
+    client_type: type[Any] = sdk.DefaultHttpxClient.__base__
+    return client_type
+
+
+def _drop_foreign_headers(request: Any) -> None:
+    for name in [name for name in request.headers if name.lower() not in _HEADERS]:
+        del request.headers[name]

@@ -1,0 +1,149 @@
+"""What a server's refusal, a cut connection or a garbled reply means."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import math
+import re
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from lvlm_va.backends.types import ChatFailure, FailureKind
+
+# 409 and 425 pass by themselves; a redirection is not followed, so the address is wrong.
+_KINDS: dict[int, FailureKind] = {
+    401: "auth",
+    402: "quota",
+    403: "auth",
+    404: "not_found",
+    405: "not_found",
+    408: "timeout",
+    409: "server",
+    425: "server",
+    429: "rate_limit",
+    504: "timeout",
+}
+# Of OpenAI and those who speak its language, and of Anthropic: waiting does not help.
+_QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"}
+_QUOTA_WORDS = re.compile(r"credit balance is too low|exceeded your current quota", re.IGNORECASE)
+_REFUSED_CODES = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
+_REFUSED_WORDS = re.compile(
+    r"unsupported|not supported|n.t support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|"
+    r"deprecated|no longer|only the default|invalid schema|not available",
+    re.IGNORECASE,
+)
+_TAG = re.compile(r"<[^>]*>")
+_MOST_SHOWN = 300
+
+
+class GarbledReplyError(ValueError):
+    """A reply came, but says nothing that can be understood."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a server says with an error status.
+
+    Attributes
+    ----------
+    status : int
+        HTTP status.
+    message, code, parameter : str
+        In words, by name, and what of the request it is about; empty where the server does not say.
+    retry_after : float or None
+        Seconds to wait.
+    """
+
+    status: int
+    message: str
+    code: str
+    parameter: str
+    retry_after: float | None
+
+    @property
+    def failure(self) -> ChatFailure:
+        """The failure of the request that met with it."""
+        about = self.message
+        if 300 <= self.status < 400:
+            about = (
+                "the server sends on to another address, which is not followed. Give the final 'base_url'."
+            )
+        return ChatFailure(self._kind, f"HTTP {self.status}: {about}", self.retry_after)
+
+    @property
+    def _kind(self) -> FailureKind:
+        if self.status in (400, 403, 429) and (
+            self.code in _QUOTA_CODES or _QUOTA_WORDS.search(self.message)
+        ):
+            return "quota"
+        if self.status < 400:
+            return "not_found"
+        return _KINDS.get(self.status, "bad_request" if self.status < 500 else "server")
+
+    def refused_parameter(self, sent: Collection[str]) -> str | None:
+        """Return which of the parameters that were sent the server does not take, if it says so."""
+        if self.status not in (400, 422, 501):
+            return None
+        if self.code not in _REFUSED_CODES and not _REFUSED_WORDS.search(self.message):
+            return None
+        # A word of the message counts only where the server does not say by itself what it is about.
+        words = re.findall(r"\w+", self.parameter or self.message)
+        return next((word for word in words if word in sent), None)
+
+
+def read_refusal(status: int, headers: Mapping[str, str], body: str) -> Refusal:
+    """Return what a response with an error status says.
+
+    Parameters
+    ----------
+    status : int
+        Its status.
+    headers : mapping of str to str
+        Its headers, found by lower-case names.
+    body : str
+        Its body: JSON of one of the usual shapes, or anything else, such as a proxy's HTML page.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        content = None
+    error: Any = content.get("error", content) if isinstance(content, dict) else content
+    if isinstance(error, dict):
+        message = error.get("message") or error.get("detail") or error
+        code, parameter = error.get("code"), error.get("param")
+        if not isinstance(code, str):
+            code = error.get("type")
+    else:
+        message, code, parameter = error or _TAG.sub(" ", body), None, None
+    return Refusal(
+        status,
+        shown(message if isinstance(message, str) else json.dumps(message)),
+        code if isinstance(code, str) else "",
+        parameter if isinstance(parameter, str) else "",
+        retry_after(headers),
+    )
+
+
+def shown(text: str) -> str:
+    """Return a server's words on one line, cut to a length for reading."""
+    line = " ".join(text.split())
+    return line if len(line) <= _MOST_SHOWN else line[:_MOST_SHOWN] + " ..."
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds a server asks to wait: ``retry-after-ms``, else ``retry-after`` (or its date)."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time())

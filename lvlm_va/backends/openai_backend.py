@@ -1,0 +1,132 @@
+"""Models that speak OpenAI's chat completions: hosted ones, and most servers that run on one's own machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from lvlm_va.backends.http_backend import HTTPBackend
+from lvlm_va.backends.png import png_base64
+from lvlm_va.backends.request_json import plain_schema
+from lvlm_va.backends.server_json import message_of, pick, text_of, usage_of, without_reasoning
+from lvlm_va.backends.types import Capabilities, ChatReply, ChatRequest, Finish, ImagePart
+
+_FINISH: dict[str, Finish] = {"length": "length", "content_filter": "refusal"}
+
+
+class OpenAIBackend(HTTPBackend):
+    """Ask a server of OpenAI's chat completions: OpenAI, vLLM, Ollama, llama.cpp, ``transformers serve``.
+
+    Sent are the model's name, the conversation with its images as PNG and the token limit; temperature, seed
+    and schema where they are asked for and declared. A parameter that the server names as unsupported is left
+    out from then on, and is no capability any more.
+
+    Parameters
+    ----------
+    model : str
+        The model's name on the server.
+    base_url : str or None, default=None
+        Address of the server, such as ``"http://127.0.0.1:8000/v1"``. None is OpenAI's own; no variable of the
+        environment changes it.
+    api_key : str or None, default=None
+        The key. None takes ``OPENAI_API_KEY`` from the environment for OpenAI's own address, and no key for any
+        other. It is kept out of ``repr``, logs, messages and pickles.
+    allow_remote : bool, default=False
+        Whether images and texts may go to another machine. Models whose names end in ``-cloud`` or ``:cloud``
+        are on another machine (Ollama's), wherever the server is.
+    concurrency : int, default=8
+        Most requests of one call under way at once.
+    timeout : float, default=120.0
+        Seconds after which a request is given up.
+    capabilities : Capabilities or None, default=None
+        What the model can do, see :class:`Capabilities`. None: any number of images, temperature, seed and
+        schema. ``choices`` is sent as vLLM takes it. ``local`` and ``batch_size`` follow from the other
+        arguments; ``choice_probs`` is always False.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or range, or if data would leave this machine and `allow_remote` is
+        False: then nothing is opened or looked up.
+    ImportError
+        If the package ``openai`` is not installed.
+
+    Notes
+    -----
+    There are no retries here: :func:`~lvlm_va.backends.wrap_backend` adds them, with a cache and a budget.
+    A redirection is not followed, and a server on this machine is never asked through a proxy. A pickled
+    backend leaves a key that was given behind; one that comes from the environment is read there anew.
+
+    Examples
+    --------
+    >>> from lvlm_va.backends import ChatRequest, OpenAIBackend, Turn
+    >>> from lvlm_va.testing import FaultServer
+    >>> with FaultServer() as server:
+    ...     backend = OpenAIBackend("any", base_url=server.url)
+    ...     backend.complete([ChatRequest((Turn("user", ("What do you see?",)),))])[0].text
+    'What do you see?'
+    """
+
+    _sdk_name = "openai"
+    _client_name = "OpenAI"
+    _default_url = "https://api.openai.com/v1"
+    _key_variable = "OPENAI_API_KEY"
+    _optional: ClassVar[Mapping[str, str]] = {
+        "temperature": "temperature",
+        "seed": "seed",
+        "response_format": "schema",
+        "structured_outputs": "choices",
+    }
+    # Older servers know only the first name, OpenAI's newer models only the second.
+    _renamed: ClassVar[Mapping[str, str]] = {"max_tokens": "max_completion_tokens"}
+    _default_capabilities = Capabilities(temperature=True, seed=True, schema=True)
+
+    def _create(self, client: Any) -> Callable[..., AbstractContextManager[Any]]:
+        create: Callable[..., AbstractContextManager[Any]] = (
+            client.chat.completions.with_streaming_response.create
+        )
+        return create
+
+    def _conversation(self, request: ChatRequest) -> dict[str, Any]:
+        return {"messages": [{"role": turn.role, "content": _content(turn.parts)} for turn in request.turns]}
+
+    def _options(self, request: ChatRequest) -> dict[str, Any]:
+        schema = None
+        if request.schema is not None:
+            body = {"name": "reply", "strict": True, "schema": plain_schema(request.schema)}
+            schema = {"type": "json_schema", "json_schema": body}
+        return {
+            "max_tokens": int(request.max_tokens),
+            "temperature": None if request.temperature is None else float(request.temperature),
+            "seed": None if request.seed is None else int(request.seed),
+            "response_format": schema,
+            "structured_outputs": None if request.choices is None else {"choice": list(request.choices)},
+        }
+
+    def _read(self, content: dict[str, Any]) -> ChatReply:
+        choice = pick(content, "choices", 0)
+        message = pick(choice, "message")
+        refusal = text_of(message.get("refusal")) if isinstance(message, dict) else ""
+        text = refusal or without_reasoning(message_of(pick(message, "content")))
+        finish = _FINISH.get(text_of(choice.get("finish_reason")), "stop")
+        return ChatReply(
+            text,
+            text_of(content.get("model")) or self.model,
+            "refusal" if refusal else finish,
+            usage_of(content, ("prompt_tokens",), ("completion_tokens",)),
+            reply_id=text_of(content.get("id")),
+        )
+
+
+def _content(parts: tuple[str | ImagePart, ...]) -> Any:
+    # Some servers take a plain text, but no list, for a turn without images.
+    if all(isinstance(part, str) for part in parts):
+        return "\n".join(text_of(part) for part in parts)
+    return [_part(part) for part in parts]
+
+
+def _part(part: str | ImagePart) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": text_of(part)}
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{png_base64(part)}"}}

@@ -1,0 +1,17 @@
+"""Images as PNG files."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from PIL import Image
+
+from lvlm_va.backends.types import ImagePart
+
+
+def png_base64(image: ImagePart) -> str:
+    """Return an image as a PNG file in base64, of nothing but its pixels: no EXIF, text or colour profile."""
+    stream = io.BytesIO()
+    Image.fromarray(image.array).save(stream, format="PNG")
+    return base64.b64encode(stream.getvalue()).decode()

@@ -1,0 +1,229 @@
+"""What a classifier relies on for each class: shares of positive effect by what the critiqued segments cover."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lvlm_va.critique.types import VERDICTS, Verdict
+
+TEMPLATE = "template"
+_MOST_WORDS = 160
+_MOST_COVERS = 3
+_UNNAMED = "something that the critique does not name"
+_FIGURES = re.compile(r"\d+(?:\.\d+)? ?%? ?")
+_ENDS_SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n")
+
+
+@dataclass(frozen=True)
+class SegmentFinding:
+    """What was found out about one critiqued segment.
+
+    Attributes
+    ----------
+    image_id, label : str
+        The image, and its class.
+    segment : int
+        Number of the segment.
+    share : float
+        Share of the image's positive effect in it, in [0, 1].
+    place : str
+        Where it lies, in words.
+    verdict : {"spurious", "relevant", "unsure"}
+        The verdict on it.
+    reason : str
+        The critic's words.
+    """
+
+    image_id: str
+    label: str
+    segment: int
+    share: float
+    place: str
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Something that segments of a class cover.
+
+    Attributes
+    ----------
+    what : str
+        What it is, in the critic's words.
+    verdict : {"spurious", "relevant", "unsure"}
+        The verdict on these segments.
+    share : float
+        Share of the positive effect of the class's images in them, in [0, 1].
+    n_segments : int
+        How many they are.
+    place : str
+        Where most of that effect lies, in words; empty where it is spread.
+    """
+
+    what: str
+    verdict: Verdict
+    share: float
+    n_segments: int
+    place: str = ""
+
+    def __str__(self) -> str:
+        where = f", mostly {self.place}" if self.place else ""
+        return f"{self.what} ({100 * self.share:.0f} %{where})"
+
+
+@dataclass(frozen=True)
+class ClassBehaviour:
+    """What a classifier relies on for one class.
+
+    Attributes
+    ----------
+    label : str
+        The class.
+    n_images : int
+        Critiqued images of the class.
+    shares : mapping of verdict to float
+        Share of their positive effect in segments of each verdict, the mean over the images.
+    covers : tuple of Cover
+        What the segments cover, the largest share first.
+    text : str
+        All this as a person would say it.
+    author : str
+        The language model that wrote `text`, or ``"template"``.
+    """
+
+    label: str
+    n_images: int
+    shares: Mapping[Verdict, float]
+    covers: tuple[Cover, ...]
+    text: str
+    author: str = TEMPLATE
+
+
+@dataclass(frozen=True)
+class BehaviourSummary:
+    """What a classifier relies on, class by class; reads as text.
+
+    Attributes
+    ----------
+    classes : tuple of ClassBehaviour
+        The classes of which an image was critiqued.
+    """
+
+    classes: tuple[ClassBehaviour, ...]
+
+    def __getitem__(self, label: object) -> ClassBehaviour:
+        """Return what was found for ``summary[label]``; KeyError where no image of the class was critiqued."""
+        return {behaviour.label: behaviour for behaviour in self.classes}[str(label)]
+
+    def __str__(self) -> str:
+        return "\n\n".join(f"Class {behaviour.label}: {behaviour.text}" for behaviour in self.classes)
+
+
+def summarize_behaviour(findings: Sequence[SegmentFinding]) -> BehaviourSummary:
+    """Put together what was found about single segments, in words that no model wrote.
+
+    Segments count as covering the same thing where the critic says the same words of them, figures apart, and
+    their verdict is the same.
+
+    Parameters
+    ----------
+    findings : sequence of SegmentFinding
+        One per critiqued segment.
+
+    Returns
+    -------
+    BehaviourSummary
+        In the order in which the classes first come.
+
+    Examples
+    --------
+    >>> found = SegmentFinding("7", "ill", 1, 1.0, "top left", "spurious", "Segment 1 covers the tag.")
+    >>> summary = summarize_behaviour([found])
+    >>> str(summary["ill"].covers[0])
+    'the tag (100 %, mostly top left)'
+    """
+    labels = dict.fromkeys(finding.label for finding in findings)
+    return BehaviourSummary(tuple(_of_class(label, findings) for label in labels))
+
+
+def what_it_covers(reason: str, segment: int) -> str:
+    r"""Return what a segment covers, out of a critic's words: one short printable line, empty where they do not say.
+
+    >>> what_it_covers("1. A hand.\n3. Segment 1 covers the wrist; segment 2 covers a metal tag at the border.", 2)
+    'a metal tag at the border'
+    """
+    said = re.search(
+        rf"\bsegment(?:\s*#?{segment}\b)?[^.;\n\d]{{0,40}}?\b(?:covers?|lies on|falls on|shows|contains)[ \t]+(\S.*)",
+        reason[:20_000],
+        re.IGNORECASE,
+    )
+    if said is not None:
+        words = said[1]
+    elif len(reason) <= 2 * _MOST_WORDS and "\n" not in reason.strip():
+        words = _FIGURES.sub("", reason)
+    else:
+        return ""
+    first = _ENDS_SENTENCE.split(words, maxsplit=1)[0]
+    plain = " ".join("".join(c if c.isprintable() else " " for c in first).split())
+    return plain if len(plain) <= _MOST_WORDS else plain[:_MOST_WORDS].rsplit(" ", 1)[0] + " ..."
+
+
+def _of_class(label: str, findings: Sequence[SegmentFinding]) -> ClassBehaviour:
+    own = [finding for finding in findings if finding.label == label]
+    n_images = len({finding.image_id for finding in own})
+    shares = {
+        verdict: sum(finding.share for finding in own if finding.verdict == verdict) / n_images
+        for verdict in VERDICTS
+    }
+    groups: dict[tuple[Verdict, str], list[SegmentFinding]] = {}
+    for finding in own:
+        words = what_it_covers(finding.reason, finding.segment) or _UNNAMED
+        groups.setdefault((finding.verdict, _FIGURES.sub("", words).casefold()), []).append(finding)
+    covers = sorted(
+        (_cover(verdict, group, n_images) for (verdict, _), group in groups.items()),
+        key=lambda cover: -cover.share,
+    )
+    return ClassBehaviour(label, n_images, shares, tuple(covers), _text(n_images, shares, covers))
+
+
+def _cover(verdict: Verdict, group: Sequence[SegmentFinding], n_images: int) -> Cover:
+    total = sum(finding.share for finding in group)
+    places: dict[str, float] = {}
+    for finding in group:
+        places[finding.place] = places.get(finding.place, 0.0) + finding.share
+    place, most = max(places.items(), key=lambda item: item[1])
+    heaviest = max(group, key=lambda finding: finding.share)
+    return Cover(
+        what_it_covers(heaviest.reason, heaviest.segment) or _UNNAMED,
+        verdict,
+        total / n_images,
+        len(group),
+        place if most > total / 2 else "",
+    )
+
+
+def _text(n_images: int, shares: Mapping[Verdict, float], covers: Sequence[Cover]) -> str:
+    spurious, relevant, unsure = (100 * shares[v] for v in ("spurious", "relevant", "unsure"))
+    counted = "1 image was" if n_images == 1 else f"{n_images} images were"
+    if shares["spurious"] >= 0.5:
+        verdict = "So it relies mostly on what should not count."
+    elif shares["unsure"] >= 0.5:
+        verdict = "So most of it is yet to be judged."
+    elif shares["spurious"] >= 0.1:
+        verdict = "So it relies in part on what should not count."
+    else:
+        verdict = "So it relies mostly on what should count."
+    parts = [
+        f"{counted} critiqued. Of what speaks for the class in {'it' if n_images == 1 else 'them'}, {spurious:.0f} % "
+        f"lies in segments that are spurious, {relevant:.0f} % in relevant ones, and on {unsure:.0f} % there is no "
+        f"verdict. {verdict}"
+    ]
+    for kind in VERDICTS:
+        listed = [str(cover) for cover in covers if cover.verdict == kind]
+        if listed:
+            more = f"; and {len(listed) - _MOST_COVERS} more" if len(listed) > _MOST_COVERS else ""
+            parts.append(f"{kind.capitalize()}: {'; '.join(listed[:_MOST_COVERS])}{more}.")
+    return " ".join(parts)

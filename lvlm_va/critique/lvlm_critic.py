@@ -1,0 +1,236 @@
+"""The critic that shows an image's segments to a large vision-language model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Protocol
+
+from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, ImagePart, Turn
+from lvlm_va.critique.geometry import segment_facts
+from lvlm_va.critique.model_user import (
+    ModelUser,
+    ask,
+    check_backend_argument,
+    check_whole,
+    stop_if_hopeless,
+)
+from lvlm_va.critique.prompts import CriticPrompt, quoted
+from lvlm_va.critique.rendering import RegionRenderer, View
+from lvlm_va.critique.types import Critique, CritiqueRequest, Statement
+
+# With "auto", more segments than these are asked about one by one.
+_MOST_AT_ONCE = 4
+_NOTHING_SAID = "Nothing was said. Go by what the name of the class means."
+
+
+class Renderer(Protocol):
+    """Anything that shows segments: `RegionRenderer`, or one of your own."""
+
+    def render(
+        self,
+        request: CritiqueRequest,
+        segments: Sequence[int] | None = None,
+        *,
+        variant: int = 0,
+        max_images: int | None = None,
+    ) -> tuple[View, ...]:
+        """Return the pictures of an image."""
+        ...
+
+    def describe_marks(self, segments: Sequence[int], variant: int = 0) -> str:
+        """Return how these segments are marked, in words."""
+        ...
+
+    def fingerprint(self) -> Any:
+        """Return all that the pictures depend on besides the request (JSON values)."""
+        ...
+
+
+@dataclass(frozen=True)
+class LVLMCritic(ModelUser):
+    """Ask a large vision-language model what each segment covers, in six steps.
+
+    The model sees the original image, the segments only, the image with the segments outlined and numbered, and
+    small segments cut out; it reads the class and its description, fenced as data, and each segment's size, place
+    and share of effect. It answers in words; a judge turns them into verdicts (`ParserJudge` where they end in
+    verdict lines, as the default prompt asks; `LLMJudge` else).
+
+    Parameters
+    ----------
+    backend : ChatBackend or str
+        The model: ``"hf:FOLDER"``, ``"openai:MODEL"``, ``"http://127.0.0.1:8000/v1#MODEL"``, or an object with
+        ``complete(requests)``, see `lvlm_va.backends`. Text is loaded when first needed.
+    prompt : CriticPrompt, optional
+        What is asked.
+    renderer : RegionRenderer, optional
+        How segments are shown.
+    per_segment : bool or "auto", default="auto"
+        Whether to ask about each segment by itself. "auto" does so for more than four segments, and for backends
+        that say they are better asked so.
+    votes : int, default=1
+        How many times to ask, with other colours and order; a judge counts the answers.
+    max_tokens : int, default=1024
+        Most tokens of an answer. Where all went on hidden reasoning, it is asked once more with twice as many.
+    temperature : float or None, default=0.0
+        0 for the likeliest answer, None for the model's own; ignored by models that take none.
+    allow_remote, cache, record, budget
+        As in `ModelUser`: whether data may leave this machine, and what is kept and limited.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter has the wrong type or range.
+
+    Notes
+    -----
+    An image whose answer fails for a reason of its own (a timeout, a server error) gets ``unsure`` verdicts of status
+    ``"failed"``, which are not kept: the next run with the same run directory asks again. Where every later
+    request would fail too (quota, key, budget), or nothing was answered at all, `ModelStoppedError` is raised
+    after what was answered has been kept. Refusals and answers cut off at the token limit are answers: they are kept.
+    """
+
+    prompt: CriticPrompt = field(default_factory=CriticPrompt)
+    renderer: Renderer = field(default_factory=RegionRenderer)
+    per_segment: bool | Literal["auto"] = "auto"
+    votes: int = 1
+    max_tokens: int = 1024
+    temperature: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        check_backend_argument(self.backend)
+        if not isinstance(self.prompt, CriticPrompt):
+            raise TypeError(f"The 'prompt' argument must be a CriticPrompt. Got {self.prompt!r} instead.")
+        if not callable(getattr(self.renderer, "render", None)):
+            raise TypeError(
+                f"The 'renderer' argument must have a 'render' method. Got {self.renderer!r} instead."
+            )
+        if self.per_segment not in (True, False, "auto"):
+            raise ValueError(
+                f"The 'per_segment' argument must be True, False or 'auto'. Got {self.per_segment!r} instead."
+            )
+        check_whole("votes", self.votes, least=1)
+        check_whole("max_tokens", self.max_tokens, least=1)
+
+    def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
+        """Raise before anything is trained if the model cannot be loaded or used, or sees no images."""
+        if self.model.capabilities.max_images == 0:
+            raise ValueError(
+                f"The 'backend' argument must be a model that sees images. Got {self.name!r}, which reads only text, "
+                "instead."
+            )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return all that the answers depend on."""
+        return {
+            "backend": self.model.fingerprint(),
+            "prompt": asdict(self.prompt),
+            "renderer": self.renderer.fingerprint(),
+            "per_segment": self.per_segment,
+            "votes": self.votes,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+        }
+
+    def questions(self, request: CritiqueRequest) -> list[tuple[int, ...]]:
+        """Return the segments that each question about an image is on."""
+        return [segments for _, segments, _ in self._plan([request])]
+
+    def chat_requests(self, requests: Sequence[CritiqueRequest]) -> list[ChatRequest]:
+        """Return what `critique` would send, for `lvlm_va.backends.estimate`.
+
+        Parameters
+        ----------
+        requests : sequence of CritiqueRequest
+            Images and their segments.
+
+        Returns
+        -------
+        list of ChatRequest
+            One per vote and image, or per vote and segment.
+        """
+        return [self._chat(requests[row], segments, vote) for row, segments, vote in self._plan(requests)]
+
+    def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
+        """Ask about each image.
+
+        Parameters
+        ----------
+        requests : sequence of CritiqueRequest
+            Images and their segments.
+
+        Returns
+        -------
+        list of Critique
+            One per request, with one statement per answer and no verdicts.
+
+        Raises
+        ------
+        ModelStoppedError
+            If the model cannot go on; holds the critiques that are finished.
+        """
+        plan = self._plan(requests)
+        outcomes = ask(self.asked, self.chat_requests(requests)) if plan else []
+        statements: list[list[Statement]] = [[] for _ in requests]
+        for (row, segments, _), outcome in zip(plan, outcomes, strict=True):
+            statements[row].append(_statement(segments, outcome))
+        critiques = [
+            Critique(request.image_id, _text(said), statements=tuple(said))
+            for request, said in zip(requests, statements, strict=True)
+        ]
+        stop_if_hopeless(self.name, outcomes, [critique for critique in critiques if critique.answered])
+        return critiques
+
+    def _plan(self, requests: Sequence[CritiqueRequest]) -> list[tuple[int, tuple[int, ...], int]]:
+        """Return the row, the segments and the number of the vote of each question."""
+        plan = []
+        for row, request in enumerate(requests):
+            segments = tuple(range(1, request.n_segments + 1))
+            alone = self.per_segment
+            if alone == "auto":
+                alone = len(segments) > _MOST_AT_ONCE or self.model.capabilities.per_segment
+            groups = [(segment,) for segment in segments] if alone else [segments]
+            plan += [(row, group, vote) for vote in range(self.votes) for group in groups if group]
+        return plan
+
+    def _chat(self, request: CritiqueRequest, segments: tuple[int, ...], vote: int) -> ChatRequest:
+        views = self.renderer.render(
+            request, segments, variant=vote, max_images=self.model.capabilities.max_images
+        )
+        order = segments[::-1] if vote % 2 else segments
+        facts = {fact.segment: str(fact) for fact in segment_facts(request)}
+        question = self.prompt.fill(
+            {
+                "label": quoted(request.label),
+                "description": quoted(request.description.strip() or _NOTHING_SAID),
+                "marks": self.renderer.describe_marks(order, vote),
+                "facts": "\n".join(f"Segment {k}: {facts.get(k, 'no pixel')}." for k in order),
+                "segments": ", ".join(map(str, order)),
+                "verdict_lines": "\n".join(f"Segment {k}: WORD" for k in order),
+            }
+        )
+        parts: list[str | ImagePart] = []
+        for number, view in enumerate(views, start=1):
+            parts += [f"Image {number}: {view.caption}.", view.image]
+        turns = (Turn("system", (self.prompt.system,)), Turn("user", (*parts, question)))
+        return ChatRequest(turns, max_tokens=self.max_tokens, temperature=self.temperature, sample=vote)
+
+
+def _statement(segments: tuple[int, ...], outcome: ChatReply | ChatFailure) -> Statement:
+    if isinstance(outcome, ChatFailure):
+        return Statement(segments, f"{outcome.kind}: {outcome.message}", "failed")
+    if outcome.finish == "refusal":
+        return Statement(segments, outcome.text, "refused")
+    return Statement(segments, outcome.text, "truncated" if outcome.finish == "length" else "ok")
+
+
+def _text(statements: Sequence[Statement]) -> str:
+    """Return all that was said, for a person."""
+    notes = {"failed": "No answer: ", "refused": "Refused: "}
+    texts = [notes.get(said.status, "") + said.text.strip() for said in statements]
+    if len(statements) <= 1:
+        return "".join(texts)
+    return "\n\n".join(
+        f"[On {'segment' if len(said.segments) == 1 else 'segments'} {', '.join(map(str, said.segments))}]\n{text}"
+        for said, text in zip(statements, texts, strict=True)
+    )

@@ -1,0 +1,179 @@
+"""What a critic and a judge share: a chat model, asked so that nothing paid for is lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from lvlm_va.backends import (
+    Budget,
+    CachedBackend,
+    ChatBackend,
+    ChatFailure,
+    ChatReply,
+    ChatRequest,
+    Estimate,
+    Prices,
+    estimate,
+    wrap_backend,
+)
+from lvlm_va.critique.types import Critique
+
+
+class ModelStoppedError(RuntimeError):
+    """The chat model cannot go on: every later request would fail too, or none was answered.
+
+    Attributes
+    ----------
+    done : tuple of Critique
+        What was finished before; `collect_critiques` and `judge_critiques` keep it.
+    failure : ChatFailure
+        What came in the place of a reply.
+    """
+
+    def __init__(self, name: str, failure: ChatFailure, done: Sequence[Critique] = ()) -> None:
+        super().__init__(
+            f"The model {name!r} stopped answering ({failure.kind}): {failure.message} What it has answered is kept "
+            "in the run directory, if there is one. Mend the cause and run again: only the rest is asked."
+        )
+        self.failure = failure
+        self.done = tuple(done)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelUser:
+    """Somebody who asks a chat model.
+
+    Parameters
+    ----------
+    backend : ChatBackend or str
+        The model, or what `lvlm_va.backends.load_backend` makes one of, when it is first needed.
+    allow_remote : bool, default=False
+        Whether the data may leave this machine; for a backend given as a string.
+    cache : path-like or None, default=None
+        File of replies; what is in it is not asked again. See `lvlm_va.backends.CachedBackend`. In an estimator with a
+        run directory None is a file there.
+    record : path-like or None, default=None
+        File that gets every exchange. See `lvlm_va.backends.RecordingBackend`. None is as for `cache`.
+    budget : Budget or None, default=None
+        Limits of requests, tokens and money.
+    """
+
+    backend: ChatBackend | str = field(kw_only=False)
+    allow_remote: bool = False
+    cache: str | os.PathLike[str] | None = None
+    record: str | os.PathLike[str] | None = None
+    budget: Budget | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key not in ("model", "asked")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+
+    def kept_in(self, folder: str | os.PathLike[str]) -> Self:
+        """Return the same that keeps replies and exchanges in a folder, unless it keeps them elsewhere."""
+        folder = Path(folder)
+        return replace(
+            self,
+            cache=folder / "replies.sqlite" if self.cache is None else self.cache,
+            record=folder / "exchanges.jsonl" if self.record is None else self.record,
+        )
+
+    def estimate(self, chats: Sequence[ChatRequest], prices: Prices | None = None) -> Estimate:
+        """Return about what these requests would take; replies that the cache holds are free."""
+        if self.cache is not None and Path(self.cache).exists():
+            known = CachedBackend(self.model, self.cache)
+            chats = [chat for chat in chats if chat not in known]
+        return estimate(chats, prices)
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.backend if isinstance(self.backend, str) else self.backend.name
+
+    @cached_property
+    def model(self) -> ChatBackend:
+        """The model itself, loaded when first needed."""
+        if not isinstance(self.backend, str):
+            return self.backend
+        from lvlm_va.backends import load_backend
+
+        model: ChatBackend = load_backend(self.backend, allow_remote=self.allow_remote)
+        return model
+
+    @cached_property
+    def asked(self) -> ChatBackend:
+        """The model with retries, and behind its cache, record and budget; one given bare, as it is."""
+        wrappers = {"cache": self.cache, "record": self.record, "budget": self.budget}
+        if not isinstance(self.backend, str) and all(wrapper is None for wrapper in wrappers.values()):
+            return self.model
+        return wrap_backend(self.model, cache=self.cache, record=self.record, budget=self.budget)
+
+
+def check_backend_argument(backend: object) -> None:
+    """Raise TypeError unless `backend` is text or has what a chat model has."""
+    if isinstance(backend, str) or (
+        not isinstance(backend, type)
+        and callable(getattr(backend, "complete", None))
+        and hasattr(backend, "capabilities")
+    ):
+        return
+    raise TypeError(
+        "The 'backend' argument must be a chat model with a 'complete(requests)' method, or text such as 'hf:FOLDER'. "
+        f"Got {backend!r} instead."
+    )
+
+
+def check_whole(argument: str, value: object, *, least: int) -> None:
+    """Raise ValueError unless `value` is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(
+            f"The {argument!r} argument must be an integer of at least {least}. Got {value!r} instead."
+        )
+
+
+def ask(backend: ChatBackend, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:
+    """Return the outcome of each request; an empty reply that ran out of tokens is asked for again with twice as many.
+
+    Raises
+    ------
+    ValueError
+        If the backend does not return one reply or failure per request.
+    """
+    outcomes = _complete(backend, requests)
+    short = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, ChatReply) and outcome.cut_short]
+    again = _complete(backend, [_with_more_tokens(requests[i]) for i in short])
+    for i, outcome in zip(short, again, strict=True):
+        outcomes[i] = outcome
+    return outcomes
+
+
+def stop_if_hopeless(
+    name: str, outcomes: Sequence[ChatReply | ChatFailure], done: Sequence[Critique]
+) -> None:
+    """Raise `ModelStoppedError` where a failure is fatal, or nothing at all was answered."""
+    failures = [outcome for outcome in outcomes if isinstance(outcome, ChatFailure)]
+    fatal = [failure for failure in failures if failure.fatal]
+    if fatal or (failures and len(failures) == len(outcomes)):
+        raise ModelStoppedError(name, (fatal or failures)[0], done)
+
+
+def _complete(backend: ChatBackend, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:
+    if not requests:
+        return []
+    outcomes = list(backend.complete(requests))
+    if len(outcomes) != len(requests):
+        raise ValueError(
+            f"The backend {backend.name!r} must return one reply or failure per request. Got {len(outcomes)} for "
+            f"{len(requests)} requests instead."
+        )
+    return outcomes
+
+
+def _with_more_tokens(request: ChatRequest) -> ChatRequest:
+    return replace(request, max_tokens=2 * request.max_tokens)

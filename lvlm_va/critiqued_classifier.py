@@ -1,0 +1,116 @@
+"""What a classifier with a critic can do: say what it relies on, and what asking would cost."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
+
+from lvlm_va.attribution import Explanation
+from lvlm_va.backends import ChatBackend, Estimate, Prices
+from lvlm_va.costs import estimate_round
+from lvlm_va.critique import (
+    BehaviourSummary,
+    BehaviourWriter,
+    Critique,
+    VerdictTable,
+    resolve_writer,
+    summarize_behaviour,
+)
+from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
+from lvlm_va.round_options import RoundOptions
+from lvlm_va.rounds import explain_round, segment_findings
+from lvlm_va.run_directory import RunDirectory
+from lvlm_va.segmentation import Segmentation
+
+
+class CritiquedClassifier(ImageClassifier):
+    """Base of estimators whose ``fit`` has a critic judge segments of explanations.
+
+    Attributes
+    ----------
+    explanation_, segments_, critiques_ : Explanation, Segmentation, tuple of Critique
+        Attributions of the critiqued images, their segments, and what the critic said.
+    verdicts_ : VerdictTable
+        The verdict on every segment.
+    seconds_ : dict of str to float
+        Wall-clock seconds of each stage.
+    """
+
+    n_rounds: int
+    run_dir: str | os.PathLike[str] | None
+    explanation_: Explanation
+    segments_: Segmentation
+    critiques_: tuple[Critique, ...]
+    verdicts_: VerdictTable
+    seconds_: dict[str, float]
+    _run: RunDirectory
+
+    def estimate_cost(
+        self,
+        X: Images,
+        y: ArrayLike | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
+        prices: Prices | None = None,
+    ) -> Estimate:
+        """Return about what ``fit`` would ask of models, before anything is sent; the estimator stays as it is.
+
+        Parameters
+        ----------
+        X, y, image_ids
+            As in `fit`.
+        prices : Prices or None, default=None
+            What the models' provider charges; None leaves the cost unknown.
+
+        Returns
+        -------
+        Estimate
+            Requests, images, tokens and money of critic and judge; see `lvlm_va.costs.estimate_round`. Trains the
+            module and explains it, as ``fit`` would; with a run directory that work is kept for it.
+        """
+        trial = type(self)(**self.get_params(deep=False))
+        data, options, key = trial._prepare(X, y, image_ids)
+        if options is None:
+            return Estimate()
+        found = explain_round(trial.module_, data, options, trial._run, key, trial.seconds_)
+        return sum(
+            [estimate_round(found, data, options, trial._run, prices)] * self.n_rounds, start=Estimate()
+        )
+
+    def behaviour_summary(
+        self, writer: BehaviourWriter | ChatBackend | str | None = None
+    ) -> BehaviourSummary:
+        """Say for each class what the unaligned module relies on, by what its critiqued segments cover.
+
+        Parameters
+        ----------
+        writer : BehaviourWriter, chat model, str or None, default=None
+            The language model that puts it into words, such as ``"hf:FOLDER"``. None, or a model that fails: a
+            template.
+
+        Returns
+        -------
+        BehaviourSummary
+            Shares of positive effect and an account per class; ``print`` shows it as text.
+        """
+        check_is_fitted(self, "critiques_")
+        names = [str(name) for name in self.classes_]
+        summary = summarize_behaviour(
+            segment_findings(self.explanation_, self.segments_, self.critiques_, self.verdicts_, names)
+        )
+        scribe = resolve_writer(writer)
+        if scribe is None:
+            return summary
+        if self.run_dir is not None:
+            scribe = scribe.kept_in(self.run_dir)
+        return scribe.write(summary, self.verdicts_.specifications)
+
+    @abstractmethod
+    def _prepare(
+        self, X: Images, y: ArrayLike | None, image_ids: Sequence[str] | None
+    ) -> tuple[TrainingData, RoundOptions | None, str]:
+        """Check everything and train; return the data, how rounds are done and the key of what was trained."""

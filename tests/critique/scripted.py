@@ -1,0 +1,40 @@
+"""A chat model that answers by a function, for the tests of this folder."""
+
+from dataclasses import dataclass, field, replace
+
+from lvlm_va.backends import Capabilities, ChatFailure, ChatReply, ImagePart
+
+
+@dataclass
+class Scripted:
+    """Answer with what `answer(request, number)` returns: text, a reply or a failure. Remembers what it was asked."""
+
+    answer: object
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    name: str = "scripted"
+    asked: list = field(default_factory=list)
+
+    def fingerprint(self):
+        return self.name
+
+    def complete(self, requests):
+        return [self._one(request) for request in requests]
+
+    def _one(self, request):
+        self.asked.append(request)
+        said = self.answer(request, len(self.asked) - 1) if callable(self.answer) else self.answer
+        return said if isinstance(said, ChatReply | ChatFailure) else ChatReply(said, self.name)
+
+
+def with_images(n) -> Capabilities:
+    return replace(Capabilities(), max_images=n)
+
+
+def text_of(request) -> str:
+    """All text of a request, turn by turn."""
+    return "\n".join(part for turn in request.turns for part in turn.parts if isinstance(part, str))
+
+
+def last_question(request) -> str:
+    """The text of the last turn."""
+    return "\n".join(part for part in request.turns[-1].parts if not isinstance(part, ImagePart))
