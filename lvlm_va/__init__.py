@@ -6,13 +6,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lvlm_va.critique import OracleCritic, RegionCritic, TableCritic, VerdictTable
+    from lvlm_va.critique import LLMJudge, LVLMCritic, OracleCritic, RegionCritic, TableCritic, VerdictTable
     from lvlm_va.estimator import LVLMVAClassifier
 
 __version__ = "0.1.0"
-__all__ = ["LVLMVAClassifier", "OracleCritic", "RegionCritic", "TableCritic", "VerdictTable", "__version__"]
+__all__ = [
+    "LLMJudge",
+    "LVLMCritic",
+    "LVLMVAClassifier",
+    "OracleCritic",
+    "RegionCritic",
+    "TableCritic",
+    "VerdictTable",
+    "__version__",
+]
 
 _HOMES = {
+    "LLMJudge": "lvlm_va.critique",
+    "LVLMCritic": "lvlm_va.critique",
     "LVLMVAClassifier": "lvlm_va.estimator",
     "OracleCritic": "lvlm_va.critique",
     "RegionCritic": "lvlm_va.critique",

@@ -1,21 +1,22 @@
-"""The command line: ``lvlm-va demo | align | experiment | info``."""
+"""The command line: ``lvlm-va demo | align | experiment | tiny-critic | info``."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
 import sys
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lvlm_va._threads import one_thread
 from lvlm_va.cli_models import ModelOptions
+from lvlm_va.tiny_critic.cli import app as tiny_critic_app
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from torch import nn
 
@@ -37,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(tiny_critic_app, name="tiny-critic")
 
 
 class Experiment(StrEnum):
@@ -71,12 +73,12 @@ def demo(
     """Mend a net that reads a grey patch instead of the digit (scikit-learn's digits, about a minute).
 
     In the training images the shade of a small patch in one corner gives the class away; in the test images it
-    does not. The net learns the patch. Then a critic that was told "corners do not matter" judges what the net
-    looks at, and the net is aligned.
+    does not. The net learns the patch. Then a small vision-language model, told in words that the digit counts and
+    the patch does not, judges what the net looks at, and the net is aligned. Nothing is downloaded.
     """
     from lvlm_va.experiments.demo import run_demo
 
-    with _one_thread():
+    with one_thread():
         run_demo(out, seed=seed, echo=typer.echo)
 
 
@@ -89,7 +91,10 @@ def experiment(
         typer.Option(help="Folder with the idx files (train-images-idx3-ubyte.gz, ...) of decoy-mnist."),
     ] = None,
     critic: Annotated[
-        str | None, typer.Option(help="'oracle' (true masks) or 'region' (corners do not matter).")
+        str | None,
+        typer.Option(
+            help="'tiny' (the model that ships), 'oracle' (true masks) or 'region' (corners do not matter)."
+        ),
     ] = None,
     sampler: Annotated[str | None, typer.Option(help=SAMPLERS)] = None,
     n_align: Annotated[int | None, typer.Option(help="Number of critiqued images.", min=1)] = None,
@@ -115,7 +120,7 @@ def experiment(
     settings = dataclasses.replace(
         settings, **{name: value for name, value in given.items() if value is not None}
     )
-    with _one_thread():
+    with one_thread():
         run_decoy(load, settings, seeds=seeds, out=out, echo=typer.echo)
 
 
@@ -244,19 +249,6 @@ def align(
             "verbose": int(sys.stderr.isatty()),
         },
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Make figures independent of the number of cores; the experiments' nets are too small to gain from more."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:

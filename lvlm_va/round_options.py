@@ -90,8 +90,10 @@ def resolve_round_options(
         if label not in data.class_names:
             raise unknown_name("specifications", label, data.class_names)
     n, n_align, n_rounds = len(data.labels), parameters["n_align"], parameters["n_rounds"]
-    if hasattr(critic, "check_data"):
-        critic.check_data(n, tuple(data.images.shape[2:]), data.class_names)
+    askers: list[Any] = [critic, judge]
+    for asker in askers:
+        if hasattr(asker, "check_data"):
+            asker.check_data(n, tuple(data.images.shape[2:]), data.class_names)
     if n_align * n_rounds > n:
         raise ValueError(
             f"The 'n_align' argument must be at most {n // n_rounds}, for {n_rounds} round{'s' * (n_rounds > 1)} of "

@@ -1,10 +1,13 @@
 """One small interface to chat models, and a cache, retries, a budget and a record around any of them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from lvlm_va.backends.anthropic_backend import AnthropicBackend
 from lvlm_va.backends.budget import Budget, BudgetedBackend
 from lvlm_va.backends.cache import CachedBackend
 from lvlm_va.backends.estimates import Estimate, Prices, estimate, estimate_tokens
-from lvlm_va.backends.hf import HFBackend
 from lvlm_va.backends.openai_backend import OpenAIBackend
 from lvlm_va.backends.record import RecordingBackend, read_exchanges
 from lvlm_va.backends.registry import load_backend
@@ -24,6 +27,9 @@ from lvlm_va.backends.types import (
     Turn,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from lvlm_va.backends.hf import HFBackend
 
 __all__ = [
     "AnthropicBackend",
@@ -54,3 +60,12 @@ __all__ = [
     "read_exchanges",
     "wrap_backend",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Torch takes seconds to import; who asks a server need not wait for it.
+    if name != "HFBackend":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lvlm_va.backends.hf import HFBackend
+
+    return HFBackend

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from lvlm_va._fingerprint import fingerprint
 from lvlm_va.backends.streaming import Outcome
 from lvlm_va.backends.types import Capabilities, ChatFailure, ChatReply, ChatRequest
 
@@ -34,8 +33,9 @@ class ScriptedBackend:
     Raises
     ------
     TypeError
-        If `replies` is none of these; from ``complete``, if a callable returns something else. What a callable
-        raises is raised.
+        If `replies` is none of these; from ``complete``, if a callable returns something else; from
+        ``fingerprint``, if a callable stands on objects that cannot be told apart. What a callable raises is
+        raised.
 
     Notes
     -----
@@ -65,13 +65,15 @@ class ScriptedBackend:
         self.capabilities = capabilities or Capabilities()
         self.requests: list[ChatRequest] = []
         self._replies = replies
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a script may hold the backend itself
         self._fingerprint: str | None = None
 
     def fingerprint(self) -> str:
         """Return a digest of the script, as it was when first asked for."""
         with self._lock:
             if self._fingerprint is None:
+                from lvlm_va._fingerprint import fingerprint  # imports torch
+
                 self._fingerprint = f"scripted-{fingerprint(self.name, self._replies)}"
             return self._fingerprint
 

@@ -24,6 +24,7 @@ from lvlm_va.critique.rendering import RegionRenderer, View
 from lvlm_va.critique.requests import build_requests
 from lvlm_va.critique.resolve import resolve_critic, resolve_judge
 from lvlm_va.critique.table_critic import TableCritic
+from lvlm_va.critique.tiny_critic import TinyCritic, tiny_critic_folder
 from lvlm_va.critique.types import (
     VERDICTS,
     Critic,
@@ -65,6 +66,7 @@ __all__ = [
     "SegmentVerdict",
     "Statement",
     "TableCritic",
+    "TinyCritic",
     "Verdict",
     "VerdictTable",
     "View",
@@ -81,4 +83,5 @@ __all__ = [
     "resolve_writer",
     "segment_facts",
     "summarize_behaviour",
+    "tiny_critic_folder",
 ]

@@ -48,7 +48,9 @@ def scaled_labels(labels: Labels, size: int) -> Labels:
     """Return a square label map of `size` pixels a side in which every label of `labels` has a pixel."""
     nearest = (2 * np.arange(size) + 1) * len(labels) // (2 * size)  # as Pillow does
     result = labels[np.ix_(nearest, nearest)]
-    for label in np.setdiff1d(labels, result):
+    length = int(labels.max()) + 1
+    before, after = (np.bincount(part.ravel(), minlength=length) for part in (labels, result))
+    for label in np.flatnonzero((before > 0) & (after == 0)):
         rows, columns = (labels == label).nonzero()
         result[rows * size // len(labels), columns * size // len(labels)] = label
     return result

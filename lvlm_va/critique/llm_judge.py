@@ -102,6 +102,10 @@ class LLMJudge(ModelUser):
                 f"The 'threshold' argument must be None or >= 0. Got {self.threshold!r} instead."
             )
 
+    def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
+        """Raise before anything is trained if the model cannot be loaded, or may not be asked."""
+        self.model.capabilities  # noqa: B018
+
     def fingerprint(self) -> dict[str, Any]:
         """Return all that the verdicts depend on."""
         return {

@@ -70,7 +70,8 @@ def parse_verdicts(text: str, segments: Sequence[int], *, cut_off: bool = False)
     ----------
     text : str
         A model's answer. Reasoning in ``<think>`` and lines that start with ``|``, as quoted data do in our prompts,
-        are not read; nor is a text of more than 200,000 characters.
+        are not read; nor is a text of more than 200,000 characters. Reasoning that is not all at the beginning can
+        contradict a verdict: its tags may have been read from an image.
     segments : sequence of int
         Numbers of the segments asked about; verdicts on others are ignored.
     cut_off : bool, default=False
@@ -86,22 +87,12 @@ def parse_verdicts(text: str, segments: Sequence[int], *, cut_off: bool = False)
     >>> parse_verdicts("It is a tag.\nSegment 1: spurious\nSegment 2 is not relevant.", [1, 2]).verdicts
     {1: 'spurious', 2: 'unsure'}
     """
-    lines = without_thoughts(text).splitlines() if len(text) <= MAX_LENGTH else []
-    if cut_off:
-        lines = lines[:-1]
-    lines = [line for line in lines if not line.lstrip().startswith("|")]
     known = {str(segment): segment for segment in segments}
-    rows = _json_rows("\n".join(lines))
-    status: Literal["json", "line", "none"] = "json" if rows is not None else "none"
-    stated = [(known.get(name), verdict) for name, verdict in rows or []]
-    for line in lines:
-        if len(line) <= _MAX_LINE and (match := _LINE.fullmatch(line)):
-            stated.append((known.get(match[1]), match[2].lower()))
-            status = "line" if status == "none" else status
-    found: dict[int, set[str]] = {}
-    for segment, verdict in stated:
-        if segment is not None and verdict in VERDICTS:
-            found.setdefault(segment, set()).add(verdict)
+    spoken, doubtful = _heard(text) if len(text) <= MAX_LENGTH else ("", "")
+    found, status = _stated(spoken, known, cut_off)
+    for segment, verdicts in _stated(doubtful, known, cut_off)[0].items():
+        if segment in found:
+            found[segment] |= verdicts
     return ParsedVerdicts(
         verdicts={
             segment: cast(Verdict, min(found[segment])) if len(found.get(segment, ())) == 1 else "unsure"
@@ -131,9 +122,45 @@ def is_refusal(text: str) -> bool:
 
 
 def without_thoughts(text: str) -> str:
-    """Cut out what stands between ``<think>`` and ``</think>``, or the end; some servers swallow the first tag."""
-    first, *parts = text.split("<think>")
-    return "".join([first, *(part.partition("</think>")[2] for part in parts)]).rpartition("</think>")[2]
+    """Return what an answer says outside ``<think>`` and ``</think>``."""
+    return _heard(text)[0]
+
+
+def _heard(text: str) -> tuple[str, str]:
+    """Return what a text says outside its thoughts, and what may wrongly pass for thoughts; empty where nothing does.
+
+    A ``<think>`` at the beginning opens thoughts up to the first ``</think>``. Any other tag, such as a closing one
+    whose opening one the server has swallowed, cuts them out too; but an image can hold such a tag, for a model to read
+    it aloud, so a verdict that was cut out by it must not contradict what is left.
+    """
+    rest = text
+    if text.lstrip().startswith("<think>"):
+        rest = text.partition("</think>")[2]
+    first, *parts = rest.split("<think>")
+    spoken = "".join([first, *(part.partition("</think>")[2] for part in parts)]).rpartition("</think>")[2]
+    return spoken, "" if spoken == rest else rest.replace("<think>", "\n").replace("</think>", "\n")
+
+
+def _stated(
+    text: str, known: dict[str, int], cut_off: bool
+) -> tuple[dict[int, set[str]], Literal["json", "line", "none"]]:
+    """Return the verdicts that a text states on each known segment, and where."""
+    lines = text.splitlines()
+    if cut_off:
+        lines = lines[:-1]
+    lines = [line for line in lines if not line.lstrip().startswith("|")]
+    rows = _json_rows("\n".join(lines))
+    status: Literal["json", "line", "none"] = "json" if rows is not None else "none"
+    stated = [(known.get(name), verdict) for name, verdict in rows or []]
+    for line in lines:
+        if len(line) <= _MAX_LINE and (match := _LINE.fullmatch(line)):
+            stated.append((known.get(match[1]), match[2].lower()))
+            status = "line" if status == "none" else status
+    found: dict[int, set[str]] = {}
+    for segment, verdict in stated:
+        if segment is not None and verdict in VERDICTS:
+            found.setdefault(segment, set()).add(verdict)
+    return found, status
 
 
 def _json_rows(text: str) -> list[tuple[str, str]] | None:

@@ -10,6 +10,7 @@ from lvlm_va.critique.llm_judge import LLMJudge
 from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.parser_judge import ParserJudge
 from lvlm_va.critique.table_critic import TableCritic
+from lvlm_va.critique.tiny_critic import TinyCritic
 from lvlm_va.critique.types import Critic, Judge
 
 # Critics that no string can describe, and how to make one.
@@ -126,10 +127,7 @@ def _from_string(spec: str, allow_remote: bool, budget: Budget | None) -> Critic
             f"instead. Pass lvlm_va.critique.{_NEEDS_ARGUMENTS[kind]}."
         )
     if spec == "tiny":
-        from lvlm_va.critique.tiny_critic import TinyCritic
-
-        tiny: Critic = TinyCritic()
-        return tiny
+        return TinyCritic()
     if kind == "table":
         if not argument:
             raise ValueError(

@@ -16,7 +16,7 @@ from lvlm_va._errors import unknown_name
 from lvlm_va._files import write_json
 from lvlm_va._fingerprint import fingerprint
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
-from lvlm_va.critique import Critic, OracleCritic, RegionCritic
+from lvlm_va.critique import Critic, OracleCritic, RegionCritic, TinyCritic
 from lvlm_va.datasets import DecoyData, decoy_digits, decoy_mnist
 from lvlm_va.datasets.decoy import Variant
 from lvlm_va.datasets.idx import Split
@@ -29,7 +29,7 @@ Loader = Callable[[Split, int], DecoyData]
 
 @dataclass(frozen=True)
 class DecoySettings:
-    """How the experiment is run; `critic` is ``"oracle"`` or ``"region"``, the rest as in `LVLMVAClassifier`."""
+    """How the experiment is run; `critic` is as in `make_critic`, the rest as in `LVLMVAClassifier`."""
 
     module: str = "mlp"
     critic: str = "oracle"
@@ -45,8 +45,13 @@ class DecoySettings:
 MNIST = DecoySettings()
 # 1,078 images only: smaller batches and more epochs than on MNIST give as many steps.
 DIGITS = DecoySettings(
-    critic="region", sampler="random", n_align=150, epochs=40, align_epochs=40, batch_size=32
+    critic="tiny", sampler="random", n_align=150, epochs=40, align_epochs=40, batch_size=32
 )
+
+
+# What the expert says of every class; the tiny critic reads it.
+DESCRIPTION = "The digit counts. The patch in the corner does not matter."
+_CRITICS = ("tiny", "oracle", "region")
 
 
 def mnist_loader(data_dir: str | os.PathLike[str], variant: Variant = "ross") -> Loader:
@@ -60,19 +65,46 @@ def digits_loader() -> Loader:
 
 
 def make_critic(name: str, data: DecoyData) -> Critic:
-    """Return the true masks' critic (``"oracle"``) or the one that was told about corners (``"region"``)."""
+    """Return a critic by its name.
+
+    Parameters
+    ----------
+    name : {"tiny", "oracle", "region"}
+        The vision-language model that ships with the package and reads `DESCRIPTION`, the true masks, or the rule
+        that corners do not matter.
+    data : DecoyData
+        The training data, with their masks.
+
+    Returns
+    -------
+    Critic
+        The critic.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name == "tiny":
+        return TinyCritic()
     if name == "oracle":
         return OracleCritic(data.masks)
     if name == "region":
         return RegionCritic({"irrelevant": ["corners"]})
-    raise unknown_name("critic", name, ["oracle", "region"])
+    raise unknown_name("critic", name, _CRITICS)
+
+
+def estimator_parameters(settings: DecoySettings) -> dict[str, Any]:
+    """Return the estimator's parameters but for the critic, its name left standing."""
+    descriptions = {str(label): DESCRIPTION for label in range(10)}
+    return dataclasses.asdict(settings) | {"specifications": descriptions}
 
 
 def fit_decoy(
     data: DecoyData, settings: DecoySettings, *, seed: int, run_dir: Path | None
 ) -> LVLMVAClassifier:
     """Train, critique and align on decoyed training data."""
-    parameters = dataclasses.asdict(settings) | {"critic": make_critic(settings.critic, data)}
+    parameters = estimator_parameters(settings) | {"critic": make_critic(settings.critic, data)}
     classifier = LVLMVAClassifier(**parameters, run_dir=run_dir, random_state=seed)
     return classifier.fit(data.images, data.labels)
 

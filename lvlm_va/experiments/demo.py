@@ -1,4 +1,4 @@
-"""The demo: decoy digits, a critic that was told that corners do not matter, figures before and after."""
+"""The demo: decoy digits, a small vision-language model as the critic, figures before and after."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lvlm_va._files import write_json
 from lvlm_va.attribution import DeepLiftShap
 from lvlm_va.datasets import DecoyData, decoy_digits
 from lvlm_va.estimator import LVLMVAClassifier
-from lvlm_va.experiments.decoy import DIGITS, fit_decoy
+from lvlm_va.experiments.decoy import DESCRIPTION, DIGITS, fit_decoy
 from lvlm_va.experiments.evaluation import Evaluation, evaluate
 from lvlm_va.report import Example, before_after_picture, write_page
 from lvlm_va.segmentation import positive_effect
@@ -22,9 +22,10 @@ from lvlm_va.segmentation import positive_effect
 TITLE = "A digit classifier that read the patch in the corner"
 SUMMARY = (
     "In the training images the shade of a small patch in one corner gave the digit away, so the net learned the "
-    "patch. A critic that was told “corners do not matter” judged what the net looked at in {n_align} training "
-    "images and found {spurious} of {segments} segments spurious; the net was then fine-tuned to ignore them. "
-    "In the test images the patch says nothing about the digit."
+    "patch. The small vision-language model that ships with lvlm_va was told “{description}” It looked at what the "
+    "net relied on in {n_align} training images and found {spurious} of {segments} segments spurious. Of one it "
+    "said: “{example}” The net was then fine-tuned to ignore the spurious segments. In the test images the patch says "
+    "nothing about the digit."
 )
 
 
@@ -52,7 +53,11 @@ def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], An
     after = evaluate(classifier.module_, test, classifier.references_)
     counts = classifier.verdicts_.counts()
     summary = SUMMARY.format(
-        n_align=len(classifier.alignment_set_), spurious=counts["spurious"], segments=sum(counts.values())
+        description=DESCRIPTION,
+        n_align=len(classifier.alignment_set_),
+        spurious=counts["spurious"],
+        segments=sum(counts.values()),
+        example=next((v.reason for v in classifier.verdicts_.verdicts if v.verdict == "spurious"), "nothing"),
     )
     metrics = {
         "before": before.figures(),

@@ -38,3 +38,9 @@ def text_of(request) -> str:
 def last_question(request) -> str:
     """The text of the last turn."""
     return "\n".join(part for part in request.turns[-1].parts if not isinstance(part, ImagePart))
+
+
+def verdict_lines(question, verdict) -> str:
+    """The verdict lines that a critic's question asks for, all with the same verdict."""
+    lines = [line for line in question.splitlines() if line.endswith(": WORD")]
+    return "\n".join(line.replace("WORD", verdict) for line in lines)

@@ -23,16 +23,14 @@ from lvlm_va.critique import (
 )
 from lvlm_va.testing import check_critic
 from tests.critique.making import corner_and_centre
-from tests.critique.scripted import last_question
+from tests.critique.scripted import last_question, verdict_lines
 
 SMALL = RegionRenderer(size=64)
 REQUESTS = [corner_and_centre(index=i) for i in range(3)]
 
 
 def obedient(request):
-    """End in verdict lines, as asked."""
-    lines = [line for line in last_question(request).splitlines() if line.endswith(": WORD")]
-    return "\n".join(["It covers the tag.", *(line.replace("WORD", "spurious") for line in lines)])
+    return "It covers the tag.\n" + verdict_lines(last_question(request), "spurious")
 
 
 def lvlm(replies, capabilities=None, **options):

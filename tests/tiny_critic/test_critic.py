@@ -1,0 +1,118 @@
+"""The critic around the model: what it asks, what it refuses to ask, and how it reads the answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lvlm_va.backends import ChatFailure, ChatReply, ImagePart
+from lvlm_va.critique import TinyCritic, check_critiques
+from tests.backends.inner import Inner
+from tests.critique.making import corner_and_centre, make_request, verdicts_of
+
+COUNTS = "The digit counts. The patch in the corner doesn't matter"
+SAID = (
+    "Segment covers the corner patch. The description says the corner patch is irrelevant. Verdict: spurious"
+)
+
+
+def says(answer):
+    """Return a critic whose model always gives the same answer."""
+    return TinyCritic(Inner(lambda request, before: answer))
+
+
+def reply(text):
+    return ChatReply(text, "inner")
+
+
+def test_each_segment_is_asked_about_by_itself_with_label_and_description():
+    critic = says(reply(SAID))
+    requests = [
+        corner_and_centre(description=COUNTS),
+        make_request(np.zeros((28, 28)), index=1, description=COUNTS),
+    ]
+    check_critiques(requests, critiques := critic.critique(requests))
+    assert verdicts_of(critiques) == [["spurious", "spurious"], []]
+    assert critiques[0].verdicts[0].reason == SAID.removesuffix(" Verdict: spurious")
+    assert critiques[0].verdicts[0].source == "tiny"
+    (asked,) = critic.backend.calls
+    assert len(asked) == 2
+    for request in asked:
+        image, text = request.turns[0].parts
+        assert isinstance(image, ImagePart)
+        assert image.array.shape == (56, 56, 3)
+        assert text == (
+            "Class: 3. The digit counts. The patch in the corner does not matter. Is the outlined segment spurious?"
+        )
+        assert request.temperature == 0
+
+
+@pytest.mark.parametrize(
+    ("description", "reason"),
+    [
+        ("", "Nothing was said of what should count for class '3'."),
+        (
+            "The femur counts, the hospital tag and the femur do not.",
+            "The description of class '3' has words that this critic was not taught: 'femur', 'hospital'.",
+        ),
+        ("The digit counts: 5 times.", "not taught: ':', '5', 'times'."),
+        ("The digit counts. " * 21, "The description of class '3' is longer than 60 words."),
+    ],
+)
+def test_a_description_that_it_cannot_read_is_unsure_and_says_why(description, reason):
+    critic = says(reply(SAID))
+    critiques = critic.critique([corner_and_centre(description=description)])
+    assert verdicts_of(critiques) == [["unsure", "unsure"]]
+    assert all(verdict.reason.endswith(reason) for verdict in critiques[0].verdicts)
+    assert critic.backend.calls == []
+
+
+def test_one_description_that_cannot_be_read_does_not_hold_up_the_others():
+    requests = [
+        corner_and_centre(index=i, description=text) for i, text in enumerate((COUNTS, "The femur.", COUNTS))
+    ]
+    assert verdicts_of(says(reply(SAID)).critique(requests)) == [
+        ["spurious"] * 2,
+        ["unsure"] * 2,
+        ["spurious"] * 2,
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Verdict: spurious",
+        f"{SAID} Verdict: relevant",
+        f"{SAID}\n{SAID}",
+        SAID.replace("spurious", "Spurious"),
+        SAID.replace("spurious", "irrelevant"),
+        "Segment covers the \ufffd. Verdict: spuriou",
+    ],
+)
+def test_a_reply_of_another_form_states_no_verdict(text):
+    (critique,) = says(reply(text)).critique([corner_and_centre(description=COUNTS)])
+    assert verdicts_of([critique]) == [["unsure", "unsure"]]
+    assert critique.verdicts[0].reason.startswith("The reply states no verdict")
+
+
+def test_a_failure_of_one_request_is_unsure_and_says_why():
+    def answer(request, before):
+        bright = request.images[0].array[:10, :10, 0].mean() > 60
+        return ChatFailure("timeout", "no answer in 60 s") if bright else reply(SAID)
+
+    (critique,) = TinyCritic(Inner(answer)).critique([corner_and_centre(description=COUNTS)])
+    assert sorted(verdict.verdict for verdict in critique.verdicts) == ["spurious", "unsure"]
+    (failed,) = [verdict for verdict in critique.verdicts if verdict.verdict == "unsure"]
+    assert failed.reason == "No reply (timeout): no answer in 60 s"
+
+
+def test_the_fingerprint_follows_the_backend():
+    assert TinyCritic(Inner(mark="a")).fingerprint() != TinyCritic(Inner(mark="b")).fingerprint()
+
+
+def test_a_folder_that_holds_no_tiny_critic_is_refused(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="'folder' argument must be a folder that 'lvlm-va tiny-critic train'"
+    ):
+        TinyCritic(folder=tmp_path)

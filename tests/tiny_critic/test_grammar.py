@@ -1,0 +1,83 @@
+"""Descriptions and the replies that they deserve."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lvlm_va.critique.tiny_prompt import normalised, question, unknown_words
+from lvlm_va.tiny_critic.grammar import describe, draw_description, draw_label, reply, vocabulary
+from lvlm_va.tiny_critic.templates import HELD_OUT, TRAINED
+from lvlm_va.tiny_critic.words import KINDS
+
+WORDS = frozenset(vocabulary())
+
+
+@given(st.integers(0, 2**32), st.sampled_from([TRAINED, HELD_OUT]))
+def test_every_description_is_made_of_known_words_and_says_what_was_asked(seed, templates):
+    rng = np.random.default_rng(seed)
+    order = [str(kind) for kind in rng.permutation(KINDS)]
+    matters, irrelevant = order[: rng.integers(1, 3)], order[3 : 3 + rng.integers(1, 3)]
+    description = describe(rng, matters, irrelevant, label := draw_label(rng), templates)
+    assert description.says == dict.fromkeys(matters, True) | dict.fromkeys(irrelevant, False)
+    assert unknown_words(description.text, label, WORDS) == []
+    assert normalised(description.text) == description.text
+    assert "{" not in description.text + question(label, description.text)
+
+
+@given(st.integers(0, 2**32))
+def test_a_drawn_description_names_something(seed):
+    rng = np.random.default_rng(seed)
+    assert 1 <= len(draw_description(rng, "3").says) <= 5
+
+
+def test_held_out_sentences_are_not_trained_on():
+    for name in ("matters", "irrelevant", "contrasts"):
+        assert not set(getattr(HELD_OUT, name)) & set(getattr(TRAINED, name))
+        assert len(set(getattr(TRAINED, name))) == len(getattr(TRAINED, name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "says", "verdict"),
+    [
+        ("patch", {"patch": False, "figure": True}, "spurious"),
+        ("patch", {"patch": True, "figure": False}, "relevant"),
+        ("patch", {"figure": True}, "spurious"),
+        ("figure", {"patch": False}, "relevant"),
+        ("tag", {"patch": False, "figure": True}, "unsure"),
+        ("background", {"patch": False, "figure": True}, "relevant"),
+        ("background", {"patch": True, "figure": False}, "spurious"),
+        ("background", {"background": False, "figure": True}, "spurious"),
+        ("background", {"patch": True}, "spurious"),
+    ],
+)
+def test_the_verdict_follows_the_description(kind, says, verdict):
+    assert reply(kind, says).endswith(f"Verdict: {verdict}")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("The digit\n counts", "The digit counts."),
+        ("Patches don't matter!", "Patches do not matter."),
+        ("The patch can\u2019t be trusted", "The patch cannot be trusted."),
+        ("  ", ""),
+    ],
+)
+def test_descriptions_are_put_on_one_line_without_short_forms(written, read):
+    assert normalised(written) == read
+
+
+@given(st.text(max_size=60))
+def test_a_label_cannot_add_turns_or_images(label):
+    text = question(label, "")
+    assert "<" not in text
+    assert "\n" not in text
+    assert len(text) < 80
+
+
+def test_unknown_words_are_listed_once_and_the_label_is_known():
+    text = "The femur counts, the femur <image> 7 and the knee do not. The patch is noise."
+    assert unknown_words(text, "knee 7", WORDS) == ["femur", "<", ">"]
