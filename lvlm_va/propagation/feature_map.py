@@ -49,16 +49,16 @@ def find_feature_layer(module: nn.Module, images: Tensor) -> str | None:
 def feature_maps(module: nn.Module, layer: str, images: Tensor) -> Tensor:
     """Return the layer's output for images on the module's device: shape (n, D, h, w), without a graph."""
     kept: list[Tensor] = []
-    with _hooked(module.get_submodule(layer), kept), torch.no_grad(), evaluating(module):
+    with _hooked(module.get_submodule(layer), len(images), kept), torch.no_grad(), evaluating(module):
         forward_logits(module, images)
     # A layer that is used several times: its last map, as in `find_feature_layer`.
     return kept[-1]
 
 
 @contextmanager
-def _hooked(layer: nn.Module, kept: list[Tensor]) -> Iterator[None]:
+def _hooked(layer: nn.Module, n: int, kept: list[Tensor]) -> Iterator[None]:
     def keep(layer: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:
+        if _is_map(output, n):
             kept.append(output.detach())
 
     handle = layer.register_forward_hook(keep)

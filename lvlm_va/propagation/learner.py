@@ -98,7 +98,7 @@ class VerdictLearner:
         def predict(others: NDArray[np.float32]) -> NDArray[np.float64]:
             if not len(others):
                 return np.empty(0)
-            p: NDArray[np.float64] = classifier.predict_proba(reduce(others))[:, 1]
+            p: NDArray[np.float64] = classifier.predict_proba(reduce(others))[:, 1].astype(np.float64)
             return p
 
         return predict
