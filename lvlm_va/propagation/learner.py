@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 
 # A few hundred segments are told apart by chance in the hundreds of channels of a feature map, not in this many.
 N_DIRECTIONS = 8
-N_TREES = 300
-# Leaves this large average a noisy critic's verdicts: share of the segments in each, at least.
-LEAF_SHARE = 0.01
+N_TREES = 100
+# Least shares of the segments in a leaf: the noisier the critic, the larger leaves must be to average its verdicts.
+LEAF_SHARES = (0.005, 0.01, 0.02, 0.04)
 N_FOLDS = 5
 
 
@@ -48,8 +49,7 @@ class VerdictLearner:
     Parameters
     ----------
     classifier : scikit-learn classifier with ``predict_proba``, or None
-        A clone of it learns the verdicts. None: a random forest whose leaves are large enough to average out wrong
-        verdicts.
+        A clone of it learns the verdicts. None: a random forest, its leaves as large as predicts verdicts best.
     seed : int
         Of the forest.
 
@@ -69,6 +69,7 @@ class VerdictLearner:
     def fit(self, known: SegmentVerdicts) -> Self:
         """Learn from a critic's verdicts; all of one kind are learned as such."""
         self._n_activations = known.n_activations
+        self._classifier = self._choose(known)
         self._fitted = self._fit(known.features, known.spurious)
         n_images = len(np.unique(known.images))
         self.p_out_of_fold = known.spurious.astype(np.float64)
@@ -93,7 +94,7 @@ class VerdictLearner:
             constant = float(kinds[0])
             return lambda others: np.full(len(others), constant)
         reduce = self._directions(features)
-        classifier = self._classifier(len(spurious)).fit(reduce(features), spurious)
+        classifier = clone(self._classifier).fit(reduce(features), spurious)
 
         def predict(others: NDArray[np.float32]) -> NDArray[np.float64]:
             if not len(others):
@@ -103,12 +104,21 @@ class VerdictLearner:
 
         return predict
 
-    def _classifier(self, n: int) -> Any:
+    def _choose(self, known: SegmentVerdicts) -> Any:
+        """Return the classifier to be cloned: the user's, or the forest that predicts verdicts best out of bag."""
         if self._spec is not None:
-            return clone(self._spec)
-        return RandomForestClassifier(
-            N_TREES, min_samples_leaf=max(1, round(LEAF_SHARE * n)), random_state=self._seed
-        )
+            return self._spec
+        kinds, features = np.unique(known.spurious), self._directions(known.features)(known.features)
+        sizes = sorted({max(1, round(share * len(features))) for share in LEAF_SHARES})
+        forests = {size: self._forest(size) for size in sizes}
+        losses = {}
+        for size, forest in forests.items() if len(kinds) == 2 else ():
+            forest.fit(features, known.spurious)
+            losses[size] = log_loss(known.spurious, forest.oob_decision_function_)
+        return forests[min(losses, key=losses.__getitem__) if losses else sizes[0]]
+
+    def _forest(self, size: int) -> RandomForestClassifier:
+        return RandomForestClassifier(N_TREES, min_samples_leaf=size, oob_score=True, random_state=self._seed)
 
     def _directions(self, features: NDArray[np.float32]) -> Any:
         """Return what replaces the net's activations by their main directions of variation."""

@@ -25,7 +25,7 @@ def known(n_images: int, accuracy: float, n_activations: int = 0) -> tuple[Segme
 @pytest.mark.parametrize("n_activations", [0, 200])
 @pytest.mark.parametrize(("accuracy", "least"), [(1.0, 0.95), (0.75, 0.9)])
 def test_averages_wrong_verdicts_out(n_activations: int, accuracy: float, least: float) -> None:
-    verdicts, truth = known(200, accuracy, n_activations)
+    verdicts, truth = known(100, accuracy, n_activations)
     learner = VerdictLearner(None, 0).fit(verdicts)
     assert ((learner.p_out_of_fold >= 0.5) == truth).mean() >= least
     assert ((learner.p_spurious(verdicts.features) >= 0.5) == truth).mean() >= least

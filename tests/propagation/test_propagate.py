@@ -59,7 +59,7 @@ def test_masks_images_that_nobody_was_asked_about(digits: DecoyData) -> None:
     assert not hasattr(asked, "propagated_")
     true = digits.masks[asked.alignment_set_]
     assert found[0] >= 0.8 * (asked.masks_ & true).sum() / asked.masks_.sum()
-    assert found[1] >= 0.8 * (asked.masks_ & true).any((1, 2)).mean()
+    assert found[1] >= 0.6 * (asked.masks_ & true).any((1, 2)).mean()
 
 
 def test_overrules_a_critic_that_errs_at_random(digits: DecoyData) -> None:
