@@ -9,6 +9,8 @@ from typing import Any
 
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from lvlm_va.propagation import Propagation
+
 _COUNT = Interval(Integral, 1, None, closed="left")
 _EPOCHS = Interval(Integral, 0, None, closed="left")
 
@@ -24,6 +26,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "references": ["array-like", str, HasMethods("detach")],
     "n_references": [_COUNT],
     "segmenter": [str, HasMethods("segment")],
+    "propagate": ["boolean", _COUNT, Propagation],
     "rrr_strength": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
     "l2": [Interval(Real, 0, None, closed="left")],
     "align_fraction": [Interval(Real, 0, 1, closed="right")],

@@ -22,10 +22,12 @@ from lvlm_va._inputs import (
 from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._parameters import CONSTRAINTS
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
-from lvlm_va.attribution import Attributor, concatenate_explanations
+from lvlm_va.attribution import Attributor, concatenate_explanations, resolve_attributor
 from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.critiqued_classifier import CritiquedClassifier
 from lvlm_va.image_classifier import Images, TrainingData
+from lvlm_va.propagated_masks import Looking, propagate
+from lvlm_va.propagation import Propagated, Propagation, resolve_propagation
 from lvlm_va.round_options import RoundOptions, resolve_critic_and_judge, resolve_round_options
 from lvlm_va.rounds import (
     Round,
@@ -37,7 +39,7 @@ from lvlm_va.rounds import (
     timed,
     verdict_table,
 )
-from lvlm_va.segmentation import Segmenter, concatenate_segmentations
+from lvlm_va.segmentation import Segmenter, concatenate_segmentations, resolve_segmenter
 
 _PRIVATE = ("_data", "_data_key", "_rounds", "_run", "_seed", "_train_key")  # what fit keeps for realign
 
@@ -78,6 +80,9 @@ class LVLMVAClassifier(CritiquedClassifier):
         Number of references drawn by ``"class_balanced"``.
     segmenter : {"ppeps_wgm", "grid", "slic"} or Segmenter, default="ppeps_wgm"
         How attributions are cut into segments.
+    propagate : bool, int or Propagation, default=False
+        Whether a classifier learns the verdicts from what the segments look like, and extends them to other training
+        images, all of which are then aligned with; to how many in all. See `lvlm_va.propagation.Propagation`.
     rrr_strength : float or "auto", default="auto"
         Weight of the right-for-the-right-reasons penalty, for inputs in [0, 1]; "auto" follows the data.
     l2 : float, default=0.0
@@ -124,6 +129,8 @@ class LVLMVAClassifier(CritiquedClassifier):
         The verdict on every segment.
     masks_ : ndarray of shape (a, H, W), bool
         True where a segment was judged spurious.
+    propagated_ : Propagated
+        The images aligned with, and their masks (with `propagate` only).
     history_ : dict of str to tuple of History
         Curves of ``"train"`` and ``"align"``, one per run of the training loop.
     classes_, image_shape_ : ndarray of shape (n_classes,), tuple of (C, H, W)
@@ -158,6 +165,7 @@ class LVLMVAClassifier(CritiquedClassifier):
         references: str | ArrayLike | Tensor = "class_balanced",
         n_references: int = 20,
         segmenter: str | Segmenter = "ppeps_wgm",
+        propagate: bool | int | Propagation = False,
         rrr_strength: float | str = "auto",
         l2: float = 0.0,
         align_fraction: float = 0.5,
@@ -185,6 +193,7 @@ class LVLMVAClassifier(CritiquedClassifier):
         self.references = references
         self.n_references = n_references
         self.segmenter = segmenter
+        self.propagate = propagate
         self.rrr_strength = rrr_strength
         self.l2 = l2
         self.align_fraction = align_fraction
@@ -355,13 +364,37 @@ class LVLMVAClassifier(CritiquedClassifier):
         masked = run.dataclass(
             "alignment-set", set_key, AlignmentSet, lambda: make_alignment_set(rounds, data, verdicts)
         )
+        self.masks_ = masked.masks.numpy() > 0
+        propagation = resolve_propagation(self.propagate)
+        if propagation is not None:
+            masked = self._propagate(data, propagation, set_key)
         key = self._train("align", self.unaligned_module_, data, self._train_key, masked)
         self.alignment_set_ = chosen_indices(rounds).numpy()
-        self.masks_ = masked.masks.numpy() > 0
         self.explanation_ = concatenate_explanations([part.explanation for part in rounds])
         self.segments_ = concatenate_segmentations([part.segmentation for part in rounds])
         self.critiques_ = tuple(critique for part in rounds for critique in part.critiques)
         return key
+
+    def _propagate(self, data: TrainingData, propagation: Propagation, set_key: str) -> AlignmentSet:
+        """Extend the verdicts to more images; return all of them with their masks."""
+        looking = Looking(
+            resolve_attributor(self.attribution),
+            self.references_,
+            resolve_segmenter(self.segmenter),
+            self._seed,
+            self.verbose,
+        )
+        self._run.forget("propagate")
+        with timed(self.seconds_, "propagate"):
+            self.propagated_ = self._run.dataclass(
+                "propagate",
+                self._run.key(set_key, propagation),
+                Propagated,
+                lambda: propagate(self._rounds, data, self.verdicts_, looking, propagation),
+            )
+        rows = self.propagated_.indices
+        masks = self.propagated_.masks.to(data.images.dtype)
+        return AlignmentSet(data.images[rows], data.labels[rows], masks)
 
     def __getstate__(self) -> dict[str, Any]:
         # The training images would make every pickle as large as they are; see `realign`.

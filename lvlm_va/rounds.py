@@ -71,6 +71,8 @@ class Round:
 
     Attributes
     ----------
+    module : torch.nn.Module
+        The classifier that was looked into.
     indices : Tensor of shape (a,), int64
         Rows of the training data that were critiqued.
     explanation : Explanation
@@ -83,6 +85,7 @@ class Round:
         Stands for everything that the verdicts depend on.
     """
 
+    module: nn.Module
     indices: Tensor
     explanation: Explanation
     segmentation: Segmentation
@@ -163,7 +166,7 @@ def run_round(
                 f"{n_segments} segments of image {critique.image_id!r} instead. A critic that only speaks needs a "
                 "judge: judge='parser' reads lines such as 'Segment 1: spurious'."
             )
-    return Round(chosen, explained.explanation, segmentation, tuple(critiques), key)
+    return Round(module, chosen, explained.explanation, segmentation, tuple(critiques), key)
 
 
 def explain_round(

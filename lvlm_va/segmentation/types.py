@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 from torch import Tensor
@@ -31,6 +31,10 @@ class Segmentation:
     shares: Tensor
     means: Tensor
     covariances: Tensor
+
+    def select(self, rows: Tensor) -> Segmentation:
+        """Return the segmentation of some of the images: `rows` of shape (m,), int64."""
+        return Segmentation(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 class Segmenter(Protocol):

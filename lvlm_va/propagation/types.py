@@ -1,0 +1,87 @@
+"""How verdicts are extended, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Propagation:
+    """Extend the verdicts on critiqued segments to the segments of other training images, without asking again.
+
+    Every image is explained and segmented as the critiqued ones were; a classifier that learned the critic's verdicts
+    from what segments look like judges them. It also overrules the critic where that errs at random: the critiqued
+    segments are judged by classifiers that did not see their images. A person's verdicts stand, and so does
+    ``unsure``.
+
+    Parameters
+    ----------
+    classifier : scikit-learn classifier with ``predict_proba``, default=None
+        Learns the verdicts from `lvlm_va.propagation.segment_features`. None: a random forest whose leaves average
+        wrong verdicts out.
+    n_images : int or None, default=10_000
+        Most images in the alignment set, the critiqued ones included; the others are drawn at random. None: all.
+        They are held in memory, as are their masks.
+    confidence : float, default=0.5
+        Least probability, in [0.5, 1], of being spurious at which a segment is masked; more abstains more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter has the wrong type or range.
+    """
+
+    classifier: Any = None
+    n_images: int | None = 10_000
+    confidence: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.classifier is not None and (
+            isinstance(self.classifier, type) or not hasattr(self.classifier, "predict_proba")
+        ):
+            raise TypeError(
+                "The 'classifier' argument must be a scikit-learn classifier with predict_proba, or None. Got "
+                f"{self.classifier!r} instead."
+            )
+        n: object = self.n_images
+        if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
+            raise ValueError(f"The 'n_images' argument must be an integer >= 1 or None. Got {n!r} instead.")
+        if not 0.5 <= self.confidence <= 1:
+            raise ValueError(
+                f"The 'confidence' argument must lie in [0.5, 1]. Got {self.confidence!r} instead."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Propagated:
+    """Verdicts on the segments of many images.
+
+    Attributes
+    ----------
+    indices : Tensor of shape (a,), int64
+        Rows of the training data, the critiqued ones first.
+    p_spurious : Tensor of shape (a, J), float64
+        Probability that each segment is spurious: 0 or 1 where a person judged, NaN where a critiqued segment was left
+        unsure, and past an image's number of segments.
+    masks : Tensor of shape (a, H, W), bool
+        True where a segment is taken to be spurious.
+    agreement : Tensor, scalar, float64
+        Share of the critic's verdicts that classifiers agree with which did not see their images. See
+        `lvlm_va.propagation.VerdictLearner`.
+    """
+
+    indices: Tensor
+    p_spurious: Tensor
+    masks: Tensor
+    agreement: Tensor
+
+
+def resolve_propagation(spec: bool | int | Propagation) -> Propagation | None:
+    """Return how verdicts are extended: not at all (False), as usual (True), to so many images, or as it says."""
+    if isinstance(spec, bool):
+        return Propagation() if spec else None
+    return spec if isinstance(spec, Propagation) else Propagation(n_images=int(spec))

@@ -1,0 +1,161 @@
+"""Verdicts extended by the estimator."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lvlm_va import LVLMVAClassifier, OracleCritic
+from lvlm_va.critique import Critique, SegmentVerdict, VerdictTable
+from lvlm_va.datasets import DecoyData, decoy_digits
+from lvlm_va.propagation import Propagation
+
+LINEAR = make_pipeline(StandardScaler(), LogisticRegression())
+
+
+@pytest.fixture(scope="module")
+def digits() -> DecoyData:
+    return decoy_digits("train", random_state=0)
+
+
+def fitted(digits: DecoyData, **parameters: Any) -> LVLMVAClassifier:
+    defaults = {
+        "module": "mlp",
+        "critic": OracleCritic(digits.masks),
+        "sampler": "random",
+        "n_align": 40,
+        "epochs": 12,
+        "align_epochs": 1,
+        "batch_size": 32,
+        "propagate": Propagation(LINEAR, 300),
+        "random_state": 0,
+    }
+    return LVLMVAClassifier(**(defaults | parameters)).fit(digits.images, digits.labels)
+
+
+def precision_and_recall(clf: LVLMVAClassifier, digits: DecoyData) -> tuple[float, float]:
+    """Of the masks, weighed by nothing: how many pixels are decoy, and in how many images some decoy is masked."""
+    rows, masks = clf.propagated_.indices.numpy(), clf.propagated_.masks.numpy()
+    hits = masks & digits.masks[rows]
+    return hits.sum() / masks.sum(), hits.any((1, 2)).mean()
+
+
+def test_masks_images_that_nobody_was_asked_about(digits: DecoyData) -> None:
+    clf = fitted(digits)
+    rows = clf.propagated_.indices.numpy()
+    assert len(rows) == len(set(rows)) == 300
+    np.testing.assert_array_equal(rows[:40], clf.alignment_set_)
+    np.testing.assert_array_equal(clf.propagated_.masks[:40].any(), clf.masks_.any())
+    assert clf.propagated_.p_spurious.shape[0] == 300
+    assert 0.9 <= float(clf.propagated_.agreement) <= 1
+    asked, found = fitted(digits, propagate=False), precision_and_recall(clf, digits)
+    assert not hasattr(asked, "propagated_")
+    true = digits.masks[asked.alignment_set_]
+    assert found[0] >= 0.8 * (asked.masks_ & true).sum() / asked.masks_.sum()
+    assert found[1] >= 0.6 * (asked.masks_ & true).any((1, 2)).mean()
+
+
+def test_overrules_a_critic_that_errs_at_random(digits: DecoyData) -> None:
+    noisy = OracleCritic(digits.masks, 0.75, 0)
+    clf = fitted(digits, critic=noisy, n_align=120)
+    right = digits.masks[clf.alignment_set_]
+    corrected = clf.propagated_.masks[:120].numpy()
+    assert (corrected & ~right).sum() < 0.5 * (clf.masks_ & ~right).sum()
+
+
+def test_a_person_is_not_overruled(digits: DecoyData) -> None:
+    clf = fitted(digits)
+    found = clf.verdicts_.verdicts
+    flipped = {"spurious": "relevant", "relevant": "spurious"}
+    edits = [SegmentVerdict(v.image_id, v.segment, flipped[v.verdict]) for v in found[:6]]
+    before = clf.propagated_
+    clf.realign(VerdictTable(tuple(edits)))
+    rows = [str(row) for row in clf.propagated_.indices.tolist()]
+    for edit in edits:
+        p = float(clf.propagated_.p_spurious[rows.index(edit.image_id), edit.segment - 1])
+        assert p == (edit.verdict == "spurious")
+    assert clf.propagated_ is not before
+
+
+class Silent:
+    """Is sure of nothing, or of the first images only."""
+
+    name = "silent"
+
+    def __init__(self, oracle: OracleCritic, n_sure: int) -> None:
+        self.oracle, self.n_sure = oracle, n_sure
+
+    def fingerprint(self) -> object:
+        return self.n_sure
+
+    def critique(self, requests: Any) -> list[Critique]:
+        answers = []
+        for request, answer in zip(requests, self.oracle.critique(requests), strict=True):
+            sure = request.index < self.n_sure
+            verdicts = [
+                v if sure else SegmentVerdict(v.image_id, v.segment, "unsure") for v in answer.verdicts
+            ]
+            answers.append(Critique.from_verdicts(answer.image_id, verdicts))
+        return answers
+
+
+def test_unsure_segments_are_neither_learned_from_nor_masked(digits: DecoyData) -> None:
+    clf = fitted(digits, critic=Silent(OracleCritic(digits.masks), 700))
+    unsure = clf.alignment_set_ >= 700
+    assert unsure.any()
+    assert not unsure.all()
+    assert not clf.propagated_.masks[:40][unsure].any()
+    assert clf.propagated_.p_spurious[:40][unsure].isnan().all()
+    assert clf.propagated_.masks[40:].any()
+
+
+def test_says_when_there_is_nothing_to_learn_from(digits: DecoyData) -> None:
+    with pytest.raises(ValueError, match="'propagate' argument needs verdicts to extend"):
+        fitted(digits, critic=Silent(OracleCritic(digits.masks), 0))
+
+
+@pytest.mark.parametrize(("propagate", "expected"), [(True, 1078), (45, 45), (7, 40)])
+def test_as_many_images_as_asked_for_but_all_that_were_critiqued(
+    digits: DecoyData, propagate: bool | int, expected: int
+) -> None:
+    clf = fitted(digits, propagate=propagate, epochs=1, align_epochs=0)
+    assert len(clf.propagated_.indices) == expected
+
+
+def test_more_confidence_masks_less(digits: DecoyData) -> None:
+    counts = [
+        int(
+            fitted(
+                digits, propagate=Propagation(LINEAR, 300, confidence), align_epochs=0
+            ).propagated_.masks.sum()
+        )
+        for confidence in (0.5, 0.9)
+    ]
+    assert 0 < counts[1] < counts[0]
+
+
+def test_is_kept_and_found_again(digits: DecoyData, tmp_path: Path) -> None:
+    first = fitted(digits, run_dir=tmp_path)
+    again = fitted(digits, run_dir=tmp_path)
+
+    for name in ("indices", "p_spurious", "masks", "agreement"):
+        np.testing.assert_array_equal(getattr(again.propagated_, name), getattr(first.propagated_, name))
+    other = fitted(digits, run_dir=tmp_path, propagate=Propagation(LINEAR, 200))
+    assert len(other.propagated_.indices) == 200
+
+
+def test_two_rounds_are_joined_and_survive_a_pickle(digits: DecoyData) -> None:
+    clf = fitted(digits, n_rounds=2)
+    assert len(clf.alignment_set_) == 80
+    np.testing.assert_array_equal(clf.propagated_.indices[:80], clf.alignment_set_)
+    masks = clf.propagated_.masks
+    copy = pickle.loads(pickle.dumps(clf))
+    copy.realign(VerdictTable(), digits.images, digits.labels)
+    np.testing.assert_array_equal(copy.propagated_.masks, masks)
