@@ -235,9 +235,8 @@ class LVLMVAClassifier(CritiquedClassifier):
             names the argument.
         """
         data, options, key = self._prepare(X, y, image_ids)
-        run = self._run
         if options is None:
-            run.publish(seconds=self.seconds_)
+            self._run.publish(seconds=self.seconds_)
             return self
 
         self._data, self._train_key, self.unaligned_module_ = data, key, self.module_
@@ -245,11 +244,13 @@ class LVLMVAClassifier(CritiquedClassifier):
         for _ in range(self.n_rounds):
             if self._rounds:
                 key = self._align(data)
-            found = run_round(self.module_, data, options, run, key, self.seconds_, earlier=self._rounds)
+            found = run_round(
+                self.module_, data, options, self._run, key, self.seconds_, earlier=self._rounds
+            )
             self._rounds = (*self._rounds, found)
             self.verdicts_ = verdict_table(self._rounds, options)
         # Corrections enter the last alignment only: they must not change what the critic was asked.
-        self.verdicts_ = read_corrections(self.verdicts_, self._rounds, run)
+        self.verdicts_ = read_corrections(self.verdicts_, self._rounds, self._run)
         self._follow_verdicts(data)
         return self
 
@@ -377,13 +378,8 @@ class LVLMVAClassifier(CritiquedClassifier):
 
     def _propagate(self, data: TrainingData, propagation: Propagation, set_key: str) -> AlignmentSet:
         """Extend the verdicts to more images; return all of them with their masks."""
-        looking = Looking(
-            resolve_attributor(self.attribution),
-            self.references_,
-            resolve_segmenter(self.segmenter),
-            self._seed,
-            self.verbose,
-        )
+        attributor, segmenter = resolve_attributor(self.attribution), resolve_segmenter(self.segmenter)
+        looking = Looking(attributor, self.references_, segmenter, self._seed, self.verbose)
         self._run.forget("propagate")
         with timed(self.seconds_, "propagate"):
             self.propagated_ = self._run.dataclass(

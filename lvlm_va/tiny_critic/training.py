@@ -24,8 +24,8 @@ _LOG_EVERY = 50
 class Steps:
     """Number of optimiser steps of each stage."""
 
-    look: int = 1500
-    read: int = 800
+    look: int = 700
+    read: int = 1600
     speak: int = 600
 
 
