@@ -58,7 +58,7 @@ def _without_seconds(history: History) -> History:
         {"rrr_strength": 0.01, "schedule": "linear"},
         {"validation_fraction": 0.2, "patience": 1, "epochs": 8},
     ],
-    ids=str,
+    ids=lambda changes: ", ".join(f"{k} {v if not callable(v) else 'callable'}" for k, v in changes.items()),
 )
 @pytest.mark.parametrize("aligned", [None, alignment_set(5)], ids=["plain", "aligned"])
 def test_a_resumed_run_ends_as_an_unbroken_one(
