@@ -97,7 +97,7 @@ def test_method_end_to_end(compare: Compare, request: pytest.FixtureRequest) -> 
     compare(
         lambda: runs["ours"].append(ours(module, data, settings)[1]),
         lambda: runs["peer"].append(method_peer.run(task)),
-        rounds=1,
+        rounds=2,
     )
     stages = {
         side: {

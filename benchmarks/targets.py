@@ -38,6 +38,7 @@ TARGETS: dict[str, Target] = {
     "rrr_plain_step": Target(1.5, 1.25, floor=True),
     "rrr_whole_batch": Target(1.5, 2),
     "method_end_to_end": Target(5, 15),
+    "backend_concurrency_ideal": Target(1.5, 1.15, floor=True),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lvlm_va._logits import forward_logits
+from lvlm_va.alignment.dense_net import Layer, dense_loss
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.alignment.penalty import input_gradient
 from lvlm_va.alignment.shared_forward import forward_shared
@@ -42,26 +44,35 @@ class TrainingRows:
     device: torch.device
     dtype: torch.dtype
 
-    def without_masks(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return images and labels of the batch's rows that need no second backward."""
-        images, labels = self._move(self.images, batch.plain), self._move_labels(self.labels, batch.plain)
-        if self.alignment is None or not len(batch.unmarked):
-            return images, labels
-        more = self._move(self.alignment.images, batch.unmarked)
-        more_labels = self._move_labels(self.alignment.labels, batch.unmarked)
-        return torch.cat([images, more]), torch.cat([labels, more_labels])
+    def select(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return images and labels of all rows of the batch, the marked ones last."""
+        parts = [(self.images, self.labels, batch.plain)]
+        if self.alignment is not None:
+            aligned = self.alignment
+            parts += [(aligned.images, aligned.labels, rows) for rows in (batch.unmarked, batch.marked)]
+        parts = [part for part in parts if len(part[2])]
+        images = self._gather([(images, rows) for images, _, rows in parts], self.dtype)
+        return images, self._gather([(labels, rows) for _, labels, rows in parts], torch.int64)
 
-    def with_masks(self, alignment: AlignmentSet, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return images, labels and masks of the batch's rows that have a mask."""
-        images, masks = (self._move(part, batch.marked) for part in (alignment.images, alignment.masks))
-        return images, self._move_labels(alignment.labels, batch.marked), masks
+    def select_masks(self, batch: Batch) -> Tensor | None:
+        """Return the masks of the batch's marked rows, or None where it has none."""
+        if self.alignment is None or not len(batch.marked):
+            return None
+        return self._gather([(self.alignment.masks, batch.marked)], self.dtype)
 
-    # index_select copies whole rows; indexing with [] goes value by value, at a fifth of the speed.
-    def _move(self, values: Tensor, rows: Tensor) -> Tensor:
-        return values.index_select(0, rows).to(self.device, self.dtype, non_blocking=True)
-
-    def _move_labels(self, labels: Tensor, rows: Tensor) -> Tensor:
-        return labels.index_select(0, rows).to(self.device, torch.int64, non_blocking=True)
+    def _gather(self, parts: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> Tensor:
+        # index_select copies whole rows; indexing with [] goes value by value, at a fifth of the speed.
+        if all(values.device == self.device and values.dtype == dtype for values, _ in parts):
+            sizes = [len(rows) for _, rows in parts]
+            first = parts[0][0]
+            gathered = first.new_empty(sum(sizes), *first.shape[1:])
+            for (values, rows), out in zip(parts, gathered.split(sizes), strict=True):
+                torch.index_select(values, 0, rows, out=out)
+            return gathered
+        moved = [
+            values.index_select(0, rows).to(self.device, dtype, non_blocking=True) for values, rows in parts
+        ]
+        return moved[0] if len(moved) == 1 else torch.cat(moved)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +97,13 @@ class BatchLoss:
 
 
 def batch_loss(
-    module: nn.Module, rows: TrainingRows, batch: Batch, strength: Strength, *, share: bool = False
+    module: nn.Module,
+    rows: TrainingRows,
+    batch: Batch,
+    strength: Strength,
+    *,
+    share: bool = False,
+    layers: Sequence[Layer] | None = None,
 ) -> BatchLoss:
     """Return the loss of one batch.
 
@@ -106,43 +123,51 @@ def batch_loss(
     share : bool, default=False
         Forward all rows together (`forward_shared`; on the CPU only) instead of those with and without a mask
         apart. Pays for convolutional nets.
+    layers : sequence of layers, optional
+        The module's, where it is a chain of linear maps and rectifiers (`dense_layers`): then its derivatives are
+        written out.
     """
     n_aligned = len(batch.unmarked) + len(batch.marked)
-    n_rows = len(batch.plain) + n_aligned
-    if rows.alignment is None or not len(batch.marked):
-        plain, labels = rows.without_masks(batch)
-        logits = forward_logits(module, plain)
-        cross_entropy, n_correct = _compare(logits, labels)
-        return BatchLoss(
-            cross_entropy / n_rows, cross_entropy.detach(), torch.zeros_like(cross_entropy), n_correct, share
-        )
+    images, labels = rows.select(batch)
+    masks = rows.select_masks(batch)
+    if masks is None:
+        cross_entropy, n_correct = _compare(forward_logits(module, images), labels)
+        none = torch.zeros_like(cross_entropy)
+        return BatchLoss(cross_entropy / len(images), cross_entropy.detach(), none, n_correct, share)
 
-    marked, labels, masks = rows.with_masks(rows.alignment, batch)
-    images: Tensor | None = None
-    if n_rows > len(batch.marked):
-        images, other_labels = rows.without_masks(batch)
-        labels = torch.cat([other_labels, labels])
+    def weigh(gradient: Tensor, penalty: Tensor, cross_entropy: Tensor) -> Tensor:
+        return strength.update(gradient.detach(), masks, penalty.detach(), cross_entropy.detach())
+
+    if layers is not None:
+        terms = dense_loss(layers, images, labels, masks, n_aligned, weigh)
+        return BatchLoss(
+            terms.loss, terms.cross_entropy_sum, terms.penalty_sum, _n_correct(terms.logits, labels), share
+        )
     # Fused attention kernels have no second derivative; the plain one does.
     with sdpa_kernel(SDPBackend.MATH):
         together = None
-        if share and images is not None and rows.device.type == "cpu":
-            together = forward_shared(module, torch.cat([images, marked]), len(marked))
-        logits, gradient, shared = together or (*_forward_apart(module, images, marked), False)
+        if share and len(images) > len(masks) and rows.device.type == "cpu":
+            together = forward_shared(module, images, len(masks))
+        logits, gradient, shared = together or (*_forward_apart(module, images, len(masks)), False)
     cross_entropy, n_correct = _compare(logits, labels)
     penalty = masked_gradient_penalty(gradient, masks).sum()
-    means = (penalty / n_aligned, cross_entropy / n_rows)
-    weight = strength.update(gradient.detach(), masks, *(mean.detach() for mean in means))
-    loss = means[1] + weight * means[0]
+    means = (penalty / n_aligned, cross_entropy / len(images))
+    loss = means[1] + weigh(gradient, *means) * means[0]
     return BatchLoss(loss, cross_entropy.detach(), penalty.detach(), n_correct, shared)
 
 
-def _forward_apart(module: nn.Module, images: Tensor | None, marked: Tensor) -> tuple[Tensor, Tensor]:
+def _forward_apart(module: nn.Module, images: Tensor, n_marked: int) -> tuple[Tensor, Tensor]:
     """Return logits of all rows, the marked ones last, and input gradients of the latter."""
-    others = [] if images is None else [forward_logits(module, images)]
+    others, marked = images.split([len(images) - n_marked, n_marked])
+    before = [forward_logits(module, others)] if len(others) else []
     logits = forward_logits(module, marked.requires_grad_())
-    return torch.cat([*others, logits]), input_gradient(logits, marked)
+    return torch.cat([*before, logits]), input_gradient(logits, marked)
 
 
 def _compare(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum of cross-entropies and the number of right rows."""
-    return F.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()
+    return F.cross_entropy(logits, labels, reduction="sum"), _n_correct(logits, labels)
+
+
+def _n_correct(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(1) == labels).sum()

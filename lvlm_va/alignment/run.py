@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from lvlm_va._logits import predict_logits
 from lvlm_va._randomness import derive_seed, seed_generators
 from lvlm_va.alignment.checkpoint import read_checkpoint, write_checkpoint
+from lvlm_va.alignment.dense_net import Layer, dense_layers
 from lvlm_va.alignment.mixing import Batch, plan_batches
 from lvlm_va.alignment.objective import BatchLoss, TrainingRows, batch_loss
 from lvlm_va.alignment.optimizers import make_optimizer, make_schedule
@@ -121,12 +122,13 @@ class TrainingRun:
         self._share = True
         alignment = self._rows.alignment
         image_device = self._rows.images.device
+        layers = dense_layers(self._module)
         batches = self._plan.epoch(
             epoch_seed, image_device, image_device if alignment is None else alignment.images.device
         )
         sums = torch.zeros(4, device=self._rows.device, dtype=self._rows.dtype)
         for batch in batches:
-            terms = self._step(batch)
+            terms = self._step(batch, layers)
             # Summed on the device and read once per epoch: reading would wait for the device in each step.
             sums += torch.stack(
                 [
@@ -162,10 +164,10 @@ class TrainingRun:
             if isinstance(layer, _BatchNorm) and (self._rows.alignment is not None or _is_frozen(layer)):
                 layer.eval()
 
-    def _step(self, batch: Batch) -> BatchLoss:
+    def _step(self, batch: Batch, layers: Sequence[Layer] | None) -> BatchLoss:
         for parameter in self._parameters:
             parameter.grad = None
-        terms = batch_loss(self._module, self._rows, batch, self._strength, share=self._share)
+        terms = batch_loss(self._module, self._rows, batch, self._strength, share=self._share, layers=layers)
         self._share = terms.shared
         # Only the parameters' gradients: the images' own would cost another pass through the first layer.
         terms.loss.backward(inputs=self._parameters)

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 from lvlm_va.backends.http_client import exchange, http_client
-from lvlm_va.backends.http_errors import GarbledReplyError
+from lvlm_va.backends.http_errors import GarbledReplyError, shown
 from lvlm_va.backends.privacy import check_endpoint
 from lvlm_va.backends.secret import Secret
 from lvlm_va.backends.server_json import parse_object
@@ -174,9 +174,14 @@ class HTTPBackend(ABC):
     def _redacted(self, outcome: Outcome) -> Outcome:
         redact = self._secret.redact
         if isinstance(outcome, ChatFailure):
-            return replace(outcome, message=redact(outcome.message))
-        texts = {name: redact(getattr(outcome, name)) for name in ("text", "model", "reply_id")}
-        return replace(outcome, **texts)
+            # Cut only now: a part of the key would not be found.
+            return replace(outcome, message=shown(redact(outcome.message)))
+        return replace(
+            outcome,
+            text=redact(outcome.text),
+            model=redact(outcome.model),
+            reply_id=redact(outcome.reply_id),
+        )
 
     def _sdk(self) -> Any:
         try:

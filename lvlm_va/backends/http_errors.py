@@ -29,7 +29,7 @@ _KINDS: dict[int, FailureKind] = {
 }
 # Of OpenAI and those who speak its language, and of Anthropic: waiting does not help.
 _QUOTA_CODES = {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"}
-_QUOTA_WORDS = re.compile(r"credit balance is too low|exceeded your current quota", re.IGNORECASE)
+_QUOTA_WORDS = re.compile(r"credit balance is too low", re.IGNORECASE)
 _REFUSED_CODES = {"unsupported_parameter", "unsupported_value", "unknown_parameter"}
 _REFUSED_WORDS = re.compile(
     r"unsupported|not supported|n.t support|unknown|unrecogni[sz]ed|unexpected|not permitted|not allowed|"
@@ -121,7 +121,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: str) -> Refusal:
         message, code, parameter = error or _TAG.sub(" ", body), None, None
     return Refusal(
         status,
-        shown(message if isinstance(message, str) else json.dumps(message)),
+        message if isinstance(message, str) else json.dumps(message),
         code if isinstance(code, str) else "",
         parameter if isinstance(parameter, str) else "",
         retry_after(headers),
@@ -129,8 +129,8 @@ def read_refusal(status: int, headers: Mapping[str, str], body: str) -> Refusal:
 
 
 def shown(text: str) -> str:
-    """Return a server's words on one line, cut to a length for reading."""
-    line = " ".join(text.split())
+    """Return a server's words on one line, cut to a length for reading, as UTF-8 can hold them."""
+    line = " ".join(text.encode("utf-8", "replace").decode().split())
     return line if len(line) <= _MOST_SHOWN else line[:_MOST_SHOWN] + " ..."
 
 

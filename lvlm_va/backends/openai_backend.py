@@ -58,6 +58,8 @@ class OpenAIBackend(HTTPBackend):
     A redirection is not followed, and a server on this machine is never asked through a proxy. A pickled
     backend leaves a key that was given behind; one that comes from the environment is read there anew.
 
+    Nobody can tell whether a server has changed the model behind a name: with new weights, use a new cache.
+
     Examples
     --------
     >>> from lvlm_va.backends import ChatRequest, OpenAIBackend, Turn

@@ -34,8 +34,9 @@ class ScriptedBackend:
     Raises
     ------
     TypeError
-        If `replies` is none of these; from ``complete``, if a callable returns something else. What a callable
-        raises is raised.
+        If `replies` is none of these; from ``complete``, if a callable returns something else; from
+        ``fingerprint``, if a callable stands on objects that cannot be told apart. What a callable raises is
+        raised.
 
     Notes
     -----

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from lvlm_va.backends.http_errors import GarbledReplyError, shown
+from lvlm_va.backends.http_errors import GarbledReplyError
 from lvlm_va.backends.types import Usage
 
 _REASONING = re.compile(r"\A\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
@@ -25,8 +25,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        start = shown(body[:2000].decode(errors="replace"))
-        raise GarbledReplyError(f"The server's reply is not a JSON object in UTF-8: {start!r}")
+        words = body.decode(errors="replace")
+        raise GarbledReplyError(f"The server's reply is not a JSON object in UTF-8: {words}")
     return content
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 from lvlm_va.backends.streaming import Outcome
@@ -71,6 +72,10 @@ def ask_in_threads(
                 todo.put(following)
                 running += 1
     finally:
+        with contextlib.suppress(Empty):
+            while True:
+                todo.get_nowait()
+                running -= 1
         for _ in threads:
             todo.put(None)
         if not running:

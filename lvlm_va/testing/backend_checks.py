@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,13 @@ from lvlm_va.backends.types import (
     Finish,
     Usage,
 )
-from lvlm_va.testing.backend_requests import bad_requests, choice_requests, image_requests, plain_requests
+from lvlm_va.testing.backend_requests import (
+    bad_requests,
+    choice_requests,
+    image_requests,
+    plain_requests,
+    schema_request,
+)
 
 _SECRET_ENDINGS = ("_API_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 # An allowance for servers that count what they add, and for a wrapper that asks once more with twice the tokens.
@@ -61,11 +68,14 @@ def check_backend(
     >>> check_backend(ScriptedBackend(lambda request: "It is spurious."))
     ScriptedBackend(name='scripted')
     """
-    made = backend() if callable(backend) else backend
+    # A class has the attributes of its objects, and an object may be callable for reasons of its own.
+    makes = isinstance(backend, type) or (callable(backend) and not isinstance(backend, ChatBackend))
+    given: Any = backend
+    made: ChatBackend = given() if makes else given
     check_interface(made)
     fingerprint = check_fingerprint(made)
-    if callable(backend):
-        again = backend().fingerprint()
+    if makes:
+        again = given().fingerprint()
         _require(
             again == fingerprint,
             f"'fingerprint' must be the same for two backends made alike. Got {fingerprint!r} and {again!r}.",
@@ -197,6 +207,12 @@ def check_capabilities(backend: ChatBackend, deterministic: bool) -> None:
                 )
             if can.choice_probs:
                 _check_probs(choices, reply.choice_probs)
+    if can.schema:
+        (reply,) = _replies(backend, [schema_request()])
+        _require(
+            reply.finish != "stop" or _is_json_object(reply.text),
+            f"With 'capabilities.schema', a reply must follow the schema. Got {reply.text!r}.",
+        )
     if can.seed and can.temperature and deterministic:
         (request,) = plain_requests(1)
         request = dataclasses.replace(request, temperature=1.0, seed=7)
@@ -324,6 +340,13 @@ def _check_probs(choices: Sequence[str], probs: Mapping[str, float] | None) -> N
         "With 'capabilities.choice_probs', a reply must hold a probability for each of "
         f"{tuple(choices)}, with sum 1. Got {probs!r}.",
     )
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _fresh(request: ChatRequest) -> ChatRequest:

@@ -56,11 +56,23 @@ def choice_requests(with_probs: bool) -> list[ChatRequest]:
     ]
 
 
+def schema_request() -> ChatRequest:
+    """Return a request for JSON of one field."""
+    (request,) = plain_requests(1, max_tokens=200)
+    schema = {
+        "type": "object",
+        "properties": {"number": {"type": "integer"}},
+        "required": ["number"],
+        "additionalProperties": False,
+    }
+    return replace(request, schema=schema)
+
+
 def bad_requests(backend: ChatBackend) -> list[ChatRequest]:
     """Return requests that make no sense: some backends answer them nevertheless, none may raise."""
     (request,) = plain_requests(1)
     images = backend.capabilities.max_images
-    bad = [replace(request, turns=()), replace(request, max_tokens=0)]
+    bad = [replace(request, turns=(Turn("user", ()),)), replace(request, max_tokens=0)]
     if images is not None:
         image = ImagePart(np.zeros((16, 16, 3), np.uint8))
         bad.append(replace(request, turns=(Turn("user", (*[image] * (images + 1), "What is this?")),)))

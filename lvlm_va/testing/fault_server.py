@@ -41,7 +41,7 @@ class FaultServer:
     answered : collections.Counter
         How often each text was answered in full with a status below 400: what a provider would bill.
     peak : int
-        Most requests that were under way at once.
+        Most requests that were waiting for their answer at once.
 
     Raises
     ------
@@ -152,14 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         asked = server._receive(language, {name.lower(): v for name, v in self.headers.items()}, content)
-        billed = False
-        try:
-            answer = server._answer(asked)
-            status, body = answer.to(asked)
-            self._send(status, body, answer)
-            billed = status < 400 and answer.cut_after is None
-        finally:
-            server._done(asked, billed)
+        answer = server._answer(asked)
+        status, body = answer.to(asked)
+        # Counted before it is sent, so that whoever has the answer finds it counted.
+        server._done(asked, status < 400 and answer.cut_after is None)
+        self._send(status, body, answer)
 
     def _send(self, status: int, body: bytes, answer: Answer) -> None:
         headers = {"Content-Type": "application/json", **answer.headers, "Content-Length": str(len(body))}

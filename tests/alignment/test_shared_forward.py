@@ -296,7 +296,7 @@ def test_training_shares_for_convolutional_nets(monkeypatch: pytest.MonkeyPatch)
     train(small_net(), images, labels, options, alignment_set=aligned, seed=0)
     assert seen == [True] * 8  # batches
     seen.clear()
-    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Tanh())
     train(net, images, labels, options, alignment_set=aligned, seed=0)
     assert seen == [False] * 2  # tried once an epoch
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -95,19 +97,23 @@ def test_what_a_model_sees_matters(backend):
     assert min(np.diff(np.log(shares))) > 1e-3
 
 
-@given(order=st.lists(st.sampled_from(range(len(REQUESTS))), max_size=9), size=st.integers(1, 9))
-@settings(max_examples=15, deadline=None)
-def test_neighbours_and_batch_sizes_change_nothing(tiny_folder, order, size):
-    backend = _shared(tiny_folder, size)
-    expected = texts(_shared(tiny_folder, 4).complete(REQUESTS))
-    assert texts(backend.complete([REQUESTS[i] for i in order])) == [expected[i] for i in order]
+@pytest.fixture(scope="module")
+def sized(tiny_folder):
+    """Return what gives a backend of a batch size."""
+    return cache(lambda size: HFBackend(tiny_folder("llava"), batch_size=size))
 
 
-_BACKENDS: dict[int, HFBackend] = {}
+@given(order=st.lists(st.sampled_from(range(len(REQUESTS))), max_size=7), size=st.integers(1, 7))
+@settings(max_examples=10, deadline=None)
+def test_neighbours_and_batch_sizes_change_nothing(sized, order, size):
+    expected = texts(sized(4).complete(REQUESTS))
+    assert texts(sized(size).complete([REQUESTS[i] for i in order])) == [expected[i] for i in order]
 
 
-def _shared(tiny_folder, size) -> HFBackend:
-    return _BACKENDS.setdefault(size, HFBackend(tiny_folder("llava"), batch_size=size))
+def test_threads_take_turns(llava):
+    expected = texts(llava.complete(REQUESTS))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: texts(llava.complete(REQUESTS)), range(4))) == [expected] * 4
 
 
 def test_draws_follow_seed_and_sample_and_leave_the_global_generator_alone(llava):
@@ -135,7 +141,7 @@ def test_usage_and_finish_are_told(llava):
 
 def test_a_reply_ends_where_the_model_ends_it(llava, monkeypatch):
     request = ask("Hello.", images=1, max_tokens=8)
-    row = Row(llava._prompts.render(request), (Image.fromarray(request.images[0].array),), 8)
+    row = Row(llava._prompts.render(request), request.images, 8)
     (decoded,) = decode_rows(llava._model, llava._prompts, [row])
     monkeypatch.setattr(llava._model.generation_config, "eos_token_id", [2, decoded.tokens[3]])
     other, reply = llava.complete([ask("What else?", images=1, max_tokens=8), request])

@@ -1,79 +1,43 @@
 """A run killed in the middle and begun again: no reply that had come is asked for twice."""
 
-import json
 import multiprocessing
 import sqlite3
 import threading
 import time
-import urllib.request
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lvlm_va.backends import wrap_backend
-from tests.backends.inner import Streaming, ask, reply, text_of, texts
+from lvlm_va.backends import OpenAIBackend, wrap_backend
+from lvlm_va.testing import Answer, FaultServer
+from tests.backends.inner import ask, texts
 
 REQUESTS = [ask(f"critique {i}") for i in range(500)]
 NAMES = [f"critique {i}" for i in range(500)]
+CONCURRENCY = 8
 
 
-class Server(ThreadingHTTPServer):
-    """Echo what it is sent, and count what it sends out; hold all requests when so many are answered."""
+class Holding:
+    """Answer so many requests, and leave all others without an answer until they are dropped."""
 
-    daemon_threads = True
-    request_queue_size = 64
+    def __init__(self, left, delay=0.0):
+        self.left, self.delay, self.held = left, delay, 0
+        self.dropped, self.lock = threading.Event(), threading.Lock()
 
-    def __init__(self, hold_after, delay=0.0):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.lock = threading.Lock()
-        self.left, self.delay, self.held, self.sent = hold_after, delay, 0, Counter()
-        self.dropped = threading.Event()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        with self.server.lock:
-            hold = self.server.left <= 0
-            self.server.left -= 1
-            self.server.held += hold
+    def __call__(self, asked):
+        with self.lock:
+            hold = self.left <= 0
+            self.left -= 1
+            self.held += hold
         if hold:
-            self.server.dropped.wait(60)
-            return  # unanswered: whoever asked is gone
-        time.sleep(self.server.delay)
-        with self.server.lock:
-            self.server.sent[text] += 1
-        body = json.dumps(text).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-class Remote(Streaming):
-    """Ask the server above, eight requests at a time."""
-
-    def __init__(self, url):
-        super().__init__(self.post, mark="remote")
-        self.url = url
-
-    def post(self, request, before):
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(self.url, text_of(request).encode(), timeout=60) as response:
-            return reply(json.loads(response.read()))
+            self.dropped.wait(60)
+            return Answer(cut_after=0)
+        return Answer(delay=self.delay)
 
 
 def run(url, path):
-    return texts(wrap_backend(Remote(url), cache=path).complete(REQUESTS))
+    backend = OpenAIBackend("critic", base_url=url, concurrency=CONCURRENCY)
+    return texts(wrap_backend(backend, cache=path).complete(REQUESTS))
 
 
 def wait_until(condition):
@@ -94,21 +58,6 @@ def written(path):
 
 
 @pytest.fixture
-def serve():
-    servers = []
-
-    def start(**settings):
-        servers.append(Server(**settings))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.dropped.set()
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
 def path(tmp_path):
     return tmp_path / "replies.sqlite"
 
@@ -119,27 +68,28 @@ def start_run(server, path):
     return process
 
 
-def test_no_reply_that_had_come_is_asked_for_twice(serve, path):
+def test_no_reply_that_had_come_is_asked_for_twice(path):
     """Killed while eight requests are unanswered, and every answered one therefore was read."""
-    server = serve(hold_after=200)
-    process = start_run(server, path)
-    wait_until(lambda: server.held == 8)
-    wait_until(lambda: path.exists() and written(path) == 200)
-    process.kill()
-    process.join()
-    server.dropped.set()
-    server.left = 10_000
-    assert run(server.url, path) == NAMES
-    assert server.sent == Counter(NAMES)
+    script = Holding(200)
+    with FaultServer(script) as server:
+        process = start_run(server, path)
+        wait_until(lambda: script.held == CONCURRENCY)
+        wait_until(lambda: path.exists() and written(path) == 200)
+        process.kill()
+        process.join()
+        script.dropped.set()
+        script.left = 10_000
+        assert run(server.url, path) == NAMES
+    assert server.answered == Counter(NAMES)
 
 
-def test_killed_at_any_moment_no_more_is_repeated_than_was_under_way(serve, path):
-    server = serve(hold_after=10_000, delay=0.005)
-    process = start_run(server, path)
-    wait_until(lambda: server.sent.total() >= 150)
-    process.kill()
-    process.join()
-    assert server.sent.total() < 500
-    assert run(server.url, path) == NAMES
-    assert set(server.sent) == set(NAMES)
-    assert server.sent.total() <= 500 + Remote.concurrency
+def test_killed_at_any_moment_no_more_is_repeated_than_was_under_way(path):
+    with FaultServer(Holding(10_000, delay=0.005)) as server:
+        process = start_run(server, path)
+        wait_until(lambda: server.answered.total() >= 150)
+        process.kill()
+        process.join()
+        assert server.answered.total() < 500
+        assert run(server.url, path) == NAMES
+    assert set(server.answered) == set(NAMES)
+    assert server.answered.total() <= 500 + CONCURRENCY

@@ -144,7 +144,10 @@ def _gemma3():
         initializer_range=SPREAD,
         tie_word_embeddings=False,  # tied ones say the last word again and again
     )
-    return Gemma3ForConditionalGeneration(config), processor
+    model = Gemma3ForConditionalGeneration(config)
+    # Begins as zeros, with which every image would look the same.
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=SPREAD)
+    return model, processor
 
 
 BUILDERS = {"llava": _llava, "idefics3": _idefics3, "gemma3": _gemma3}

@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
 from lvlm_va._randomness import derive_seed
 from lvlm_va.backends.hf.batching import BatchRunner
 from lvlm_va.backends.hf.choices import choice_probs, group_choices, pick
@@ -158,6 +155,10 @@ class HFBackend:
 
     def complete(self, requests: Sequence[ChatRequest]) -> list[Outcome]:
         """Return a reply or a failure for each request, in order."""
+        with self._lock:
+            return self._complete(requests)
+
+    def _complete(self, requests: Sequence[ChatRequest]) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
         plans: dict[int, _Plan] = {}
         rows: list[Row] = []
@@ -170,8 +171,7 @@ class HFBackend:
             plan.first = len(rows)
             plans[i] = plan
             rows += plan.rows
-        with self._lock:
-            results = self._runner.run(rows)
+        results = self._runner.run(rows)
         for i, plan in plans.items():
             outcomes[i] = self._reply(plan, results[plan.first : plan.first + len(plan.rows)])
         return [outcomes[i] for i in range(len(requests))]
@@ -181,18 +181,17 @@ class HFBackend:
             raise ValueError(
                 f"The 'max_tokens' of a request must be at least 1. Got {request.max_tokens} instead."
             )
-        images = tuple(Image.fromarray(np.ascontiguousarray(image.array)) for image in request.images)
         seed = None if request.seed is None else derive_seed(request.seed, request.sample)
         temperature = request.temperature or 0.0
         if request.choices:
             prompt, tokens = self._prompts.choices(request)
             groups = group_choices(tokens)
             rows = [
-                Row(prompt, images, request.max_tokens, candidates=tuple(tokens[i] for i in group))
+                Row(prompt, request.images, request.max_tokens, candidates=tuple(tokens[i] for i in group))
                 for group in groups
             ]
             return _Plan(request, rows, temperature, seed, groups, tokens)
-        row = Row(self._prompts.render(request), images, request.max_tokens, temperature, seed)
+        row = Row(self._prompts.render(request), request.images, request.max_tokens, temperature, seed)
         return _Plan(request, [row], temperature, seed)
 
     def _reply(self, plan: _Plan, results: Sequence[Decoded | ChatFailure]) -> Outcome:

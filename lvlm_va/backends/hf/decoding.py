@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 
 from lvlm_va.backends.hf.prompts import Prompts
+from lvlm_va.backends.types import ImagePart
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class Row:
     ----------
     prompt : str
         The prompt, with marks for the images.
-    images : tuple of PIL.Image.Image
+    images : tuple of ImagePart
         Its images.
     max_tokens : int
         Most tokens of the reply.
@@ -33,7 +33,7 @@ class Row:
     """
 
     prompt: str
-    images: tuple[Image.Image, ...]
+    images: tuple[ImagePart, ...]
     max_tokens: int
     temperature: float = 0.0
     seed: int | None = None
@@ -151,7 +151,7 @@ def _limit(row: Row, length: int, room: int | None) -> int:
     wanted = max(map(len, row.candidates)) if row.candidates else row.max_tokens
     if room is None:
         return wanted
-    if length >= room:
+    if length + (wanted if row.candidates else 1) > room:
         raise ValueError(
             f"The request takes {length} tokens, but the model has room for {room} with the reply. Send fewer or "
             "smaller images, or less text."

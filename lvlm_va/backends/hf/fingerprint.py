@@ -19,7 +19,6 @@ def checkpoint_digest(model: Any, processor: Any) -> str:
 
     Reads all weights once: about a second for a gigabyte.
     """
-    tokenizer = processor.tokenizer
     content = [
         _VERSION,
         type(model).__name__,
@@ -27,8 +26,8 @@ def checkpoint_digest(model: Any, processor: Any) -> str:
         _relevant(model.generation_config.to_dict()),
         type(processor).__name__,
         _relevant(processor.to_dict()),
-        getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None),
-        _tokenizer_content(tokenizer),
+        processor.chat_template,
+        _tokenizer_content(processor.tokenizer),
     ]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode())
     for name, tensor in model.state_dict().items():

@@ -95,7 +95,7 @@ def check_processor(processor: Any) -> None:
             f"{type(processor).__name__} instead. A checkpoint whose processor_config.json names a class that is "
             "unknown here loads as a bare tokenizer, which would drop the images: update transformers."
         )
-    if not (getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)):
+    if not getattr(processor, "chat_template", None):
         raise ValueError(
             "The 'processor' argument must have a chat template. Got one without instead. Choose a checkpoint "
             "that was tuned for conversations, or set processor.chat_template."

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from lvlm_va.backends.types import ChatRequest, Turn
+from lvlm_va.backends.types import ChatRequest, ImagePart, Turn
 
 Message = dict[str, Any]
 _PROBE = "lvlm-va-system-probe"
@@ -46,35 +47,28 @@ class Prompts:
             If a choice is empty, or two choices have the same tokens.
         """
         choices = request.choices or ()
-        messages, prompt = self._messages(request), self.render(request)
         if not all(choices):
             raise ValueError(f"The 'choices' of a request must not be empty. Got {choices!r} instead.")
-        wholes = [
-            self._template([*messages, _message("assistant", [choice])], continue_final_message=True)
-            for choice in choices
-        ]
-        tokens = [self.tokenizer(choice, add_special_tokens=False).input_ids for choice in choices]
-        ids = [self._ids(whole) for whole in wholes]
-        for before in (prompt, wholes[0].removesuffix(choices[0])):
-            head = self._ids(before)
-            if all(whole[: len(head)] == head and len(whole) > len(head) for whole in ids):
-                prompt, tokens = before, [whole[len(head) :] for whole in ids]
-                break
-        found = [tuple(sequence) for sequence in tokens]
-        if any(a != b and b[: len(a)] == a for a in found for b in found):
+        messages = self._messages(request)
+        talks = [[*messages, _message("assistant", [choice])] for choice in choices]
+        wholes = [self._template(talk, continue_final_message=True) for talk in talks]
+        prompt, tokens = self._split(wholes, choices, self.render(request))
+        if any(a != b and b[: len(a)] == a for a in tokens for b in tokens):
             # One choice begins another: only the end of the reply tells them apart.
-            found = [(*sequence, self.tokenizer.eos_token_id) for sequence in found]
-        if len(set(found)) < len(found) or not all(found):
+            end = self._end_of_turn(talks[0], wholes[0])
+            tokens = [(*sequence, end) for sequence in tokens]
+        if len(set(tokens)) < len(tokens) or not all(tokens):
             raise ValueError(
                 f"The 'choices' of a request must differ in their tokens. Got {choices!r} instead."
             )
-        return prompt, found
+        return prompt, tokens
 
-    def encode(self, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> Any:
+    def encode(self, prompts: Sequence[str], images: Sequence[Sequence[ImagePart]]) -> Any:
         """Return what the model takes, padded on the left; all prompts hold the same number of images."""
+        pictures = [[Image.fromarray(np.ascontiguousarray(i.array)) for i in of_one] for of_one in images]
         inputs = self.processor(
             text=list(prompts),
-            images=[list(of_one) for of_one in images] if images[0] else None,
+            images=pictures if pictures[0] else None,
             padding=True,
             return_tensors="pt",
             add_special_tokens=self._adds_special(prompts[0]),
@@ -91,9 +85,27 @@ class Prompts:
             return ""
         return text
 
+    def _split(
+        self, wholes: Sequence[str], choices: Sequence[str], prompt: str
+    ) -> tuple[str, list[tuple[int, ...]]]:
+        """Return what stands before all choices, and the tokens of each from there on."""
+        ids = [self._ids(whole) for whole in wholes]
+        # A template may open a reply of its own accord in another way than before one that is given.
+        for before in (wholes[0].removesuffix(choices[0]), prompt):
+            head = self._ids(before)
+            if all(whole[: len(head)] == head and len(whole) > len(head) for whole in ids):
+                return before, [tuple(whole[len(head) :]) for whole in ids]
+        alone = [self.tokenizer(choice, add_special_tokens=False).input_ids for choice in choices]
+        return prompt, [tuple(sequence) for sequence in alone]
+
+    def _end_of_turn(self, talk: list[Message], unfinished: str) -> int:
+        """Return the token with which the template ends a reply."""
+        length, finished = len(self._ids(unfinished)), self._ids(self._template(talk))
+        return int(finished[length] if len(finished) > length else self.tokenizer.eos_token_id)
+
     def _messages(self, request: ChatRequest) -> list[Message]:
-        turns = list(request.turns)
-        if turns and turns[0].role == "system" and not self._takes_system and len(turns) > 1:
+        turns = [Turn(turn.role, _joined(turn.parts)) for turn in request.turns]
+        if len(turns) > 1 and turns[0].role == "system" and not self._takes_system:
             system, first = turns[:2]
             turns[:2] = [Turn(first.role, (*system.parts, "\n\n", *first.parts))]
         return [_message(turn.role, map(self._plain, turn.parts)) for turn in turns]
@@ -133,6 +145,12 @@ class Prompts:
         """Whether the tokenizer is to begin the text; the template may have done it already."""
         bos = self.tokenizer.bos_token
         return not (bos and prompt.startswith(bos))
+
+
+def _joined(parts: tuple[str | ImagePart, ...]) -> tuple[str | ImagePart, ...]:
+    """Return texts without images as one, a line each, as they go to a server too."""
+    texts = [part for part in parts if isinstance(part, str)]
+    return ("\n".join(texts),) if len(texts) == len(parts) else parts
 
 
 def _message(role: str, parts: Any) -> Message:

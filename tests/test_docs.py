@@ -1,0 +1,61 @@
+"""The code in the documentation runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lvlm_va.backends import ChatRequest, Turn, load_backend
+from lvlm_va.testing import check_backend
+
+PAGE = Path(__file__).parent.parent / "docs" / "bring_your_own_lvlm.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), flags=re.S)
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """Run the page from top to bottom, beside an empty folder, with a model that says what it was shown."""
+    monkeypatch.chdir(tmp_path)
+    space = {"my_model": lambda text, images: f"{len(images)} images. {text}"}
+    for block in blocks("python"):
+        exec(block, space)
+    return space
+
+
+def test_the_example_is_as_short_as_it_says():
+    lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    assert len(lines) <= 15
+
+
+def test_the_example_is_a_backend(page):
+    check_backend(lambda: page["MyBackend"](page["my_model"], "v2"))
+    (reply,) = page["backend"].complete([ChatRequest((Turn("user", ("Hello.",)),))])
+    assert reply.text == "0 images. Hello."
+
+
+def test_a_model_that_is_away_is_a_failure(page):
+    def away(text, images):
+        raise ConnectionRefusedError("nobody there")
+
+    (failure,) = page["MyBackend"](away, "v2").complete([ChatRequest((Turn("user", ("Hello.",)),))])
+    assert (failure.kind, failure.message) == ("connection", "nobody there")
+
+
+def test_the_entry_point_is_found(page, tmp_path, monkeypatch):
+    info = tmp_path / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (entries,) = blocks("toml")
+    entries = entries.replace('[project.entry-points."lvlm_va.backends"]', "[lvlm_va.backends]").replace(
+        '"', ""
+    )
+    (info / "entry_points.txt").write_text(entries)
+    code = [blocks("python")[0], "my_model = lambda text, images: text", blocks("python")[-1]]
+    (tmp_path / "my_package.py").write_text("\n".join(code))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_backend("my-model:v2").name == "my-model-v2"
