@@ -17,7 +17,9 @@ from lvlm_va.tiny_critic.real_segments import ideal_segments, straddling_segment
 from lvlm_va.tiny_critic.templates import HELD_OUT, TRAINED
 from tests.backends.inner import Inner
 
-ALWAYS = "Segment covers the corner patch. The description says the corner patch is irrelevant. Verdict: spurious"
+ALWAYS = (
+    "Segment covers the corner patch. The description says the corner patch is irrelevant. Verdict: spurious"
+)
 HEADLINES = ["verdict_accuracy", "reversed_accuracy", "demo_accuracy", "demo_oracle_accuracy", "bytes"]
 
 
@@ -62,6 +64,8 @@ def test_a_critic_that_finds_all_spurious_is_right_where_all_is(monkeypatch):
 def test_the_command_prints_one_json_object(monkeypatch, tmp_path):
     figures = dict.fromkeys(HEADLINES, 1)
     monkeypatch.setattr(evaluation, "evaluate_tiny_critic", lambda critic, echo: figures)
-    result = CliRunner().invoke(app, ["tiny-critic", "evaluate", "--json", "--out", str(tmp_path / "figures.json")])
+    result = CliRunner().invoke(
+        app, ["tiny-critic", "evaluate", "--json", "--out", str(tmp_path / "figures.json")]
+    )
     assert result.exit_code == 0
     assert json.loads(result.stdout) == figures == json.loads((tmp_path / "figures.json").read_text())
