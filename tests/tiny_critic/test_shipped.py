@@ -27,7 +27,7 @@ def critic():
 
 @pytest.fixture(scope="module", params=[ppeps_segments, ideal_segments], ids=["ppeps_wgm", "ideal"])
 def known(request):
-    return request.param(40, seed=11)
+    return request.param(30, seed=11)
 
 
 def test_the_folder_is_small_safe_and_has_a_card(critic):
