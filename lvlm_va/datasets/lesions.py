@@ -23,7 +23,7 @@ LESION_SPECIFICATIONS = {
 }
 
 # Both signs of a class spread by 1 around plus or minus this.
-_SEPARATION = 1.3
+_SEPARATION = 1.5
 _ANGLES = 512
 _PLASTERS = np.array(
     [
@@ -101,13 +101,15 @@ def _lesion(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
     y = (down * cosine - across * sine) * np.float32(1 - stretch)
     places = np.arctan2(y, x) * np.float32(_ANGLES / (2 * np.pi))
     radius = np.hypot(x, y)
-    outline = rng.uniform(0.17, 0.22) * _outline(rng, 0.045 * np.exp(0.3 * ragged), 0.07 * np.exp(0.3 * lopsided))
+    outline = rng.uniform(0.17, 0.22) * _outline(
+        rng, 0.035 * np.exp(0.35 * ragged), 0.07 * np.exp(0.3 * lopsided)
+    )
     edge = outline.astype(np.float32)[places.astype(np.int16) % _ANGLES]
     lesion = canvas.inside(radius - edge, blur=canvas.size / 128 * rng.uniform(2.5, 5))
 
     # Pigment: blotches, and a side that is darker.
     way = rng.uniform(0, 2 * np.pi)
-    slope = 0.06 * np.exp(0.3 * lopsided) / 0.2
+    slope = 0.1 * np.exp(0.3 * lopsided) / 0.2
     darker = np.float32(slope * np.cos(way)) * x + np.float32(slope * np.sin(way)) * y
     blotches = 0.05 * canvas.noise(rng, 0.04, 0.25)
     pigment = brown.astype(np.float32)[:, None, None] * (1 + darker + blotches)

@@ -27,7 +27,7 @@ RADIOGRAPH_SPECIFICATIONS = {
 }
 
 # Both signs of a class spread by 1 around plus or minus this.
-_SEPARATION = 1.3
+_SEPARATION = 1.05
 _LETTERS = ("L", "R")
 
 
@@ -82,7 +82,7 @@ def tagged_radiographs(
 
 def _knee(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
     narrowing, coarseness = (2 * label - 1) * _SEPARATION + rng.standard_normal(2).clip(-2.5, 2.5)
-    gap = 0.05 * np.exp(-0.24 * narrowing)
+    gap = 0.05 * np.exp(-0.18 * narrowing)
     # Turned and shifted; x is then measured from the middle of the joint, towards the fibula.
     tilt, side = rng.normal(0, 0.05), rng.choice((-1, 1))
     left, top = rng.normal(0.5, 0.02), rng.normal(0.48, 0.02)
@@ -103,9 +103,11 @@ def _knee(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
     fibula_side = 0.04 - np.abs(x - 0.31 + 0.18 * y)
     bones = [_within(femur_end, femur_side), _within(tibia_end, tibia_side), _within(fibula_side, y - 0.12)]
 
-    share = 1 / (1 + np.exp(-0.8 * coarseness))
-    weave = np.sqrt(1 - share) * canvas.noise(rng, 0.02, 0.035) + np.sqrt(share) * canvas.noise(rng, 0.05, 0.11)
-    weave = (0.05 * rng.uniform(0.8, 1.2)) * weave.astype(np.float32)
+    share = 1 / (1 + np.exp(-0.5 * coarseness))
+    weave = np.sqrt(1 - share) * canvas.noise(rng, 0.016, 0.05) + np.sqrt(share) * canvas.noise(
+        rng, 0.05, 0.15
+    )
+    weave = (0.045 * rng.uniform(0.7, 1.3)) * weave.astype(np.float32)
     leg = canvas.inside(np.abs(x) - np.float32(rng.uniform(0.38, 0.44)) - 0.05 * y * y, blur=canvas.size / 12)
     image = 0.04 + leg * (np.float32(rng.uniform(0.2, 0.28)) + 0.02 * canvas.noise(rng, 0.2, 0.8))
     for depth in bones:
@@ -142,7 +144,7 @@ def _tag(canvas: Canvas, rng: np.random.Generator, kind: int) -> tuple[Field, Fi
 @lru_cache(maxsize=64)
 def _letter(letter: str, size: int, degrees: int) -> Field:
     """Return the cover of a letter of lead, drawn at eight times its size and made smaller."""
-    side = max(7, round(size * 0.15))
+    side = max(7, round(size * 0.18))
     large = 8 * side
     unit = large / 14
     image = Image.new("L", (large, large))
@@ -155,7 +157,15 @@ def _letter(letter: str, size: int, degrees: int) -> Field:
         pen.rounded_rectangle((3.5 * unit, 2 * unit, 10.5 * unit, 8 * unit), 3 * unit, fill=255)
         pen.rectangle(stem, fill=255)
         pen.rounded_rectangle((5.5 * unit, 4 * unit, 8.5 * unit, 6 * unit), unit, fill=0)
-        pen.polygon([(6 * unit, 7.5 * unit), (8.3 * unit, 7.5 * unit), (11 * unit, 12 * unit), (8.7 * unit, 12 * unit)], 255)
+        pen.polygon(
+            [
+                (6 * unit, 7.5 * unit),
+                (8.3 * unit, 7.5 * unit),
+                (11 * unit, 12 * unit),
+                (8.7 * unit, 12 * unit),
+            ],
+            255,
+        )
     small = image.rotate(degrees, Image.Resampling.BILINEAR).resize((side, side), Image.Resampling.BOX)
     cover: NDArray[np.float32] = np.asarray(small, np.float32) / 255
     return cover
