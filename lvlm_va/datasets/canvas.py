@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from lvlm_va._errors import unknown_name
 from lvlm_va.datasets.idx import Split
 from lvlm_va.datasets.types import DecoyData
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 _SMALLEST = 32
 # Streams of random numbers of one image or block.
 _PICTURE, _SHORTCUT, _ORDER = range(3)
@@ -39,7 +39,8 @@ class Canvas:
 
     def inside(self, distance: Field, blur: float = 1.0) -> Field:
         """Return 1 where a signed distance to an outline is negative, 0 where positive, blurred by some pixels."""
-        return np.clip(0.5 - distance * np.float32(self.size / blur), 0, 1)
+        cover: Field = np.clip(0.5 - distance * np.float32(self.size / blur), 0, 1)
+        return cover
 
     def noise(self, rng: np.random.Generator, lowest: float, highest: float) -> Field:
         """Return noise of mean 0 and standard deviation 1 whose waves have a length from `lowest` to `highest`.
@@ -85,7 +86,7 @@ def generate(recipe: Recipe, split: Split, n: int, size: int, seed: int, *, shor
     canvas = _canvas(size)
     number = get_args(Split).index(split)
     cells = _cells(recipe.blocks[split], n, [seed, number])
-    images: list[Field] = []
+    images: list[NDArray[np.float32]] = []
     masks = np.zeros((n, size, size), bool)
     for i, (label, kind) in enumerate(cells):
         image = recipe.picture(canvas, np.random.default_rng([seed, number, i, _PICTURE]), label)
@@ -96,7 +97,7 @@ def generate(recipe: Recipe, split: Split, n: int, size: int, seed: int, *, shor
             image = image + cover * (colour - image)
             masks[i] = cover > 0
         # The 256 shades of an image file.
-        images.append(np.rint(np.clip(image, 0, 1) * 255).astype(np.float32) / 255)
+        images.append(np.rint(np.clip(image, 0, 1) * 255).astype(np.float32) / np.float32(255))
     names = [recipe.shortcuts[kind] if shortcut else "none" for _, kind in cells]
     groups = [f"{recipe.classes[label]}/{name}" for (label, _), name in zip(cells, names, strict=True)]
     return DecoyData(np.stack(images), np.array([label for label, _ in cells]), masks, np.array(groups))
@@ -132,4 +133,5 @@ def _band(size: int, lowest: float, highest: float) -> Field:
     twice = np.full(strength.shape[1], 2.0)
     twice[[0, -1]] = 1
     power = 2 * (strength**2 * twice).sum()
-    return (strength * (size * size / np.sqrt(power))).astype(np.float32)
+    scaled: Field = (strength * (size * size / np.sqrt(power))).astype(np.float32)
+    return scaled

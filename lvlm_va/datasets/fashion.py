@@ -34,8 +34,8 @@ _WHAT_COUNTS = (
 )
 FASHION_SPECIFICATIONS = {
     number: (
-        f"{name}: {what}. Only the shape and the surface of the piece of clothing may count. A small square of one grey "
-        "in a corner, and the black background, must not count."
+        f"{name}: {what}. Only the shape and the surface of the piece of clothing may count. A small square of "
+        "one grey in a corner, and the black background, must not count."
     )
     for number, (name, what) in enumerate(zip(FASHION_CLASSES, _WHAT_COUNTS, strict=True))
 }

@@ -119,14 +119,15 @@ def _lesion(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
     image = (surface + lesion * (pigment - surface)) * texture
     for _ in range(rng.integers(0, 4)):
         image = image * (1 - 0.6 * _hair(canvas, rng))
-    return image + 0.01 * rng.standard_normal(image.shape, np.float32)
+    noisy: Field = image + 0.01 * rng.standard_normal(image.shape, np.float32)
+    return noisy
 
 
-def _colour(light: tuple[float, ...], dark: tuple[float, ...], share: float) -> np.ndarray:
+def _colour(light: tuple[float, ...], dark: tuple[float, ...], share: float) -> Field:
     return np.asarray(light) * (1 - share) + np.asarray(dark) * share
 
 
-def _outline(rng: np.random.Generator, ragged: float, lopsided: float) -> np.ndarray:
+def _outline(rng: np.random.Generator, ragged: float, lopsided: float) -> Field:
     """Return the radius for each angle, about 1: few waves around make a shape lopsided, many its border ragged."""
     angles = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
     radius = np.ones(_ANGLES)

@@ -102,7 +102,8 @@ def isic_lesions(
         if listed.isdisjoint(names):
             raise ValueError(
                 f"The {argument!r} argument must name images of the table. Got {len(listed)} names, such as "
-                f"{min(listed, default='')!r}, of which none is among its {len(names)} images, such as {names[0]!r}, instead."
+                f"{min(listed, default='')!r}, of which none is among its {len(names)} images, such as "
+                f"{names[0]!r}, instead."
             )
     groups = [
         f"{label}/{'+'.join(argument[:-1] for argument, listed in named.items() if name in listed) or 'none'}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from lvlm_va.datasets.canvas import Canvas, Field, Recipe, generate
@@ -121,12 +120,14 @@ def _knee(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
 def _half_width(along: Field, shaft: float, end: float, start: float, stop: float) -> Field:
     """Return the half width of a bone that narrows from its end to its shaft."""
     share = np.clip((along - start) / (stop - start), 0, 1)
-    return np.float32(end) + np.float32(shaft - end) * (share * share * (3 - 2 * share))
+    half: Field = np.float32(end) + np.float32(shaft - end) * (share * share * (3 - 2 * share))
+    return half
 
 
 def _within(*depths: Field) -> Field:
     """Return the depth below the nearest outline."""
-    return np.minimum.reduce(np.broadcast_arrays(*depths))
+    nearest: Field = np.minimum.reduce(np.broadcast_arrays(*depths))
+    return nearest
 
 
 def _tag(canvas: Canvas, rng: np.random.Generator, kind: int) -> tuple[Field, Field]:
@@ -157,17 +158,10 @@ def _letter(letter: str, size: int, degrees: int) -> Field:
         pen.rounded_rectangle((3.5 * unit, 2 * unit, 10.5 * unit, 8 * unit), 3 * unit, fill=255)
         pen.rectangle(stem, fill=255)
         pen.rounded_rectangle((5.5 * unit, 4 * unit, 8.5 * unit, 6 * unit), unit, fill=0)
-        pen.polygon(
-            [
-                (6 * unit, 7.5 * unit),
-                (8.3 * unit, 7.5 * unit),
-                (11 * unit, 12 * unit),
-                (8.7 * unit, 12 * unit),
-            ],
-            255,
-        )
+        feet = [(6, 7.5), (8.3, 7.5), (11, 12), (8.7, 12)]
+        pen.polygon([(x * unit, y * unit) for x, y in feet], fill=255)
     small = image.rotate(degrees, Image.Resampling.BILINEAR).resize((side, side), Image.Resampling.BOX)
-    cover: NDArray[np.float32] = np.asarray(small, np.float32) / 255
+    cover: Field = np.asarray(small, np.float32) / 255
     return cover
 
 

@@ -75,13 +75,24 @@ def measure_difficulty(
 
 
 def main(
-    name: DrawnSet, module: str = "resnet18", epochs: int = 5, n_train: int = 2000, seed: int = 0
+    name: DrawnSet,
+    module: str = "resnet18",
+    epochs: int = 5,
+    n_train: int = 2000,
+    n_test: int = 1000,
+    seed: int = 0,
 ) -> None:
     """Print the accuracy of a net trained without and with the shortcut."""
     options = TrainingOptions(epochs=epochs, batch_size=32, schedule="cosine")
     for shortcut in (False, True):
         groups = measure_difficulty(
-            name, shortcut=shortcut, module=module, n_train=n_train, options=options, seed=seed
+            name,
+            shortcut=shortcut,
+            module=module,
+            n_train=n_train,
+            n_test=n_test,
+            options=options,
+            seed=seed,
         )
         typer.echo(
             f"{name}, trained {'with' if shortcut else 'without'} the shortcut: accuracy {groups.overall:.3f}, worst "

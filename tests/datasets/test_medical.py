@@ -27,7 +27,7 @@ def isic(tmp_path):
 def test_isic_groups_by_class_and_artefact(isic):
     lists = {
         "bandages": write_table(isic / "bandages.txt", "ISIC_0", "", "ISIC_3.jpg"),
-        "markers": ["ISIC_9999"] + ["ISIC_1.jpg"],
+        "markers": ["ISIC_9999", "ISIC_1.jpg"],
         "rulers": iter(["ISIC_3"]),
     }
     data = isic_lesions(isic, "metadata.csv", image_size=(6, 8), **lists)
