@@ -48,9 +48,9 @@ class Canvas:
         Lengths are shares of the image's side.
         """
         band = _band(self.size, lowest, highest)
-        spectrum = rng.standard_normal((2, *band.shape), np.float32)
-        waves = (spectrum[0] + 1j * spectrum[1]) * band
-        return np.fft.irfft2(waves, s=(self.size, self.size)).astype(np.float32)
+        pairs = rng.standard_normal((*band.shape, 2), np.float32)
+        waves = pairs.view(np.complex64)[..., 0] * band
+        return np.fft.irfft2(waves, s=(self.size, self.size)).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,20 @@ class Recipe:
 
     Attributes
     ----------
+    channels : int
+        1 for grey, 3 for colour.
     classes, shortcuts : tuple of str
         Names of the classes, and of what the shortcut can be, for the groups.
     blocks : dict of split to sequence of (int, int)
         Class and shortcut of the images of one block; each block of a split holds them in an order of its own.
-    picture : callable (canvas, rng, label) -> ndarray of shape (C, size, size)
+    picture : callable (canvas, rng, label) -> ndarray of shape (channels, size, size)
         Draws what should count.
     shortcut : callable (canvas, rng, shortcut) -> (cover, colour) or None
         Draws the shortcut: its cover in [0, 1], of shape (size, size), and its colour, to be broadcast with the
         picture. None where the picture stays as it is.
     """
 
+    channels: int
     classes: tuple[str, ...]
     shortcuts: tuple[str, ...]
     blocks: dict[Split, Sequence[tuple[int, int]]]
@@ -86,7 +89,7 @@ def generate(recipe: Recipe, split: Split, n: int, size: int, seed: int, *, shor
     canvas = _canvas(size)
     number = get_args(Split).index(split)
     cells = _cells(recipe.blocks[split], n, [seed, number])
-    images: list[NDArray[np.float32]] = []
+    images = np.empty((n, recipe.channels, size, size), np.float32)
     masks = np.zeros((n, size, size), bool)
     for i, (label, kind) in enumerate(cells):
         image = recipe.picture(canvas, np.random.default_rng([seed, number, i, _PICTURE]), label)
@@ -97,10 +100,11 @@ def generate(recipe: Recipe, split: Split, n: int, size: int, seed: int, *, shor
             image = image + cover * (colour - image)
             masks[i] = cover > 0
         # The 256 shades of an image file.
-        images.append(np.rint(np.clip(image, 0, 1) * 255).astype(np.float32) / np.float32(255))
+        images[i] = np.rint(np.clip(image, 0, 1) * 255)
+    images /= 255
     names = [recipe.shortcuts[kind] if shortcut else "none" for _, kind in cells]
     groups = [f"{recipe.classes[label]}/{name}" for (label, _), name in zip(cells, names, strict=True)]
-    return DecoyData(np.stack(images), np.array([label for label, _ in cells]), masks, np.array(groups))
+    return DecoyData(images, np.array([label for label, _ in cells]), masks, np.array(groups))
 
 
 def _cells(block: Sequence[tuple[int, int]], n: int, key: list[int]) -> list[tuple[int, int]]:

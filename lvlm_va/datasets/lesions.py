@@ -100,7 +100,7 @@ def _lesion(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
     x = (across * cosine + down * sine) * np.float32(1 + stretch)
     y = (down * cosine - across * sine) * np.float32(1 - stretch)
     places = np.arctan2(y, x) * np.float32(_ANGLES / (2 * np.pi))
-    radius = np.hypot(x, y)
+    radius = np.sqrt(x * x + y * y)
     outline = rng.uniform(0.17, 0.22) * _outline(
         rng, 0.035 * np.exp(0.35 * ragged), 0.07 * np.exp(0.3 * lopsided)
     )
@@ -135,8 +135,7 @@ def _outline(rng: np.random.Generator, ragged: float, lopsided: float) -> Field:
         phases = rng.uniform(0, 2 * np.pi, len(waves))
         weights = rng.uniform(0.5, 1, len(waves))
         weights *= strength * np.sqrt(2) / np.linalg.norm(weights)
-        for number, phase, weight in zip(waves, phases, weights, strict=True):
-            radius += weight * np.cos(number * angles + phase)
+        radius += weights @ np.cos(np.outer(waves, angles) + phases[:, None])
     return radius.clip(0.5, 1.6)
 
 
@@ -170,6 +169,7 @@ def _plaster(canvas: Canvas, rng: np.random.Generator, kind: int) -> tuple[Field
 
 
 _RECIPE = Recipe(
+    channels=3,
     classes=LESION_CLASSES,
     shortcuts=("none", "plaster"),
     blocks={

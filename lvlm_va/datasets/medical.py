@@ -155,9 +155,8 @@ def knee_radiographs(
 
     Examples
     --------
-    >>> data = knee_radiographs(
-    ...     "knees", "grades.csv", columns={"path": "file", "label": "KL", "group": "tag"}
-    ... )  # doctest: +SKIP
+    >>> columns = {"path": "file", "label": "KL", "group": "tag"}
+    >>> data = knee_radiographs("knees", "grades.csv", columns=columns)  # doctest: +SKIP
     """
     data = load_image_folder(
         folder,

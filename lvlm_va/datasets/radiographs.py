@@ -166,6 +166,7 @@ def _letter(letter: str, size: int, degrees: int) -> Field:
 
 
 _RECIPE = Recipe(
+    channels=1,
     classes=RADIOGRAPH_CLASSES,
     shortcuts=_LETTERS,
     blocks={
