@@ -26,7 +26,7 @@ RADIOGRAPH_SPECIFICATIONS = {
 }
 
 # Both signs of a class spread by 1 around plus or minus this.
-_SEPARATION = 1.05
+_SEPARATION = 1.0
 _LETTERS = ("L", "R")
 
 
