@@ -103,10 +103,9 @@ def _knee(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
     bones = [_within(femur_end, femur_side), _within(tibia_end, tibia_side), _within(fibula_side, y - 0.12)]
 
     share = 1 / (1 + np.exp(-0.5 * coarseness))
-    weave = np.sqrt(1 - share) * canvas.noise(rng, 0.016, 0.05) + np.sqrt(share) * canvas.noise(
-        rng, 0.05, 0.15
-    )
-    weave = (0.045 * rng.uniform(0.7, 1.3)) * weave.astype(np.float32)
+    fine, coarse = canvas.noise(rng, 0.016, 0.05), canvas.noise(rng, 0.05, 0.15)
+    weave = np.float32(np.sqrt(1 - share)) * fine + np.float32(np.sqrt(share)) * coarse
+    weave = (0.045 * rng.uniform(0.7, 1.3)) * weave
     leg = canvas.inside(np.abs(x) - np.float32(rng.uniform(0.38, 0.44)) - 0.05 * y * y, blur=canvas.size / 12)
     image = 0.04 + leg * (np.float32(rng.uniform(0.2, 0.28)) + 0.02 * canvas.noise(rng, 0.2, 0.8))
     for depth in bones:
