@@ -40,7 +40,7 @@ def tagged_radiographs(
     and the texture of the bones (coarse in arthritis); the two signs vary within a class and overlap between
     classes. Side, place, tilt, size, exposure and soft tissue vary independently of the class.
 
-    Each image has a letter in a corner, which is drawn at random. In training, ``L`` stands on 90 % of the healthy
+    Each image has a letter in one of its corners, whichever is drawn. In training, ``L`` stands on 90 % of the healthy
     and ``R`` on 90 % of the arthritic knees (exactly so in each 20 consecutive images); in the test each class and
     letter comes equally often (once in each 4 consecutive images).
 

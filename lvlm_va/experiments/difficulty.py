@@ -34,7 +34,7 @@ def measure_difficulty(
     shortcut: bool,
     module: str = "resnet18",
     n_train: int = 2000,
-    n_test: int = 1000,
+    n_test: int = 800,
     size: int = 128,
     options: TrainingOptions | None = None,
     seed: int = 0,
@@ -54,7 +54,7 @@ def measure_difficulty(
     size : int, default=128
         Height and width of the images.
     options : TrainingOptions or None, default=None
-        How to train; None takes 5 epochs of Adam in batches of 32, with a rate of 1e-3 that falls along a cosine.
+        How to train; None takes 4 epochs of Adam in batches of 32, with a rate of 1e-3 that falls along a cosine.
     seed : int, default=0
         Seed of the images, the first weights and the batches.
 
@@ -63,7 +63,7 @@ def measure_difficulty(
     GroupAccuracies
         Accuracies of the groups of class and shortcut.
     """
-    options = options or TrainingOptions(epochs=5, batch_size=32, schedule="cosine")
+    options = options or TrainingOptions(epochs=4, batch_size=32, schedule="cosine")
     make = MAKERS[name]
     data = make("train", n=n_train, size=size, seed=seed, shortcut=shortcut)
     test = make("test", n=n_test, size=size, seed=seed)
@@ -77,9 +77,9 @@ def measure_difficulty(
 def main(
     name: DrawnSet,
     module: str = "resnet18",
-    epochs: int = 5,
+    epochs: int = 4,
     n_train: int = 2000,
-    n_test: int = 1000,
+    n_test: int = 800,
     seed: int = 0,
 ) -> None:
     """Print the accuracy of a net trained without and with the shortcut."""
