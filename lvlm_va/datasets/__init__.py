@@ -1,6 +1,28 @@
-"""Images to try the method on: decoys made from idx files or scikit-learn's digits, and image folders."""
+"""Images to try the method on: decoys, drawn radiographs and lesions, and folders of your own."""
 
-from lvlm_va.datasets.decoy import DecoyData, decoy_digits, decoy_mnist
+from lvlm_va.datasets.decoy import decoy_digits, decoy_mnist
+from lvlm_va.datasets.fashion import FASHION_CLASSES, FASHION_SPECIFICATIONS, decoy_fashion_mnist
 from lvlm_va.datasets.folder import FolderData, load_image_folder
+from lvlm_va.datasets.lesions import LESION_CLASSES, LESION_SPECIFICATIONS, bandaged_lesions
+from lvlm_va.datasets.medical import isic_lesions, knee_radiographs
+from lvlm_va.datasets.radiographs import RADIOGRAPH_CLASSES, RADIOGRAPH_SPECIFICATIONS, tagged_radiographs
+from lvlm_va.datasets.types import DecoyData
 
-__all__ = ["DecoyData", "FolderData", "decoy_digits", "decoy_mnist", "load_image_folder"]
+__all__ = [
+    "FASHION_CLASSES",
+    "FASHION_SPECIFICATIONS",
+    "LESION_CLASSES",
+    "LESION_SPECIFICATIONS",
+    "RADIOGRAPH_CLASSES",
+    "RADIOGRAPH_SPECIFICATIONS",
+    "DecoyData",
+    "FolderData",
+    "bandaged_lesions",
+    "decoy_digits",
+    "decoy_fashion_mnist",
+    "decoy_mnist",
+    "isic_lesions",
+    "knee_radiographs",
+    "load_image_folder",
+    "tagged_radiographs",
+]

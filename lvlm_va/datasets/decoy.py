@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -15,33 +14,11 @@ from sklearn.model_selection import train_test_split
 
 from lvlm_va._errors import unknown_name
 from lvlm_va.datasets.idx import Split, read_idx_folder
+from lvlm_va.datasets.types import DecoyData
 
 Variant = Literal["ross", "cdep"]
 
 _PATCH_SIZE: dict[Variant, int] = {"ross": 4, "cdep": 5}
-
-
-@dataclass(frozen=True, eq=False)
-class DecoyData:
-    """Decoyed images of one split.
-
-    Attributes
-    ----------
-    images : ndarray of shape (n, 1, H, W), float32
-        Grey values in [0, 1].
-    labels : ndarray of shape (n,), int64
-        Class numbers from 0 to 9.
-    masks : ndarray of shape (n, H, W), bool
-        True where a pixel can be decoy: the patch itself (Ross), or all four corners (CDEP).
-    groups : ndarray of shape (n,), str
-        ``"3/agrees"`` where the patch of an image of class 3 has the shade that class 3 has in training,
-        ``"3/conflicts"`` where it has another. All training images agree.
-    """
-
-    images: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    masks: NDArray[np.bool_]
-    groups: NDArray[np.str_]
 
 
 def decoy_mnist(
@@ -51,7 +28,7 @@ def decoy_mnist(
     random_state: int = 0,
     limit: int | None = None,
 ) -> DecoyData:
-    """Return Decoy-MNIST, or its like made from any folder of idx files with ten classes (Fashion-MNIST).
+    """Return Decoy-MNIST, or its like made from any folder of idx files with ten classes.
 
     Two definitions are in use; their published figures must not be mixed.
 
@@ -65,7 +42,9 @@ def decoy_mnist(
     y is the label, a shade a grey value out of 255.
 
     The corner is drawn anew for each image, each axis with probability 1/2. A test shade of Ross's agrees
-    with the label by chance in a tenth of the images, one of CDEP's never.
+    with the label by chance in a tenth of the images, one of CDEP's never. Groups say so: ``"3/agrees"`` where the
+    patch of an image of class 3 has the shade that class 3 has in training, ``"3/conflicts"`` where it has
+    another; all training images agree.
 
     Parameters
     ----------

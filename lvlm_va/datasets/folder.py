@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,7 @@ def load_image_folder(
     mode: Mode = "RGB",
     columns: Columns | None = None,
     extension: str = "",
+    classes: Mapping[str, str] | None = None,
 ) -> FolderData:
     """Read images and what a CSV table (or their folders) say of them into memory.
 
@@ -82,6 +83,9 @@ def load_image_folder(
         be a list of one-hot columns, whose names are the classes.
     extension : str, default=""
         Added to each image path, such as ``".jpg"`` where the table leaves it out.
+    classes : mapping of str to str or None, default=None
+        Label in the table to class, such as ``{"MEL": "malignant", "NV": "benign"}``; rows with another label,
+        or none, are left out. None takes all rows, with their labels as classes.
 
     Returns
     -------
@@ -118,13 +122,17 @@ def load_image_folder(
     height, width = _check_size(image_size)
     if not root.is_dir():
         raise FileNotFoundError(f"The 'root' argument must be a folder. Got {root}, which is none, instead.")
-    if table is None and (columns or extension):
+    if table is None and (columns or extension or classes):
         raise ValueError(
-            "The 'columns' and 'extension' arguments must be left out where 'table' is None. "
-            f"Got columns={columns!r} and extension={extension!r} instead."
+            "The 'columns', 'extension' and 'classes' arguments must be left out where 'table' is None. "
+            f"Got columns={columns!r}, extension={extension!r} and classes={classes!r} instead."
         )
     source = root if table is None else root / table
-    rows = _rows_of_folders(root) if table is None else read_label_table(source, columns or {}, extension)
+    rows = (
+        _rows_of_folders(root)
+        if table is None
+        else read_label_table(source, columns or {}, extension, classes)
+    )
     if split is not None:
         rows = _of_split(source, rows, split)
     _check_existence(root, source, rows)

@@ -46,7 +46,9 @@ class LabelledImage:
     mask_path: str | None = None
 
 
-def read_label_table(file: Path, columns: Columns, extension: str) -> list[LabelledImage]:
+def read_label_table(
+    file: Path, columns: Columns, extension: str, classes: Mapping[str, str] | None = None
+) -> list[LabelledImage]:
     """Return the rows of a CSV table.
 
     Parameters
@@ -58,6 +60,8 @@ def read_label_table(file: Path, columns: Columns, extension: str) -> list[Label
         the label it may be a list of one-hot columns, whose names are then the classes.
     extension : str
         Added to each image path.
+    classes : mapping of str to str or None, default=None
+        Label in the table to class; rows with another label, or none, are left out.
 
     Returns
     -------
@@ -88,7 +92,9 @@ def read_label_table(file: Path, columns: Columns, extension: str) -> list[Label
         if len(row) != len(header):
             raise ValueError(f"{file}, line {line}: has {len(row)} cells. The header has {len(header)}.")
         cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
-        image = _parse(f"{file}, line {line}", line, cells, used, extension)
+        image = _parse(f"{file}, line {line}", line, cells, used, extension, classes)
+        if image is None:
+            continue
         if image.path in first_line:
             raise ValueError(
                 f"{file}, line {line}: lists {image.path!r} again, after line {first_line[image.path]}. "
@@ -96,6 +102,11 @@ def read_label_table(file: Path, columns: Columns, extension: str) -> list[Label
             )
         first_line[image.path] = line
         images.append(image)
+    if lines and not images:
+        raise ValueError(
+            f"{file}: has no row whose label, in {used['label']!r}, is one of {sorted(classes or ())}. Name the labels "
+            "to take and their classes with classes={...}."
+        )
     if not images:
         raise ValueError(f"{file}: has no rows below its header.")
     return images
@@ -122,8 +133,14 @@ def _used_columns(file: Path, header: list[str], columns: Columns) -> dict[str, 
 
 
 def _parse(
-    where: str, line: int, cells: Mapping[str, str], used: Mapping[str, str | list[str]], extension: str
-) -> LabelledImage:
+    where: str,
+    line: int,
+    cells: Mapping[str, str],
+    used: Mapping[str, str | list[str]],
+    extension: str,
+    classes: Mapping[str, str] | None,
+) -> LabelledImage | None:
+    """Return the image of a row, or None if its label is not among the wanted ones."""
     values: dict[str, str] = {}
     for key, column in used.items():
         if isinstance(column, str):
@@ -134,6 +151,10 @@ def _parse(
             raise ValueError(
                 f"The 'columns' argument must name one column for {key!r}. Got {column} instead."
             )
+    if classes is not None:
+        if values["label"] not in classes:
+            return None
+        values["label"] = classes[values["label"]]
     for key, value in values.items():
         if not value and key != "mask_path":
             raise ValueError(f"{where}: the column {used[key]!r} is empty. Each image must have a {key}.")

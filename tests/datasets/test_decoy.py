@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvlm_va.datasets import decoy_digits, decoy_mnist
+from lvlm_va.datasets import (
+    FASHION_CLASSES,
+    FASHION_SPECIFICATIONS,
+    decoy_digits,
+    decoy_fashion_mnist,
+    decoy_mnist,
+)
 from lvlm_va.datasets.idx import read_idx
 
 NAMES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")}
@@ -126,6 +132,15 @@ def test_gzipped_files_are_the_same(plain, tmp_path):
     folder, images, labels = plain
     packed = decoy_mnist(write_idx_folder(tmp_path, images, labels, compress=True))
     assert (packed.images == decoy_mnist(folder).images).all()
+
+
+def test_decoy_fashion_mnist_is_the_same_decoy(plain):
+    clothes = decoy_fashion_mnist(plain[0], "cdep", "test", 3, limit=20)
+    digits = decoy_mnist(plain[0], "cdep", "test", 3, limit=20)
+    for name in ("images", "labels", "masks", "groups"):
+        assert (getattr(clothes, name) == getattr(digits, name)).all()
+    assert len(FASHION_CLASSES) == len(FASHION_SPECIFICATIONS) == 10
+    assert all(FASHION_SPECIFICATIONS[number].startswith(name) for number, name in enumerate(FASHION_CLASSES))
 
 
 def test_decoy_digits():

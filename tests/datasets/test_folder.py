@@ -110,7 +110,7 @@ def test_knees(tmp_path):
 
     write(tmp_path, "path,label", "0/9001.png,0")
     assert (load(tmp_path, mode="L").images == data.images[:1]).all()
-    with pytest.raises(ValueError, match="'columns' and 'extension' arguments must be left out"):
+    with pytest.raises(ValueError, match="'columns', 'extension' and 'classes' arguments must be left out"):
         load(tmp_path, None, extension=".png")
     save(tmp_path / "loose.png", halves(0, 1))
     with pytest.raises(

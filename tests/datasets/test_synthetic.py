@@ -1,0 +1,173 @@
+"""Drawn radiographs and lesions: what they promise about classes, shortcuts, groups and masks."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lvlm_va.datasets import (
+    LESION_CLASSES,
+    LESION_SPECIFICATIONS,
+    RADIOGRAPH_CLASSES,
+    RADIOGRAPH_SPECIFICATIONS,
+    bandaged_lesions,
+    tagged_radiographs,
+)
+
+MAKERS = {"radiographs": tagged_radiographs, "lesions": bandaged_lesions}
+CLASSES = {"radiographs": RADIOGRAPH_CLASSES, "lesions": LESION_CLASSES}
+# Images of each group among the first 60.
+SHARES = {
+    ("radiographs", "train"): {"healthy/L": 27, "healthy/R": 3, "arthritic/L": 3, "arthritic/R": 27},
+    ("radiographs", "test"): {"healthy/L": 15, "healthy/R": 15, "arthritic/L": 15, "arthritic/R": 15},
+    ("lesions", "train"): {"benign/plaster": 15, "benign/none": 15, "malignant/none": 30},
+    ("lesions", "test"): {
+        "benign/plaster": 15,
+        "benign/none": 15,
+        "malignant/plaster": 15,
+        "malignant/none": 15,
+    },
+}
+
+
+@pytest.fixture(scope="module", params=SHARES, ids="-".join)
+def drawn(request):
+    """Name and split of 60 images, the images, and the same ones without their shortcut."""
+    name, split = request.param
+    make = MAKERS[name]
+    return name, split, make(split, n=60), make(split, n=60, shortcut=False)
+
+
+def test_shapes_and_ranges(drawn):
+    name, _, data, _ = drawn
+    channels = {"radiographs": 1, "lesions": 3}[name]
+    assert (data.images.shape, data.images.dtype) == ((60, channels, 128, 128), np.float32)
+    assert data.images.min() >= 0
+    assert data.images.max() <= 1
+    assert np.allclose(data.images * 255, np.rint(data.images * 255), atol=1e-4)  # shades of an image file
+    assert (data.labels.shape, data.labels.dtype) == ((60,), np.int64)
+    assert (data.masks.shape, data.masks.dtype) == ((60, 128, 128), bool)
+    assert data.images.std((1, 2, 3)).min() > 0.05
+
+
+def test_groups_have_their_shares(drawn):
+    name, split, data, plain = drawn
+    groups, counts = np.unique(data.groups, return_counts=True)
+    assert dict(zip(groups.tolist(), counts.tolist(), strict=True)) == SHARES[name, split]
+    classes = np.array(CLASSES[name])
+    assert (np.char.partition(data.groups, "/")[:, 0] == classes[data.labels]).all()
+    assert (plain.groups == np.char.add(classes[data.labels], "/none")).all()
+
+
+def test_masks_are_where_the_shortcut_was_drawn(drawn):
+    name, _, data, plain = drawn
+    assert not plain.masks.any()
+    assert (plain.labels == data.labels).all()
+    changed = (data.images != plain.images).any(1)
+    assert not (changed & ~data.masks).any()
+    with_shortcut = ~np.char.endswith(data.groups, "/none")
+    assert (data.masks.any((1, 2)) == with_shortcut).all()
+    # All but the faintest of the outline and what is of the same shade by chance.
+    assert changed.sum() > 0.95 * data.masks.sum()
+    share = data.masks[with_shortcut].mean((1, 2))
+    low, high = {"radiographs": (0.003, 0.02), "lesions": (0.01, 0.12)}[name]
+    assert low < share.min() <= share.max() < high
+
+
+def test_shortcuts_lie_at_the_rim_and_move(drawn):
+    """The middle, where knee and lesion are, is free; no pixel is part of most masks."""
+    name, _, data, _ = drawn
+    masks = data.masks[data.masks.any((1, 2))]
+    assert not masks[:, 45:83, 45:83].any()
+    assert masks.mean(0).max() < 0.6
+    if name == "radiographs":
+        corners = {(mask[:64].any(), mask[:, :64].any()) for mask in masks}
+        assert len(corners) == 4
+
+
+def test_place_of_the_shortcut_tells_nothing(drawn):
+    """The random numbers of a shortcut know neither class nor group."""
+    name, split, _, _ = drawn
+    if (name, split) == ("lesions", "train"):
+        return  # there they lie in one class alone
+    data = MAKERS[name](split, n=400, size=32)
+    held = data.masks.any((1, 2))
+    top = data.masks[:, :16].sum((1, 2)) > data.masks[:, 16:].sum((1, 2))
+    shares = [top[held & (data.labels == label)].mean() for label in (0, 1)]
+    assert abs(shares[0] - shares[1]) < 0.2  # four standard deviations of the smaller set
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@settings(deadline=None, derandomize=True, max_examples=5)
+@given(seed=st.integers(0, 2**40), split=st.sampled_from(["train", "test"]), n=st.integers(1, 30))
+def test_an_image_depends_on_seed_and_index_alone(make, seed, split, n):
+    whole = make(split, n=30, size=32, seed=seed)
+    part = make(split, n=n, size=32, seed=seed)
+    for field in ("images", "labels", "masks", "groups"):
+        assert (getattr(part, field) == getattr(whole, field)[:n]).all()
+    other = make(split, n=n, size=32, seed=seed + 1)
+    assert (other.images != part.images).any((1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_splits_share_no_image_and_leave_the_global_generator_alone(make):
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    train, test = make("train", n=20, size=32), make("test", n=20, size=32)
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+    assert len(np.unique(np.concatenate([train.images, test.images]).reshape(40, -1), axis=0)) == 40
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize("size", [32, 45, 256])
+def test_other_sizes(make, size):
+    data = make("test", n=8, size=size)
+    assert data.images.shape[2:] == data.masks.shape[1:] == (size, size)
+    plain = make("test", n=8, size=size, shortcut=False)
+    assert not ((data.images != plain.images).any(1) & ~data.masks).any()
+
+
+def test_the_signs_decide_the_class():
+    """A wide gap is a broad dark band between the bones; a ragged or lopsided lesion reaches less evenly about."""
+    knees = tagged_radiographs("test", n=120)
+    darkest_rows = np.sort(knees.images[:, 0, 45:78, 45:83].mean(2), axis=1)[:, :8]
+    assert_apart(darkest_rows.mean(1), knees.labels)
+    lesions = bandaged_lesions("test", n=120, size=64, shortcut=False)
+    grey = lesions.images.mean(1)
+    dark = (
+        grey < (np.quantile(grey, 0.02, (1, 2), keepdims=True) + np.median(grey, (1, 2), keepdims=True)) / 2
+    )
+    y, x = np.indices((64, 64)) - 31.5
+    ring = (np.hypot(x, y) > 5) & (np.hypot(x, y) < 22)
+    sector = ((np.arctan2(y, x) / (2 * np.pi) + 0.5) * 31.99).astype(int)[ring]
+    reach = dark[:, ring].astype(float) @ np.eye(32)[sector] / np.bincount(sector)
+    assert_apart(reach.std(1), lesions.labels)
+
+
+def assert_apart(sign, labels):
+    first, second = sign[labels == 0], sign[labels == 1]
+    assert second.mean() - first.mean() > 0.4 * sign.std()
+
+
+@pytest.mark.parametrize("specifications", [RADIOGRAPH_SPECIFICATIONS, LESION_SPECIFICATIONS])
+def test_specifications_say_what_counts_and_what_must_not(specifications):
+    assert set(specifications) == {0, 1}
+    for text in specifications.values():
+        assert "may count" in text
+        assert "must not count" in text
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"split": "tests"}, ValueError, "'split' argument must be one of .*Did you mean 'test'"),
+        ({"n": 0}, ValueError, "'n' argument must be at least 1. Got 0"),
+        ({"size": 16}, ValueError, "'size' argument must be at least 32. Got 16"),
+        ({"size": 64.0}, TypeError, "'size' argument must be an integer. Got 64.0"),
+        ({"seed": -1}, ValueError, "'seed' argument must be at least 0. Got -1"),
+        ({"seed": None}, TypeError, "'seed' argument must be an integer. Got None"),
+    ],
+)
+def test_wrong_arguments(make, arguments, error, message):
+    with pytest.raises(error, match=message):
+        make(**arguments)
