@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,11 +22,12 @@ from lvlm_va.propagation import (
     SegmentVerdicts,
     VerdictLearner,
     feature_maps,
+    find_consensus,
     find_feature_layer,
     segment_features,
 )
 from lvlm_va.rounds import Round, chosen_indices
-from lvlm_va.segmentation import Segmentation, Segmenter, spurious_masks
+from lvlm_va.segmentation import Segmentation, Segmenter, positive_effect, spurious_masks
 
 # Images explained, segmented and judged at a time.
 CHUNK = 512
@@ -69,7 +70,7 @@ def propagate(
     Returns
     -------
     Propagated
-        Probabilities of the last round, masks of all.
+        Masks of all rounds, the rest of the last.
 
     Raises
     ------
@@ -79,9 +80,10 @@ def propagate(
     critiqued = chosen_indices(rounds)
     rows = torch.cat([critiqued, _others(critiqued, data, looking, propagation)])
     extended = [_extend(found, rows, data, verdicts, looking, propagation) for found in rounds]
-    masks = torch.stack([part for part, _, _ in extended]).any(0)
-    _, p_spurious, agreement = extended[-1]
-    return Propagated(rows, p_spurious, masks, torch.tensor(agreement, dtype=torch.float64))
+    masks, consensus = (
+        torch.stack([getattr(part, name) for part in extended]).any(0) for name in ("masks", "consensus")
+    )
+    return replace(extended[-1], masks=masks, consensus=consensus)
 
 
 def _others(critiqued: Tensor, data: TrainingData, looking: Looking, propagation: Propagation) -> Tensor:
@@ -100,8 +102,8 @@ def _extend(
     verdicts: VerdictTable,
     looking: Looking,
     propagation: Propagation,
-) -> tuple[Tensor, Tensor, float]:
-    """Return masks (a, H, W) and probabilities (a, J) of these rows, and how far the critic is agreed with."""
+) -> Propagated:
+    """Extend the verdicts of one round to these rows."""
     look = _Look(found.module, data)
     features = look.features(found.indices, found.segmentation)
     codes, human = _codes(found, data, verdicts)
@@ -109,7 +111,7 @@ def _extend(
     if not learned.any():
         raise ValueError(
             "The 'propagate' argument needs verdicts to extend. Got none that is not unsure. Have more images "
-            "critiqued (n_align), or set propagate=None."
+            "critiqued (n_align), or set propagate=False."
         )
     known = SegmentVerdicts(
         features[learned].numpy(),
@@ -145,7 +147,28 @@ def _extend(
     for part, part_masks, p in judged:
         p_spurious[place[part], : p.shape[1]] = p
         masks[place[part]] = part_masks
-    return masks, p_spurious, learner.agreement
+    critiqued = place[found.indices]
+    consensus = find_consensus(
+        masks[critiqued], positive_effect(found.explanation.attributions).to(masks.device)
+    )
+    where = consensus.mask & (
+        propagation.consensus is True or (bool(propagation.consensus) and consensus.in_place)
+    )
+    # Not where a person, or an unsure verdict, says otherwise.
+    exists = torch.arange(codes.shape[1]) < found.segmentation.n_segments[:, None]
+    spared = spurious_masks(
+        found.segmentation, exists & (codes.isnan() | (human & (codes == 0))), dtype=torch.bool
+    )
+    more = where.expand_as(masks).clone()
+    more[critiqued] &= ~spared
+    return Propagated(
+        rows,
+        p_spurious,
+        masks | more,
+        where,
+        torch.tensor(consensus.coverage, dtype=torch.float64),
+        torch.tensor(learner.agreement, dtype=torch.float64),
+    )
 
 
 def _codes(found: Round, data: TrainingData, verdicts: VerdictTable) -> tuple[Tensor, Tensor]:

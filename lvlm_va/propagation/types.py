@@ -28,6 +28,11 @@ class Propagation:
         They are held in memory, as are their masks.
     confidence : float, default=0.5
         Least probability, in [0.5, 1], of being spurious at which a segment is masked; more abstains more.
+    consensus : "auto" or bool, default="auto"
+        Whether to mask, in every image, also where critiqued images were judged spurious: a net relies on a shortcut
+        in images where that has no positive effect, too, and no segment shows it there. "auto": if the verdicts
+        say that the shortcut stays in its place; see `lvlm_va.propagation.Consensus`. Not where a person, or an
+        ``unsure`` verdict, says otherwise.
 
     Raises
     ------
@@ -38,6 +43,7 @@ class Propagation:
     classifier: Any = None
     n_images: int | None = 10_000
     confidence: float = 0.5
+    consensus: bool | str = "auto"
 
     def __post_init__(self) -> None:
         if self.classifier is not None and (
@@ -54,6 +60,10 @@ class Propagation:
             raise ValueError(
                 f"The 'confidence' argument must lie in [0.5, 1]. Got {self.confidence!r} instead."
             )
+        if not isinstance(self.consensus, bool) and self.consensus != "auto":
+            raise ValueError(
+                f"The 'consensus' argument must be 'auto', True or False. Got {self.consensus!r} instead."
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +78,11 @@ class Propagated:
         Probability that each segment is spurious: 0 or 1 where a person judged, NaN where a critiqued segment was left
         unsure, and past an image's number of segments.
     masks : Tensor of shape (a, H, W), bool
-        True where a segment is taken to be spurious.
+        True where a segment is taken to be spurious, or a consensus says so.
+    consensus : Tensor of shape (H, W), bool
+        Where every image is masked; nowhere without a consensus.
+    coverage : Tensor, scalar, float64
+        Share of an image's spurious effect that the others' consensus foretells; see `lvlm_va.propagation.Consensus`.
     agreement : Tensor, scalar, float64
         Share of the critic's verdicts that classifiers agree with which did not see their images. See
         `lvlm_va.propagation.VerdictLearner`.
@@ -77,6 +91,8 @@ class Propagated:
     indices: Tensor
     p_spurious: Tensor
     masks: Tensor
+    consensus: Tensor
+    coverage: Tensor
     agreement: Tensor
 
 

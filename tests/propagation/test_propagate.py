@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from lvlm_va.datasets import DecoyData, decoy_digits
 from lvlm_va.propagation import Propagation
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression())
+SEGMENTS = Propagation(LINEAR, 300, consensus=False)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def fitted(digits: DecoyData, **parameters: Any) -> LVLMVAClassifier:
         "epochs": 12,
         "align_epochs": 1,
         "batch_size": 32,
-        "propagate": Propagation(LINEAR, 300),
+        "propagate": SEGMENTS,
         "random_state": 0,
     }
     return LVLMVAClassifier(**(defaults | parameters)).fit(digits.images, digits.labels)
@@ -133,7 +135,7 @@ def test_more_confidence_masks_less(digits: DecoyData) -> None:
     counts = [
         int(
             fitted(
-                digits, propagate=Propagation(LINEAR, 300, confidence), align_epochs=0
+                digits, propagate=replace(SEGMENTS, confidence=confidence), align_epochs=0
             ).propagated_.masks.sum()
         )
         for confidence in (0.5, 0.9)
@@ -147,7 +149,7 @@ def test_is_kept_and_found_again(digits: DecoyData, tmp_path: Path) -> None:
 
     for name in ("indices", "p_spurious", "masks", "agreement"):
         np.testing.assert_array_equal(getattr(again.propagated_, name), getattr(first.propagated_, name))
-    other = fitted(digits, run_dir=tmp_path, propagate=Propagation(LINEAR, 200))
+    other = fitted(digits, run_dir=tmp_path, propagate=replace(SEGMENTS, n_images=200))
     assert len(other.propagated_.indices) == 200
 
 
@@ -159,3 +161,40 @@ def test_two_rounds_are_joined_and_survive_a_pickle(digits: DecoyData) -> None:
     copy = pickle.loads(pickle.dumps(clf))
     copy.realign(VerdictTable(), digits.images, digits.labels)
     np.testing.assert_array_equal(copy.propagated_.masks, masks)
+
+
+def test_a_shortcut_that_stays_in_place_is_masked_where_it_shows_no_effect(digits: DecoyData) -> None:
+    segments, found = fitted(digits), fitted(digits, propagate=replace(SEGMENTS, consensus="auto"))
+    assert not segments.propagated_.consensus.any()
+    assert found.propagated_.coverage >= 0.8
+    consensus = found.propagated_.consensus.numpy()
+    anywhere = digits.masks.any(0)  # all four corners
+    assert (consensus & anywhere).sum() >= 0.9 * anywhere.sum()
+    assert consensus.mean() <= 0.2
+    masks = found.propagated_.masks.numpy()
+    np.testing.assert_array_equal(masks, segments.propagated_.masks.numpy() | consensus)
+
+
+def test_one_that_moves_about_is_not(digits: DecoyData) -> None:
+    """Rolled at random, the decoy may lie anywhere."""
+    rng, images, masks = np.random.default_rng(0), digits.images.copy(), digits.masks.copy()
+    for i, (down, right) in enumerate(rng.integers(0, 28, (len(images), 2))):
+        images[i] = np.roll(images[i], (down, right), (1, 2))
+        masks[i] = np.roll(masks[i], (down, right), (0, 1))
+    moved = DecoyData(images, digits.labels, masks, digits.groups)
+    auto = fitted(moved, critic=OracleCritic(masks), propagate=replace(SEGMENTS, consensus="auto"))
+    assert not auto.propagated_.consensus.any()
+    forced = fitted(moved, critic=OracleCritic(masks), propagate=replace(SEGMENTS, consensus=True))
+    assert forced.propagated_.consensus.any()
+
+
+def test_consensus_spares_what_a_person_or_doubt_spares(digits: DecoyData) -> None:
+    clf = fitted(digits, propagate=replace(SEGMENTS, consensus=True))
+    consensus = clf.propagated_.consensus.numpy()
+    labels = clf.segments_.labels.numpy()
+    inside = next(i for i in range(40) if clf.masks_[i][consensus].any())
+    segment = int(labels[inside][clf.masks_[inside] & consensus][0])
+    name = str(clf.alignment_set_[inside])
+    clf.realign(VerdictTable((SegmentVerdict(name, segment, "relevant"),)))
+    assert clf.propagated_.consensus.any()
+    assert not clf.propagated_.masks[inside].numpy()[labels[inside] == segment].any()
