@@ -45,6 +45,7 @@ class Experiment(StrEnum):
     """Experiments that can be run."""
 
     decoy_mnist = "decoy-mnist"
+    decoy_fashion_mnist = "decoy-fashion-mnist"
     decoy_digits = "decoy-digits"
 
 
@@ -88,7 +89,7 @@ def experiment(
     out: Annotated[Path, typer.Option(help="Folder for metrics.json and everything that resuming needs.")],
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder with the idx files (train-images-idx3-ubyte.gz, ...) of decoy-mnist."),
+        typer.Option(help="Folder with the idx files (train-images-idx3-ubyte.gz, ...) of (Fashion-)MNIST."),
     ] = None,
     critic: Annotated[
         str | None,
@@ -98,6 +99,12 @@ def experiment(
     ] = None,
     sampler: Annotated[str | None, typer.Option(help=SAMPLERS)] = None,
     n_align: Annotated[int | None, typer.Option(help="Number of critiqued images.", min=1)] = None,
+    propagate: Annotated[
+        int | None, typer.Option(help="Extend the verdicts to so many images; 0 for none.", min=0)
+    ] = None,
+    verdict_accuracy: Annotated[
+        float | None, typer.Option(help="Share of right verdicts of 'oracle'.", min=0, max=1)
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.", min=1)] = 3,
     variant: Annotated[Variant, typer.Option(help="Whose definition of Decoy-MNIST.")] = Variant.ross,
 ) -> None:
@@ -114,9 +121,15 @@ def experiment(
         load, settings = mnist_loader(data_dir, variant.value), MNIST
     else:
         raise typer.BadParameter(
-            "decoy-mnist needs the folder with MNIST's idx files.", param_hint="--data-dir"
+            f"{name.value} needs the folder with its idx files.", param_hint="--data-dir"
         )
-    given: dict[str, Any] = {"critic": critic, "sampler": sampler, "n_align": n_align}
+    given: dict[str, Any] = {
+        "critic": critic,
+        "sampler": sampler,
+        "n_align": n_align,
+        "propagate": propagate,
+        "verdict_accuracy": verdict_accuracy,
+    }
     settings = dataclasses.replace(
         settings, **{name: value for name, value in given.items() if value is not None}
     )
@@ -196,6 +209,9 @@ def align(
     grey: Annotated[bool, typer.Option("--grey", help="Read the images as one channel.")] = False,
     sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "low_entropy",
     n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
+    propagate: Annotated[
+        int, typer.Option(help="Extend the verdicts to so many images; 0 for none.", min=0)
+    ] = 0,
     epochs: Annotated[
         int, typer.Option(help="Epochs of ordinary training first; 0 with trained weights.", min=0)
     ] = 0,
@@ -240,6 +256,7 @@ def align(
         parameters={
             "sampler": sampler,
             "n_align": n_align,
+            "propagate": propagate or False,
             "epochs": epochs,
             "align_epochs": align_epochs,
             "batch_size": batch_size,

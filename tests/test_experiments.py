@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -30,6 +31,17 @@ def test_decoy_experiment_writes_per_seed_figures_and_resumes(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == files
 
 
+def test_noisy_verdicts_are_extended(tmp_path):
+    settings = replace(SMALL, critic="oracle", verdict_accuracy=0.8, propagate=40)
+    metrics = run_decoy(digits_loader(), settings, seeds=1, out=tmp_path, echo=lambda line: None)
+    assert metrics["settings"]["propagate"] == 40
+    (path,) = tmp_path.glob("seed-0/propagate-*.npz")
+    with np.load(path) as arrays:
+        assert len(arrays["indices"]) == 40
+    critiques = "".join(path.read_text() for path in tmp_path.glob("seed-0/critiques-*.jsonl"))
+    assert "made wrong on purpose" in critiques
+
+
 def test_unknown_critic():
     with pytest.raises(ValueError, match="'critic' argument must be one of.*Did you mean 'oracle'"):
         make_critic("orcale", digits_loader()("train", 0))
@@ -37,7 +49,7 @@ def test_unknown_critic():
 
 def test_table_shows_means_and_deviations():
     text = markdown_table({"aligned": {name: [0.9, 1.0] for name in MEASURES}})
-    assert text.splitlines()[-1] == "| aligned " + "| 0.950 ± 0.071 " * 4 + "|"
+    assert text.splitlines()[-1] == "| aligned " + "| 0.950 ± 0.071 " * len(MEASURES) + "|"
 
 
 class Links(HTMLParser):

@@ -29,7 +29,11 @@ Loader = Callable[[Split, int], DecoyData]
 
 @dataclass(frozen=True)
 class DecoySettings:
-    """How the experiment is run; `critic` is as in `make_critic`, the rest as in `LVLMVAClassifier`."""
+    """How the experiment is run.
+
+    `critic` and `verdict_accuracy` (of true masks) are as in `make_critic`; `propagate` is the number of images to
+    which verdicts are extended, 0 for none; the rest is as in `LVLMVAClassifier`.
+    """
 
     module: str = "mlp"
     critic: str = "oracle"
@@ -40,6 +44,8 @@ class DecoySettings:
     batch_size: int = 256
     lr: float = 1e-3
     rrr_strength: float | str = "auto"
+    propagate: int = 0
+    verdict_accuracy: float = 1.0
 
 
 MNIST = DecoySettings()
@@ -55,7 +61,7 @@ _CRITICS = ("tiny", "oracle", "region")
 
 
 def mnist_loader(data_dir: str | os.PathLike[str], variant: Variant = "ross") -> Loader:
-    """Return a loader of Decoy-MNIST from a folder of idx files."""
+    """Return a loader of Decoy-MNIST, or Decoy-Fashion-MNIST, from a folder of idx files."""
     return lambda split, seed: decoy_mnist(data_dir, variant=variant, split=split, random_state=seed)
 
 
@@ -64,7 +70,7 @@ def digits_loader() -> Loader:
     return lambda split, seed: decoy_digits(split, random_state=seed)
 
 
-def make_critic(name: str, data: DecoyData) -> Critic:
+def make_critic(name: str, data: DecoyData, *, verdict_accuracy: float = 1.0, seed: int = 0) -> Critic:
     """Return a critic by its name.
 
     Parameters
@@ -74,6 +80,10 @@ def make_critic(name: str, data: DecoyData) -> Critic:
         that corners do not matter.
     data : DecoyData
         The training data, with their masks.
+    verdict_accuracy : float, default=1.0
+        Share of right verdicts to expect of the true masks.
+    seed : int, default=0
+        Seed of the wrong ones.
 
     Returns
     -------
@@ -88,7 +98,7 @@ def make_critic(name: str, data: DecoyData) -> Critic:
     if name == "tiny":
         return TinyCritic()
     if name == "oracle":
-        return OracleCritic(data.masks)
+        return OracleCritic(data.masks, verdict_accuracy, seed)
     if name == "region":
         return RegionCritic({"irrelevant": ["corners"]})
     raise unknown_name("critic", name, _CRITICS)
@@ -97,14 +107,17 @@ def make_critic(name: str, data: DecoyData) -> Critic:
 def estimator_parameters(settings: DecoySettings) -> dict[str, Any]:
     """Return the estimator's parameters but for the critic, its name left standing."""
     descriptions = {str(label): DESCRIPTION for label in range(10)}
-    return dataclasses.asdict(settings) | {"specifications": descriptions}
+    parameters = dataclasses.asdict(settings) | {"specifications": descriptions}
+    del parameters["verdict_accuracy"]
+    return parameters | {"propagate": settings.propagate or False}
 
 
 def fit_decoy(
     data: DecoyData, settings: DecoySettings, *, seed: int, run_dir: Path | None
 ) -> LVLMVAClassifier:
     """Train, critique and align on decoyed training data."""
-    parameters = estimator_parameters(settings) | {"critic": make_critic(settings.critic, data)}
+    critic = make_critic(settings.critic, data, verdict_accuracy=settings.verdict_accuracy, seed=seed)
+    parameters = estimator_parameters(settings) | {"critic": critic}
     classifier = LVLMVAClassifier(**parameters, run_dir=run_dir, random_state=seed)
     return classifier.fit(data.images, data.labels)
 

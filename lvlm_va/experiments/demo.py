@@ -44,7 +44,7 @@ def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], An
     Returns
     -------
     dict
-        What ``metrics.json`` holds: ``before`` and ``after`` with four measures each, and ``seconds``.
+        What ``metrics.json`` holds: ``before`` and ``after`` with the measures of each, and ``seconds``.
     """
     out = Path(out)
     data, test = decoy_digits("train", random_state=seed), decoy_digits("test", random_state=seed)
