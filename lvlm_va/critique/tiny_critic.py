@@ -12,6 +12,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from lvlm_va.backends import ChatBackend, ChatFailure, ChatReply, ChatRequest, ImagePart, Turn
+from lvlm_va.critique.model_user import ask, stop_if_hopeless
 from lvlm_va.critique.segment_view import segment_view
 from lvlm_va.critique.tiny_prompt import MOST_WORDS, WORDS_FILE, normalised, question, unknown_words
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict, Verdict
@@ -93,6 +94,11 @@ class TinyCritic:
         -------
         list of Critique
             One per request, with a verdict on each segment. A segment without a usable reply is ``unsure``.
+
+        Raises
+        ------
+        ModelStoppedError
+            If every later question would fail, too, or none was answered: where the model is served elsewhere.
         """
         refusals = [self._refusal(request) for request in requests]
         asked = [
@@ -101,17 +107,19 @@ class TinyCritic:
             if refusals[row] is None
             for segment in range(1, request.n_segments + 1)
         ]
-        answers = (
-            self.backend.complete([_chat(requests[row], segment) for row, segment in asked]) if asked else []
-        )
+        chats = [_chat(requests[row], segment) for row, segment in asked]
+        answers = ask(self.backend, chats) if chats else []
+        stop_if_hopeless(self.name, answers, ())
         found = {key: _read(answer) for key, answer in zip(asked, answers, strict=True)}
         critiques = []
         for row, request in enumerate(requests):
             verdicts = []
             for segment in range(1, request.n_segments + 1):
-                verdict, reason = found.get((row, segment), ("unsure", refusals[row] or ""))
+                verdict, reason, status = found.get((row, segment), ("unsure", refusals[row] or "", ""))
                 verdicts.append(
-                    SegmentVerdict(request.image_id, segment, verdict, reason=reason, source=self.name)
+                    SegmentVerdict(
+                        request.image_id, segment, verdict, reason=reason, source=self.name, status=status
+                    )
                 )
             critiques.append(Critique.from_verdicts(request.image_id, verdicts))
         return critiques
@@ -152,12 +160,16 @@ def _chat(request: CritiqueRequest, segment: int) -> ChatRequest:
     return ChatRequest((Turn("user", (ImagePart(view), text)),), max_tokens=_MOST_TOKENS, temperature=0)
 
 
-def _read(answer: ChatReply | ChatFailure) -> tuple[Verdict, str]:
-    """Return the verdict that a reply states, and why; unsure where it states none."""
+def _read(answer: ChatReply | ChatFailure) -> tuple[Verdict, str, str]:
+    """Return the verdict that a reply states, why, and how it was read; unsure where it states none."""
     if isinstance(answer, ChatFailure):
-        return "unsure", f"No reply ({answer.kind}): {answer.message}"
+        return "unsure", f"No reply ({answer.kind}): {answer.message}", "failed"
     stated = _REPLY.fullmatch(answer.text.strip())
     if stated is None:
-        return "unsure", f"The reply states no verdict: {answer.text.strip()[:200]!r}"
+        return (
+            "unsure",
+            f"The reply states no verdict: {answer.text.strip()[:200]!r}",
+            "refused" if answer.finish == "refusal" else "none",
+        )
     verdict: Verdict = stated[2]  # type: ignore[assignment]
-    return verdict, stated[1]
+    return verdict, stated[1], "line"

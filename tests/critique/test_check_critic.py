@@ -19,6 +19,7 @@ from lvlm_va.critique import (
     RegionRenderer,
     SegmentVerdict,
     TableCritic,
+    TinyCritic,
     VerdictTable,
 )
 from lvlm_va.testing import check_critic
@@ -47,8 +48,9 @@ def lvlm(replies, capabilities=None, **options):
         lvlm(obedient, capabilities=Capabilities(max_images=1, per_segment=True)),
         RegionCritic({"ill": {"relevant": ["centre"]}, "well": {"irrelevant": ["corners"]}}),
         lambda: RegionCritic({"irrelevant": ["corners"]}),
+        TinyCritic,
     ],
-    ids=["lvlm", "votes", "refusing", "silent", "small", "region", "made"],
+    ids=["lvlm", "votes", "refusing", "silent", "small", "region", "made", "tiny"],
 )  # fmt: skip
 def test_our_critics_keep_their_promises(critic):
     check_critic(critic)

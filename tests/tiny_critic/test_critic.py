@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lvlm_va.backends import ChatFailure, ChatReply, ImagePart
-from lvlm_va.critique import TinyCritic, check_critiques
+from lvlm_va.critique import ModelStoppedError, TinyCritic, check_critiques
 from tests.backends.inner import Inner
 from tests.critique.making import corner_and_centre, make_request, verdicts_of
 
@@ -94,6 +94,7 @@ def test_a_reply_of_another_form_states_no_verdict(text):
     (critique,) = says(reply(text)).critique([corner_and_centre(description=COUNTS)])
     assert verdicts_of([critique]) == [["unsure", "unsure"]]
     assert critique.verdicts[0].reason.startswith("The reply states no verdict")
+    assert critique.verdicts[0].status == "none"
 
 
 def test_a_failure_of_one_request_is_unsure_and_says_why():
@@ -105,6 +106,14 @@ def test_a_failure_of_one_request_is_unsure_and_says_why():
     assert sorted(verdict.verdict for verdict in critique.verdicts) == ["spurious", "unsure"]
     (failed,) = [verdict for verdict in critique.verdicts if verdict.verdict == "unsure"]
     assert failed.reason == "No reply (timeout): no answer in 60 s"
+    assert failed.status == "failed"
+    assert not critique.answered
+
+
+def test_stops_where_no_reply_will_come():
+    stopped = Inner(lambda request, before: ChatFailure("quota", "the account is empty"))
+    with pytest.raises(ModelStoppedError, match="the account is empty"):
+        TinyCritic(stopped).critique([corner_and_centre(description=COUNTS)])
 
 
 def test_the_fingerprint_follows_the_backend():
