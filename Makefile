@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: setup demo test lint check-cuda gpu-check bench growth clean
+.PHONY: setup demo test lint check-cuda gpu-check bench growth results clean
 
 setup: $(READY)
 
@@ -44,6 +44,11 @@ $(PEERS): $(READY)
 bench: $(PEERS) growth
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-quiet -q \
 		--latest benchmarks/latest.json --benchmark-json benchmarks/details.json
+
+# The page of results, from experiments in their small settings (about 20 minutes).
+results: setup
+	$(BIN)/lvlm-va experiment main --quick --seeds 3 --out runs/main
+	$(BIN)/python -m lvlm_va.experiments.results_page runs/main docs/results.md
 
 growth: $(PEERS)
 	$(BIN)/python -m benchmarks.growth

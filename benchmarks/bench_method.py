@@ -5,7 +5,6 @@ Without MNIST's files (``--data-dir`` or the variable LVLM_VA_MNIST) scikit-lear
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from typing import Any
 
@@ -17,7 +16,7 @@ from benchmarks.compare import Compare
 from benchmarks.method_peer import Outcome, Task
 from lvlm_va import LVLMVAClassifier, OracleCritic
 from lvlm_va.datasets import DecoyData, decoy_digits, decoy_mnist
-from lvlm_va.experiments.decoy import DIGITS, MNIST
+from lvlm_va.experiments.decoy import DIGITS, MNIST, estimator_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -38,7 +37,7 @@ def load(data_dir: str | None) -> tuple[DecoyData, DecoyData, Any, str]:
 
 
 def estimator(module: Any, data: DecoyData, settings: Any, critic: Any, **changes: Any) -> LVLMVAClassifier:
-    parameters = dataclasses.asdict(settings) | {
+    parameters = estimator_parameters(settings) | {
         "module": module,
         "critic": critic,
         "sampler": "random",

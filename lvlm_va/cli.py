@@ -47,6 +47,7 @@ class Experiment(StrEnum):
     decoy_mnist = "decoy-mnist"
     decoy_fashion_mnist = "decoy-fashion-mnist"
     decoy_digits = "decoy-digits"
+    main = "main"
 
 
 class Variant(StrEnum):
@@ -106,13 +107,40 @@ def experiment(
         float | None, typer.Option(help="Share of right verdicts of 'oracle'.", min=0, max=1)
     ] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.", min=1)] = 3,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="'main' with small nets, few images and the bundled sets only.")
+    ] = False,
+    fashion_dir: Annotated[
+        Path | None, typer.Option(help="Folder with the idx files of Fashion-MNIST, for 'main'.")
+    ] = None,
     variant: Annotated[Variant, typer.Option(help="Whose definition of Decoy-MNIST.")] = Variant.ross,
 ) -> None:
-    """Compare the unaligned net, the aligned one, and one aligned with the true masks of all training images.
+    """Run an experiment: 'main' is every method on every data set, the others are one data set each.
+
+    decoy-... compare the unaligned net, the aligned one, and one aligned with the true masks of all training images.
 
     What is not given is as it suits the data: on decoy-mnist 300 images of low entropy judged by the true masks.
     Run again with the same folder, it goes on where it was stopped.
     """
+    given: dict[str, Any] = {
+        "critic": critic,
+        "sampler": sampler,
+        "n_align": n_align,
+        "propagate": propagate,
+        "verdict_accuracy": verdict_accuracy,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if name is Experiment.main:
+        from lvlm_va.experiments.main_table import run_main_table
+        from lvlm_va.experiments.tasks import make_tasks
+
+        if given:
+            option = "--" + next(iter(given)).replace("_", "-")
+            raise typer.BadParameter("'main' compares settings of its own.", param_hint=option)
+        with one_thread():
+            tasks = make_tasks(quick=quick, mnist=data_dir, fashion=fashion_dir)
+            run_main_table(tasks, seeds=seeds, out=out, echo=typer.echo)
+        return
     from lvlm_va.experiments.decoy import DIGITS, MNIST, digits_loader, mnist_loader, run_decoy
 
     if name is Experiment.decoy_digits:
@@ -123,16 +151,7 @@ def experiment(
         raise typer.BadParameter(
             f"{name.value} needs the folder with its idx files.", param_hint="--data-dir"
         )
-    given: dict[str, Any] = {
-        "critic": critic,
-        "sampler": sampler,
-        "n_align": n_align,
-        "propagate": propagate,
-        "verdict_accuracy": verdict_accuracy,
-    }
-    settings = dataclasses.replace(
-        settings, **{name: value for name, value in given.items() if value is not None}
-    )
+    settings = dataclasses.replace(settings, **given)
     with one_thread():
         run_decoy(load, settings, seeds=seeds, out=out, echo=typer.echo)
 

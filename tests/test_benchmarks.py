@@ -47,3 +47,12 @@ def test_latest(tmp_path: Path) -> None:
     assert latest == {"ppeps_oracle": {"ratio": 2.5, "ours": 2.0, "peer": 5.0, "unit": "s", "note": "scaled"}}
     assert "ppeps_oracle" not in missing([record])
     assert "ppeps_pomegranate" in missing([record])
+
+
+def test_the_method_is_fitted_as_in_the_experiments() -> None:
+    from benchmarks import bench_method
+
+    data, _, settings, _ = bench_method.load(None)
+    fitted = bench_method.estimator("mlp", data, settings, None, epochs=0)
+    assert fitted.n_align == bench_method.N_ALIGN
+    assert fitted.align_epochs == settings.align_epochs

@@ -1,0 +1,109 @@
+"""The data sets of the main table, each with the net and the settings that suit it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lvlm_va.datasets import (
+    DecoyData,
+    bandaged_lesions,
+    decoy_digits,
+    decoy_fashion_mnist,
+    decoy_mnist,
+    tagged_radiographs,
+)
+from lvlm_va.datasets.idx import Split
+
+# (split, seed) -> data
+Loader = Callable[[Split, int], DecoyData]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a net is trained and aligned; see `lvlm_va.LVLMVAClassifier`."""
+
+    module: str
+    epochs: int
+    align_epochs: int
+    batch_size: int
+    lr: float = 1e-3
+    schedule: str | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set with its settings.
+
+    Attributes
+    ----------
+    load : callable
+        ``(split, seed) -> DecoyData``, for ``"train"`` and ``"test"``.
+    settings : TrainingSettings
+        The same for every method.
+    n_align : int
+        Images critiqued.
+    propagate : int
+        Images that the verdicts are extended to.
+    """
+
+    load: Loader
+    settings: TrainingSettings
+    n_align: int
+    propagate: int
+
+
+_MLP = TrainingSettings("mlp", epochs=12, align_epochs=12, batch_size=256)
+_FASHION = TrainingSettings("cnn", epochs=5, align_epochs=5, batch_size=256)
+_DIGITS = TrainingSettings("mlp", epochs=40, align_epochs=40, batch_size=32)
+_RESNET = TrainingSettings("resnet18", epochs=4, align_epochs=6, batch_size=32, schedule="cosine")
+_SMALL = TrainingSettings("cnn", epochs=12, align_epochs=12, batch_size=32, schedule="cosine")
+
+
+def make_tasks(
+    *, quick: bool, mnist: str | os.PathLike[str] | None, fashion: str | os.PathLike[str] | None
+) -> dict[str, Task]:
+    """Return the data sets by name.
+
+    Parameters
+    ----------
+    quick : bool
+        Small nets and few images instead of the full settings; the MNISTs, which are not bundled, are left out.
+    mnist, fashion : path-like or None
+        Folders with the idx files of MNIST and Fashion-MNIST; without them their decoyed versions are left out.
+
+    Returns
+    -------
+    dict of str to Task
+        In the order of the table.
+    """
+    tasks = {
+        "decoy-digits": Task(
+            lambda split, seed: decoy_digits(split, random_state=seed), _DIGITS, 150, 10_000
+        ),
+        "tagged-radiographs": _drawn(tagged_radiographs, quick),
+        "bandaged-lesions": _drawn(bandaged_lesions, quick),
+    }
+    if not quick and mnist is not None:
+        tasks["decoy-mnist"] = Task(
+            lambda split, seed: decoy_mnist(mnist, split=split, random_state=seed), _MLP, 300, 12_000
+        )
+    if not quick and fashion is not None:
+        tasks["decoy-fashion-mnist"] = Task(
+            lambda split, seed: decoy_fashion_mnist(fashion, split=split, random_state=seed),
+            _FASHION,
+            300,
+            12_000,
+        )
+    return tasks
+
+
+def _drawn(make: Callable[..., DecoyData], quick: bool) -> Task:
+    sizes, size = ({"train": 800, "test": 400}, 48) if quick else ({"train": 2000, "test": 800}, 128)
+    return Task(
+        lambda split, seed: make(split, n=sizes[split], size=size, seed=seed),
+        _SMALL if quick else _RESNET,
+        100 if quick else 300,
+        10_000,
+    )

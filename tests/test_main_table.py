@@ -1,0 +1,119 @@
+"""The main table, made small: what it writes, that it resumes, and the page made of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lvlm_va.datasets import DecoyData
+from lvlm_va.experiments.main_table import COLUMNS, run_main_table
+from lvlm_va.experiments.methods import METHODS
+from lvlm_va.experiments.results_page import write_results_page
+from lvlm_va.experiments.tasks import Task, TrainingSettings, make_tasks
+
+
+def load(split: str, seed: int) -> DecoyData:
+    """Two classes told by a bright pixel in the corner, which agrees with the class in training mostly."""
+    rng = np.random.default_rng(seed + (split == "test"))
+    n = 80
+    labels = np.arange(n) % 2
+    agrees = rng.random(n) < (0.8 if split == "train" else 0.5)
+    shown = np.where(agrees, labels, 1 - labels)
+    images = rng.random((n, 1, 6, 6), dtype=np.float32) * 0.5
+    images[:, 0, 2:5, 2:5] += 0.3 * labels[:, None, None]
+    images[:, 0, 0, 0] = shown
+    masks = np.zeros((n, 6, 6), bool)
+    masks[:, 0, 0] = True
+    groups = np.array([f"{label}/{mark}" for label, mark in zip(labels, shown, strict=True)])
+    return DecoyData(images, labels, masks, groups)
+
+
+def alone(split: str, seed: int) -> DecoyData:
+    """Every class is one group."""
+    data = load(split, seed)
+    return replace(data, groups=data.labels.astype(str)) if split == "train" else data
+
+
+SETTINGS = TrainingSettings("mlp", epochs=4, align_epochs=2, batch_size=16)
+TASKS = {"marked": Task(load, SETTINGS, 12, 40), "alone": Task(alone, SETTINGS, 12, 40)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out, lines = tmp_path_factory.mktemp("main"), []
+    return out, run_main_table(TASKS, seeds=2, out=out, echo=lines.append), lines
+
+
+def test_every_method_has_a_row_for_each_seed_or_says_why_not(run):
+    out, results, _ = run
+    assert json.loads((out / "metrics.json").read_text()) == results
+    for task, methods in results.items():
+        assert list(methods) == list(METHODS)
+        for name, rows in methods.items():
+            assert len(rows) == 2
+            for row in rows:
+                if "not_applicable" in row:
+                    assert task == "alone" or name == "jtt"
+                    assert "argument" in row["not_applicable"]
+                else:
+                    assert set(COLUMNS) <= set(row)
+    assert all("not_applicable" in row for name in ("dfr", "subg") for row in results["alone"][name])
+    assert not any("not_applicable" in row for row in results["marked"]["subg"])
+
+
+def test_gains_are_over_plain_training_with_the_same_seed(run):
+    _, results, _ = run
+    for methods in results.values():
+        for name, rows in methods.items():
+            for row, plain in zip(rows, methods["erm"], strict=True):
+                if "not_applicable" not in row:
+                    gain = row["worst_group_accuracy"] - plain["worst_group_accuracy"]
+                    assert row["worst_group_gain"] == gain
+                    assert name != "erm" or gain == 0
+
+
+def test_table_and_picture_show_every_row(run):
+    out, _, lines = run
+    table = (out / "table.md").read_text()
+    assert table.count("\n| ") == len(TASKS) * (1 + len(METHODS))
+    assert "| subg | - |" in table
+    assert lines[-1].strip() == table.strip()
+    with Image.open(out / "worst_group.png") as picture:
+        assert picture.width > 400
+
+
+def test_a_second_run_makes_nothing_again_and_prints_the_same(run):
+    out, results, lines = run
+    before = {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()}
+    assert len(before) == len(TASKS) * len(METHODS) * 2
+    again = []
+    assert run_main_table(TASKS, seeds=2, out=out, echo=again.append) == results
+    assert again == lines
+    assert {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()} == before
+
+
+def test_the_page_holds_the_table(run, tmp_path):
+    out, _, _ = run
+    write_results_page(out, tmp_path / "results.md")
+    page = (tmp_path / "results.md").read_text()
+    assert (out / "table.md").read_text() in page
+    assert "--seeds 2`" in page
+    assert (tmp_path / "worst_group.png").read_bytes() == (out / "worst_group.png").read_bytes()
+
+
+def test_quick_tasks_need_no_file():
+    tasks = make_tasks(quick=True, mnist="nowhere", fashion="nowhere")
+    assert list(tasks) == ["decoy-digits", "tagged-radiographs", "bandaged-lesions"]
+    data = tasks["bandaged-lesions"].load("train", 0)
+    assert data.images.shape[1:] == (3, 48, 48)
+
+
+def test_full_tasks_read_the_folders_that_are_given():
+    tasks = make_tasks(quick=False, mnist="nowhere", fashion=None)
+    assert "decoy-fashion-mnist" not in tasks
+    with pytest.raises(FileNotFoundError):
+        tasks["decoy-mnist"].load("train", 0)
