@@ -58,7 +58,7 @@ _MLP = TrainingSettings("mlp", epochs=12, align_epochs=12, batch_size=256)
 _FASHION = TrainingSettings("cnn", epochs=5, align_epochs=5, batch_size=256)
 _DIGITS = TrainingSettings("mlp", epochs=40, align_epochs=40, batch_size=32)
 _RESNET = TrainingSettings("resnet18", epochs=4, align_epochs=6, batch_size=32, schedule="cosine")
-_SMALL = TrainingSettings("cnn", epochs=12, align_epochs=12, batch_size=32, schedule="cosine")
+_SMALL = TrainingSettings("cnn", epochs=10, align_epochs=8, batch_size=32, schedule="cosine")
 
 
 def make_tasks(
@@ -100,7 +100,7 @@ def make_tasks(
 
 
 def _drawn(make: Callable[..., DecoyData], quick: bool) -> Task:
-    sizes, size = ({"train": 800, "test": 400}, 48) if quick else ({"train": 2000, "test": 800}, 128)
+    sizes, size = ({"train": 600, "test": 400}, 48) if quick else ({"train": 2000, "test": 800}, 128)
     return Task(
         lambda split, seed: make(split, n=sizes[split], size=size, seed=seed),
         _SMALL if quick else _RESNET,

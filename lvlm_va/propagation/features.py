@@ -55,7 +55,8 @@ def segment_features(
     spread = (mean(images.square(), inside) - colour.square()).clamp_min(0).sqrt()
     variance = segmentation.covariances.diagonal(dim1=2, dim2=3)
     deviation = variance.sqrt()
-    correlation = segmentation.covariances[..., 0, 1] / deviation.prod(-1)
+    # 0 where a segment is a line or a point.
+    correlation = segmentation.covariances[..., 0, 1] / deviation.prod(-1).clamp_min(1e-12)
     area_share = area / (height * width)
     parts = [
         segmentation.means,

@@ -198,3 +198,10 @@ def test_consensus_spares_what_a_person_or_doubt_spares(digits: DecoyData) -> No
     clf.realign(VerdictTable((SegmentVerdict(name, segment, "relevant"),)))
     assert clf.propagated_.consensus.any()
     assert not clf.propagated_.masks[inside].numpy()[labels[inside] == segment].any()
+
+
+@pytest.mark.parametrize("segmenter", ["grid", "slic"])
+def test_any_segments_can_be_learned(digits: DecoyData, segmenter: str) -> None:
+    clf = fitted(digits, segmenter=segmenter, align_epochs=0)
+    assert float(clf.propagated_.agreement) >= 0.9
+    assert precision_and_recall(clf, digits)[1] >= 0.3
