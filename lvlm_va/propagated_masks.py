@@ -105,30 +105,15 @@ def _extend(
 ) -> Propagated:
     """Extend the verdicts of one round to these rows."""
     look = _Look(found.module, data)
-    features = look.features(found.indices, found.segmentation)
     codes, human = _codes(found, data, verdicts)
-    learned = ~codes.isnan()
-    if not learned.any():
-        raise ValueError(
-            "The 'propagate' argument needs verdicts to extend. Got none that is not unsure. Have more images "
-            "critiqued (n_align), or set propagate=False."
-        )
-    known = SegmentVerdicts(
-        features[learned].numpy(),
-        look.n_activations,
-        found.indices[:, None].expand(codes.shape)[learned].numpy(),
-        (codes == 1)[learned].numpy(),
-    )
-    learner = VerdictLearner(propagation.classifier, looking.seed % 2**32).fit(known)
-    corrected = codes.clone()
-    corrected[learned] = torch.from_numpy(learner.p_out_of_fold)
-    corrected = torch.where(human, codes, corrected)
+    learner, p_critiqued = _learn(found, look, codes, human, propagation, looking.seed)
 
     def masked(segmentation: Segmentation, p: Tensor) -> Tensor:
         return spurious_masks(segmentation, p >= propagation.confidence, dtype=torch.bool)
 
     others = rows[~torch.isin(rows, found.indices)]
-    judged = [(found.indices, masked(found.segmentation, corrected), corrected)]
+    critiqued_masks = masked(found.segmentation, p_critiqued)
+    judged = [(found.indices, critiqued_masks, p_critiqued)]
     with tqdm(total=len(others), desc="propagate", disable=not looking.verbose, leave=False) as bar:
         for part in others.split(CHUNK):
             segmentation = look.segment(part, looking)
@@ -147,28 +132,50 @@ def _extend(
     for part, part_masks, p in judged:
         p_spurious[place[part], : p.shape[1]] = p
         masks[place[part]] = part_masks
-    critiqued = place[found.indices]
-    consensus = find_consensus(
-        masks[critiqued], positive_effect(found.explanation.attributions).to(masks.device)
-    )
-    where = consensus.mask & (
-        propagation.consensus is True or (bool(propagation.consensus) and consensus.in_place)
-    )
-    # Not where a person, or an unsure verdict, says otherwise.
-    exists = torch.arange(codes.shape[1]) < found.segmentation.n_segments[:, None]
-    spared = spurious_masks(
-        found.segmentation, exists & (codes.isnan() | (human & (codes == 0))), dtype=torch.bool
-    )
-    more = where.expand_as(masks).clone()
-    more[critiqued] &= ~spared
+
+    consensus = find_consensus(critiqued_masks, positive_effect(found.explanation.attributions))
+    wanted = consensus.in_place if propagation.consensus == "auto" else bool(propagation.consensus)
+    where = consensus.mask & wanted
+    everywhere = where.expand_as(masks).clone()
+    everywhere[place[found.indices]] &= ~_spared(found, codes, human)
     return Propagated(
         rows,
         p_spurious,
-        masks | more,
+        masks | everywhere,
         where,
         torch.tensor(consensus.coverage, dtype=torch.float64),
         torch.tensor(learner.agreement, dtype=torch.float64),
     )
+
+
+def _learn(
+    found: Round, look: _Look, codes: Tensor, human: Tensor, propagation: Propagation, seed: int
+) -> tuple[VerdictLearner, Tensor]:
+    """Return who learned a round's verdicts, and the corrected probabilities (a, J) of its own segments."""
+    features = look.features(found.indices, found.segmentation)
+    learned = ~codes.isnan()
+    if not learned.any():
+        raise ValueError(
+            "The 'propagate' argument needs verdicts to extend. Got none that is not unsure. Have more images "
+            "critiqued (n_align), or set propagate=False."
+        )
+    known = SegmentVerdicts(
+        features[learned].numpy(),
+        look.n_activations,
+        found.indices[:, None].expand(codes.shape)[learned].numpy(),
+        (codes == 1)[learned].numpy(),
+    )
+    learner = VerdictLearner(propagation.classifier, seed % 2**32).fit(known)
+    corrected = codes.clone()
+    corrected[learned] = torch.from_numpy(learner.p_out_of_fold)
+    return learner, torch.where(human, codes, corrected)
+
+
+def _spared(found: Round, codes: Tensor, human: Tensor) -> Tensor:
+    """Return where (a, H, W) a person, or an unsure verdict, says that an image must not be masked."""
+    exists = torch.arange(codes.shape[1]) < found.segmentation.n_segments[:, None]
+    spared = exists & (codes.isnan() | (human & (codes == 0)))
+    return spurious_masks(found.segmentation, spared, dtype=torch.bool)
 
 
 def _codes(found: Round, data: TrainingData, verdicts: VerdictTable) -> tuple[Tensor, Tensor]:

@@ -65,6 +65,15 @@ def test_every_method_has_a_row_for_each_seed_or_says_why_not(run):
     assert not any("not_applicable" in row for row in results["marked"]["subg"])
 
 
+def test_an_error_is_no_reason_to_leave_a_method_out(tmp_path):
+    def broken(task, data, erm, seed):
+        raise ValueError("something else is wrong")
+
+    methods = {"erm": METHODS["erm"], "broken": broken}
+    with pytest.raises(ValueError, match="something else is wrong"):
+        run_main_table(TASKS, seeds=1, out=tmp_path, echo=lambda line: None, methods=methods)
+
+
 def test_gains_are_over_plain_training_with_the_same_seed(run):
     _, results, _ = run
     for methods in results.values():

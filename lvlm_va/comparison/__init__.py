@@ -3,6 +3,7 @@
 from lvlm_va.comparison.counterexamples import CounterexampleClassifier
 from lvlm_va.comparison.dfr import DFRClassifier
 from lvlm_va.comparison.erm import ERMClassifier
+from lvlm_va.comparison.errors import NotApplicableError
 from lvlm_va.comparison.ground_truth_rrr import GroundTruthRRRClassifier
 from lvlm_va.comparison.group_dro import GroupDROClassifier
 from lvlm_va.comparison.jtt import JTTClassifier
@@ -17,6 +18,7 @@ __all__ = [
     "GroundTruthRRRClassifier",
     "GroupDROClassifier",
     "JTTClassifier",
+    "NotApplicableError",
     "RivalClassifier",
     "SUBGClassifier",
 ]

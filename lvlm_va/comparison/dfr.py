@@ -12,6 +12,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
+from lvlm_va.comparison.errors import NotApplicableError
 from lvlm_va.comparison.groups import Groups
 from lvlm_va.comparison.l1_logistic import fit_l1_logistic
 from lvlm_va.comparison.last_layer import embed, find_last_layer, set_last_layer
@@ -70,7 +71,7 @@ class DFRClassifier(GroupRival):
         strengths = _check_strengths(self.Cs)
         if groups.sizes.min() < 2:
             lonely = groups.names[int(groups.sizes.argmin())]
-            raise ValueError(
+            raise NotApplicableError(
                 "The 'groups' argument must hold at least two images of each group, one to fit and one to choose C. "
                 f"Got one of {lonely!r}."
             )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from lvlm_va.comparison.errors import NotApplicableError
 from lvlm_va.image_classifier import TrainingData
 
 
@@ -79,8 +80,9 @@ def resolve_groups(groups: ArrayLike | None, data: TrainingData) -> Groups:
     Raises
     ------
     ValueError
-        If groups are missing or of another shape, a pair of class and value has no image, or every class holds one
-        group only.
+        If groups are missing or of another shape.
+    NotApplicableError
+        If a pair of class and value has no image, or every class holds one group only.
     """
     n, n_classes = len(data.labels), len(data.class_names)
     expected = f"The 'groups' argument must hold the group of each of {n} images"
@@ -95,7 +97,7 @@ def resolve_groups(groups: ArrayLike | None, data: TrainingData) -> Groups:
     occurs = counts > 0
     if (occurs.sum(0) == 1).all():
         if (occurs.sum(1) == 1).all():
-            raise ValueError(
+            raise NotApplicableError(
                 f"{expected} and tell at least two groups of one class apart. Got one group for each class, "
                 f"{values.tolist()}: without counterexamples to the shortcut there is nothing to balance."
             )
@@ -103,7 +105,7 @@ def resolve_groups(groups: ArrayLike | None, data: TrainingData) -> Groups:
     names = [f"{label}/{value}" for label in data.class_names for value in values.tolist()]
     empty = [name for name, filled in zip(names, occurs.ravel().tolist(), strict=True) if not filled]
     if empty:
-        raise ValueError(
+        raise NotApplicableError(
             f"{expected}, and every pair of class and value must have an image. Got none of {empty}. Add images, or "
             "pass names of groups that each lie within one class, such as 'class/value', so that only those count."
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lvlm_va._logits import predict_logits
 from lvlm_va._modules import check_module
+from lvlm_va.comparison.errors import NotApplicableError
 from lvlm_va.comparison.rival import PlainRival, RivalClassifier
 from lvlm_va.image_classifier import TrainingData
 
@@ -86,12 +87,12 @@ def _check_error_set(wrong: Tensor) -> None:
     n, n_wrong = len(wrong), int(wrong.sum())
     expected = "The first classifier of JTT must get some training images wrong, but not nearly all"
     if not n_wrong:
-        raise ValueError(
+        raise NotApplicableError(
             f"{expected}. Got an empty error set out of {n} images: nothing can be weighted up. Lower "
             "'identification_epochs' or 'lr', raise 'l2', or pass an 'identifier' that was trained for less long."
         )
     if n_wrong > NEARLY_ALL * n:
-        raise ValueError(
+        raise NotApplicableError(
             f"{expected}. Got {n_wrong} errors out of {n} images: it has learned nothing yet. Raise "
             "'identification_epochs' or 'lr', or pass an 'identifier' that was trained for longer."
         )

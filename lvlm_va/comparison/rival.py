@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
@@ -155,7 +156,7 @@ class RivalClassifier(ImageClassifier):
         return result
 
 
-class PlainRival(RivalClassifier):
+class PlainRival(RivalClassifier, ABC):
     """A rival that knows the labels only."""
 
     def fit(self, X: Images, y: ArrayLike | None = None) -> Self:
@@ -180,11 +181,12 @@ class PlainRival(RivalClassifier):
         """
         return self._fit(X, y, self._make_module)
 
+    @abstractmethod
     def _make_module(self, module: nn.Module, data: TrainingData, seed: int) -> nn.Module:
-        raise NotImplementedError
+        """Return what the method makes of module and data."""
 
 
-class GroupRival(RivalClassifier):
+class GroupRival(RivalClassifier, ABC):
     """A rival that is told the group of every training image."""
 
     needs_groups: ClassVar[bool] = True
@@ -218,11 +220,12 @@ class GroupRival(RivalClassifier):
             lambda module, data, seed: self._make_module(module, data, resolve_groups(groups, data), seed),
         )
 
+    @abstractmethod
     def _make_module(self, module: nn.Module, data: TrainingData, groups: Groups, seed: int) -> nn.Module:
-        raise NotImplementedError
+        """Return what the method makes of module and data."""
 
 
-class MaskRival(RivalClassifier):
+class MaskRival(RivalClassifier, ABC):
     """A rival that is told the spurious pixels of every training image."""
 
     needs_masks: ClassVar[bool] = True
@@ -255,5 +258,6 @@ class MaskRival(RivalClassifier):
             lambda module, data, seed: self._make_module(module, data, resolve_masks(masks, data), seed),
         )
 
+    @abstractmethod
     def _make_module(self, module: nn.Module, data: TrainingData, masks: Tensor, seed: int) -> nn.Module:
-        raise NotImplementedError
+        """Return what the method makes of module and data."""

@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 
+from lvlm_va import __version__
 from lvlm_va._files import write_json
 from lvlm_va._fingerprint import fingerprint
 from lvlm_va.attribution import ReferenceSet
+from lvlm_va.comparison import NotApplicableError
 from lvlm_va.datasets import DecoyData
 from lvlm_va.experiments.evaluation import evaluate
 from lvlm_va.experiments.methods import METHODS, Fitted, Method, plain_training
@@ -70,7 +72,7 @@ def run_main_table(
         for seed in range(seeds):
             runner = _Runner(task, seed)
             for name, method in methods.items():
-                key = fingerprint(task.settings, task.n_align, task.propagate, name, seed)
+                key = fingerprint(__version__, task.settings, task.n_align, task.propagate, name, seed)
                 path = out / "rows" / f"{task_name}-{name}-{seed}-{key}.json"
                 row = _kept(path, partial(runner.row, method))
                 if "not_applicable" not in row:
@@ -104,7 +106,7 @@ class _Runner:
         erm = self._erm()
         try:
             fitted = method(self._task, self._load("train"), erm, self._seed)
-        except ValueError as error:  # what a method needs is not in the data: an empty group, no errors, ...
+        except NotApplicableError as error:
             return {"not_applicable": str(error)}
         figures = evaluate(fitted.module, self._load("test"), self._references()).figures()
         return {**figures, "n_critiqued": fitted.n_critiqued, "seconds": round(fitted.seconds, 2)}

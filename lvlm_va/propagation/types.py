@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Propagation:
     """Extend the verdicts on critiqued segments to the segments of other training images, without asking again.
 
@@ -98,6 +99,6 @@ class Propagated:
 
 def resolve_propagation(spec: bool | int | Propagation) -> Propagation | None:
     """Return how verdicts are extended: not at all (False), as usual (True), to so many images, or as it says."""
-    if isinstance(spec, bool):
+    if isinstance(spec, bool | np.bool_):
         return Propagation() if spec else None
     return spec if isinstance(spec, Propagation) else Propagation(n_images=int(spec))

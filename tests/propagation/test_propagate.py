@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from lvlm_va import LVLMVAClassifier, OracleCritic
 from lvlm_va.critique import Critique, SegmentVerdict, VerdictTable
 from lvlm_va.datasets import DecoyData, decoy_digits
-from lvlm_va.propagation import Propagation
+from lvlm_va.propagation import Propagation, resolve_propagation
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression())
 SEGMENTS = Propagation(LINEAR, 300, consensus=False)
@@ -129,6 +129,13 @@ def test_as_many_images_as_asked_for_but_all_that_were_critiqued(
 ) -> None:
     clf = fitted(digits, propagate=propagate, epochs=1, align_epochs=0)
     assert len(clf.propagated_.indices) == expected
+
+
+@pytest.mark.parametrize("kind", [bool, np.bool_])
+def test_numpys_booleans_are_booleans(kind: type) -> None:
+    assert resolve_propagation(kind(False)) is None
+    assert resolve_propagation(kind(True)) == Propagation()
+    assert resolve_propagation(np.int64(7)) == Propagation(n_images=7)
 
 
 def test_more_confidence_masks_less(digits: DecoyData) -> None:
