@@ -53,7 +53,7 @@ class LVLMVAClassifier(CritiquedClassifier):
 
     Parameters
     ----------
-    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet18"} or None, default=None
+    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet8", "resnet18"} or None, default=None
         The classifier: a module (never changed; a copy is trained), a callable without arguments that returns
         one, a built-in net, or None for one hidden layer of 256 ReLUs in the dtype of X. Its output is a logits
         tensor of shape (n, n_classes) or an object with such a tensor as ``.logits``.
