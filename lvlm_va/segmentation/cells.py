@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from lvlm_va.segmentation.effect import positive_effect, shares_of_effect
+from lvlm_va.segmentation.effect import Effect, pixel_effect, shares_of_effect
 from lvlm_va.segmentation.types import Segmentation
 
 # Float64 values per chunk in one (images, pixels, segments) array: 64 MiB, a few of which are alive at once.
@@ -118,7 +119,7 @@ def segmentation_of_cells(effect: Tensor, cells: Tensor, n_cells: int, min_share
     Parameters
     ----------
     effect : Tensor of shape (n, H, W), float64
-        Share of the image's positive effect in each pixel.
+        Share of the image's effect in each pixel.
     cells : Tensor of shape (n, H, W), int64
         Cell of each pixel, from 1.
     n_cells : int
@@ -132,24 +133,39 @@ def segmentation_of_cells(effect: Tensor, cells: Tensor, n_cells: int, min_share
 
 
 def segment_in_chunks(
-    segment: Callable[[Tensor, slice], Segmentation], attributions: Tensor, n_segments: int
+    segment: Callable[[Tensor, slice], Segmentation], attributions: Tensor, effect: Effect, n_segments: int
 ) -> Segmentation:
     """Segment a few images at a time, so that memory does not grow with their number.
 
     Parameters
     ----------
     segment : callable (effect, rows) -> Segmentation
-        Segments images `rows`, given the share of positive effect in each of their pixels, float64 (k, H, W).
+        Segments images `rows`, given the share of the effect in each of their pixels, float64 (k, H, W).
     attributions : Tensor of shape (n, C, H, W)
         Attributions.
+    effect : {"positive", "absolute"}
+        Which effect of theirs is cut into segments.
     n_segments : int
         Number of segments that bounds the memory.
     """
-    effect = positive_effect(attributions)
-    n, height, width = effect.shape
+    effects = pixel_effect(attributions, effect)
+    n, height, width = effects.shape
     size = max(1, _CHUNK_ELEMENTS // (height * width * n_segments))
     chunks = [slice(start, start + size) for start in range(0, max(n, 1), size)]
-    return concatenate_segmentations([segment(shares_of_effect(effect[rows]), rows) for rows in chunks])
+    found = concatenate_segmentations([segment(shares_of_effect(effects[rows]), rows) for rows in chunks])
+    return replace(found, effect=effect)
+
+
+def keep_strongest(segmentation: Segmentation, most: int) -> Segmentation:
+    """Keep the first `most` segments and columns."""
+    return replace(
+        segmentation,
+        labels=segmentation.labels.masked_fill(segmentation.labels > most, 0),
+        n_segments=segmentation.n_segments.clamp_max(most),
+        shares=segmentation.shares[:, :most],
+        means=segmentation.means[:, :most],
+        covariances=segmentation.covariances[:, :most],
+    )
 
 
 def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
@@ -158,7 +174,7 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
     Parameters
     ----------
     parts : sequence of Segmentation
-        At least one; all of images of one size.
+        At least one; all of images of one size, and of one kind of effect.
 
     Returns
     -------
@@ -168,10 +184,15 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
     Raises
     ------
     ValueError
-        If there is nothing to concatenate.
+        If there is nothing to concatenate, or the parts are of different effects.
     """
     if not parts:
         raise ValueError("The 'parts' argument must hold at least one Segmentation. Got none instead.")
+    effects = sorted({part.effect for part in parts})
+    if len(effects) > 1:
+        raise ValueError(
+            f"The 'parts' argument must be segments of one kind of effect. Got {effects} instead."
+        )
     if len(parts) == 1:
         return parts[0]
     width = max(part.shares.shape[1] for part in parts)
@@ -181,6 +202,7 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
         shares=torch.cat([widen(part.shares, width, 0.0) for part in parts]),
         means=torch.cat([widen(part.means, width, torch.nan) for part in parts]),
         covariances=torch.cat([widen(part.covariances, width, torch.nan) for part in parts]),
+        effect=parts[0].effect,
     )
 
 

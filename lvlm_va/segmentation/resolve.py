@@ -36,7 +36,7 @@ def resolve_segmenter(spec: str | Segmenter) -> Segmenter:
     Examples
     --------
     >>> resolve_segmenter("grid")
-    Grid(n_rows=4, n_columns=4, min_share=0.02)
+    Grid(n_rows=4, n_columns=4, min_share=0.02, effect='positive')
     """
     if isinstance(spec, str):
         if spec not in _SEGMENTERS:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lvlm_va.segmentation import PPEPSWGM, SLIC, Grid, Segmentation, Segmenter, positive_effect
+from lvlm_va.segmentation import PPEPSWGM, SLIC, Grid, Segmentation, Segmenter, pixel_effect
 from tests.segmentation.maps import attribution_maps, noise
 from tests.tolerances import OP
 
@@ -18,8 +18,11 @@ SEGMENTERS = [
     PPEPSWGM(n_segments="bic", max_segments=3, n_restarts=1),
     PPEPSWGM(n_segments=4, min_share=0.0, tol=0.0, max_iter=3),
     PPEPSWGM(n_segments=4, min_share=0.3),
+    PPEPSWGM(n_segments=3, n_restarts=1, effect="absolute"),
     Grid(n_rows=3, n_columns=2),
+    Grid(n_rows=3, n_columns=2, effect="absolute"),
     SLIC(n_segments=4),
+    SLIC(n_segments=4, effect="absolute"),
 ]
 every_segmenter = pytest.mark.parametrize("segmenter", SEGMENTERS, ids=repr)
 properties = settings(deadline=None, derandomize=True, max_examples=25)
@@ -33,8 +36,8 @@ def segment(segmenter: Segmenter, attributions: Tensor, seed: int = 0) -> Segmen
 
 
 def effect_of_segments(attributions: Tensor, found: Segmentation) -> Tensor:
-    """Return the share of positive effect in the pixels of each segment, (n, J)."""
-    effect = positive_effect(attributions)
+    """Return the share of effect in the pixels of each segment, (n, J)."""
+    effect = pixel_effect(attributions, found.effect)
     numbers = range(1, found.shares.shape[1] + 1)
     shares = torch.stack([(effect * (found.labels == j)).sum((1, 2)) for j in numbers], 1)
     total = effect.sum((1, 2))[:, None]
@@ -47,10 +50,11 @@ def effect_of_segments(attributions: Tensor, found: Segmentation) -> Tensor:
 def test_labels_shares_and_moments_fit_together(segmenter: Segmenter, attributions: Tensor):
     before = attributions.clone()
     found = segment(segmenter, attributions)
-    effect = positive_effect(attributions)
+    effect = pixel_effect(attributions, segmenter.effect)
     n, width = found.shares.shape
     present = torch.arange(width) < found.n_segments[:, None]
     assert torch.equal(attributions, before)
+    assert found.effect == segmenter.effect
     assert found.labels.shape == effect.shape
     assert found.labels.dtype == found.n_segments.dtype == torch.int64
     assert found.means.shape == (n, width, 2)
