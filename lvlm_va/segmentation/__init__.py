@@ -6,11 +6,13 @@ from lvlm_va.segmentation.grid import Grid
 from lvlm_va.segmentation.masks import spurious_masks
 from lvlm_va.segmentation.ppeps_wgm import PPEPSWGM
 from lvlm_va.segmentation.resolve import resolve_segmenter
+from lvlm_va.segmentation.sam import SAM
 from lvlm_va.segmentation.slic import SLIC
 from lvlm_va.segmentation.types import Segmentation, Segmenter
 
 __all__ = [
     "PPEPSWGM",
+    "SAM",
     "SLIC",
     "Grid",
     "Segmentation",

@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lvlm_va.segmentation.effect import Effect, pixel_effect, shares_of_effect
+from lvlm_va.segmentation.checks import check_images
+from lvlm_va.segmentation.effect import Effect, check_attributions, pixel_effect, shares_of_effect
 from lvlm_va.segmentation.types import Segmentation
 
 # Float64 values per chunk in one (images, pixels, segments) array: 64 MiB, a few of which are alive at once.
@@ -156,7 +157,49 @@ def segment_in_chunks(
     return replace(found, effect=effect)
 
 
-def keep_strongest(segmentation: Segmentation, most: int) -> Segmentation:
+def segment_images(
+    cells_of: Callable[[Tensor], Tensor],
+    attributions: Tensor,
+    images: Tensor,
+    *,
+    n_segments: int,
+    min_share: float,
+    effect: Effect,
+) -> Segmentation:
+    """Cut each image into cells by its looks, and keep the cells with the largest shares of the effect.
+
+    Parameters
+    ----------
+    cells_of : callable (image) -> Tensor
+        Cells of an image (C, H, W): an int64 tensor of shape (H, W), from 1.
+    attributions, images : Tensor of shape (n, C, H, W)
+        Attributions, and what they are of.
+    n_segments : int
+        Most segments that are kept.
+    min_share : float
+        Least share of a segment.
+    effect : {"positive", "absolute"}
+        Which effect counts.
+
+    Raises
+    ------
+    ValueError
+        If the images do not fit the attributions, or are not finite.
+    """
+    check_attributions(attributions)
+    check_images(images, attributions)
+
+    def segment(shares: Tensor, rows: slice) -> Segmentation:
+        cells = torch.zeros_like(shares, dtype=torch.int64)
+        for row, image in enumerate(images[rows]):
+            cells[row] = cells_of(image.detach())
+        found = max(int(cells.max()) if len(cells) else 0, n_segments)
+        return _keep_strongest(segmentation_of_cells(shares, cells, found, min_share), n_segments)
+
+    return segment_in_chunks(segment, attributions, effect, n_segments)
+
+
+def _keep_strongest(segmentation: Segmentation, most: int) -> Segmentation:
     """Keep the first `most` segments and columns."""
     return replace(
         segmentation,

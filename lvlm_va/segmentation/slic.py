@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lvlm_va.segmentation.cells import keep_strongest, segment_in_chunks, segmentation_of_cells
+from lvlm_va.segmentation.cells import segment_images
 from lvlm_va.segmentation.checks import check_count, check_number
-from lvlm_va.segmentation.effect import Effect, check_attributions, check_effect
+from lvlm_va.segmentation.effect import Effect, check_effect
 from lvlm_va.segmentation.types import Segmentation
 
 
@@ -87,20 +87,9 @@ class SLIC:
             If the attributions or the images have another shape or are not finite.
         """
         slic = _import_slic()
-        check_attributions(attributions)
-        if images.ndim != 4 or (len(images), *images.shape[2:]) != (
-            len(attributions),
-            *attributions.shape[2:],
-        ):
-            raise ValueError(
-                "The 'images' argument must have shape (n, C, H, W) with the attributions' n, H and W. Got "
-                f"{tuple(images.shape)} for attributions of shape {tuple(attributions.shape)} instead."
-            )
-        if not images.isfinite().all():
-            raise ValueError("The 'images' argument must be finite. Got NaN or infinity instead.")
 
         def superpixels(image: Tensor) -> Tensor:
-            channels_last = image.detach().movedim(0, -1).double().cpu().numpy()
+            channels_last = image.movedim(0, -1).double().cpu().numpy()
             if channels_last.shape[-1] == 1:
                 channels_last = channels_last.repeat(3, axis=-1)
             cells = slic(
@@ -110,18 +99,16 @@ class SLIC:
                 channel_axis=-1,
                 start_label=1,
             )
-            return torch.as_tensor(cells, dtype=torch.int64, device=attributions.device)
+            return torch.as_tensor(cells, dtype=torch.int64)
 
-        def segment(effect: Tensor, rows: slice) -> Segmentation:
-            cells = torch.zeros_like(effect, dtype=torch.int64)
-            for row, image in enumerate(images[rows]):
-                cells[row] = superpixels(image)
-            found = max(int(cells.max()) if len(cells) else 0, self.n_segments)
-            return keep_strongest(
-                segmentation_of_cells(effect, cells, found, self.min_share), self.n_segments
-            )
-
-        return segment_in_chunks(segment, attributions, self.effect, self.n_segments)
+        return segment_images(
+            superpixels,
+            attributions,
+            images,
+            n_segments=self.n_segments,
+            min_share=self.min_share,
+            effect=self.effect,
+        )
 
 
 def _import_slic() -> Callable[..., NDArray[np.int64]]:
