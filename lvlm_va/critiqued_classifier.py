@@ -95,7 +95,7 @@ class CritiquedClassifier(ImageClassifier):
         Returns
         -------
         BehaviourSummary
-            Shares of positive effect and an account per class; ``print`` shows it as text.
+            Shares of the effect and an account per class; ``print`` shows it as text.
         """
         check_is_fitted(self, "critiques_")
         names = [str(name) for name in self.classes_]

@@ -78,8 +78,8 @@ class LVLMVAClassifier(CritiquedClassifier):
         What attributions are measured against; the first is a random draw from the training images.
     n_references : int, default=20
         Number of references drawn by ``"class_balanced"``.
-    segmenter : {"ppeps_wgm", "grid", "slic"} or Segmenter, default="ppeps_wgm"
-        How attributions are cut into segments.
+    segmenter : {"ppeps_wgm", "grid", "slic"}, "sam:FOLDER" or Segmenter, default="ppeps_wgm"
+        How attributions are cut into segments; see `lvlm_va.segmentation`.
     propagate : bool, int or Propagation, default=False
         Whether a classifier learns the verdicts from what the segments look like, and extends them to other training
         images, all of which are then aligned with; to how many in all. See `lvlm_va.propagation.Propagation`.

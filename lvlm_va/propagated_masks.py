@@ -27,7 +27,7 @@ from lvlm_va.propagation import (
     segment_features,
 )
 from lvlm_va.rounds import Round, chosen_indices
-from lvlm_va.segmentation import Segmentation, Segmenter, positive_effect, spurious_masks
+from lvlm_va.segmentation import Segmentation, Segmenter, pixel_effect, spurious_masks
 
 # Images explained, segmented and judged at a time.
 CHUNK = 512
@@ -133,7 +133,8 @@ def _extend(
         p_spurious[place[part], : p.shape[1]] = p
         masks[place[part]] = part_masks
 
-    consensus = find_consensus(critiqued_masks, positive_effect(found.explanation.attributions))
+    effect = pixel_effect(found.explanation.attributions, found.segmentation.effect)
+    consensus = find_consensus(critiqued_masks, effect)
     wanted = consensus.in_place if propagation.consensus == "auto" else bool(propagation.consensus)
     where = consensus.mask & wanted
     everywhere = where.expand_as(masks).clone()

@@ -33,7 +33,7 @@ from lvlm_va.image_classifier import TrainingData
 from lvlm_va.round_options import RoundOptions
 from lvlm_va.run_directory import RunDirectory
 from lvlm_va.sampling import select_alignment_set
-from lvlm_va.segmentation import Segmentation, positive_effect, spurious_masks
+from lvlm_va.segmentation import Segmentation, pixel_effect, spurious_masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,6 +295,7 @@ def segment_findings(
                     position_in_words(row_share, column_share),
                     "unsure" if verdict is None else verdict.verdict,
                     "" if verdict is None else verdict.reason,
+                    segmentation.effect,
                 )
             )
     return findings
@@ -320,12 +321,14 @@ def critique_requests(
     rows = torch.as_tensor(positions, dtype=torch.int64)
     indices = explained.indices[rows].tolist()
     names = [data.class_names[k] for k in data.labels[indices].tolist()]
+    effect = explained.segmentation.effect
     return build_requests(
         data.images[indices].numpy(),
         explained.segmentation.labels[rows].cpu().numpy(),
-        positive_effect(explained.explanation.attributions[rows]).cpu().numpy(),
+        pixel_effect(explained.explanation.attributions[rows], effect).cpu().numpy(),
         indices=indices,
         image_ids=[data.image_ids[i] for i in indices],
         labels=names,
         descriptions=[options.specifications.get(name, "") for name in names],
+        effect_kind=effect,
     )
