@@ -51,6 +51,8 @@ class TrainingRun:
         How often each training image comes in an epoch.
     weighting : Weighting or None
         Weighs the rows of each batch; changed in place.
+    score : callable or None
+        Says after each epoch how good the module is; the best is kept.
     """
 
     def __init__(
@@ -65,9 +67,10 @@ class TrainingRun:
         key: str,
         repeats: Tensor | None = None,
         weighting: Weighting | None = None,
+        score: Callable[[nn.Module], float] | None = None,
     ) -> None:
         self._module, self._rows, self._held_out, self._options = module, rows, held_out, options
-        self._seed, self._path, self._key, self._weighting = seed, path, key, weighting
+        self._seed, self._path, self._key, self._weighting, self._score = seed, path, key, weighting, score
         like = torch.zeros((), device=rows.device, dtype=rows.dtype)
         marked = torch.empty(0, dtype=torch.bool)
         if rows.alignment is not None:
@@ -161,6 +164,9 @@ class TrainingRun:
         }
         self._require_finite(values["loss"], squared_norm)
         values |= self._validate()
+        if self._score is not None:
+            self._module.eval()
+            values["validation_score"] = float(self._score(self._module))
         values["seconds"] = time.perf_counter() - start
         self._history = dataclasses.replace(
             self._history, **{name: (*getattr(self._history, name), value) for name, value in values.items()}
@@ -216,12 +222,17 @@ class TrainingRun:
         }
 
     def _keep_best(self) -> None:
-        losses = self._history.validation_loss
-        if self._stops_early and losses[-1] == min(losses) and losses.index(losses[-1]) == len(losses) - 1:
+        if self._is_best():
             self._best = {
                 name: value.detach().clone() if isinstance(value, Tensor) else value
                 for name, value in self._module.state_dict().items()
             }
+
+    def _is_best(self) -> bool:
+        scores, losses = self._history.validation_score, self._history.validation_loss
+        if scores:  # of equal ones the later, which has seen more of the masks
+            return scores[-1] == max(scores)
+        return self._stops_early and losses[-1] < min(losses[:-1], default=math.inf)
 
     def _require_finite(self, loss: float, squared_norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(squared_norm):
