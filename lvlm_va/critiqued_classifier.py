@@ -50,6 +50,7 @@ class CritiquedClassifier(ImageClassifier):
     verdicts_: VerdictTable
     seconds_: dict[str, float]
     _data_key: str
+    _seed: int
     _run: RunDirectory
 
     def estimate_cost(
