@@ -14,12 +14,12 @@ from lvlm_va._randomness import derive_seed
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Attributor, ReferenceSet, resolve_attributor
 from lvlm_va.image_classifier import TrainingData
-from lvlm_va.metrics import right_reasons_accuracy
+from lvlm_va.metrics.right_reasons import right_reasons_points
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOutScore:
-    """The `right_reasons_accuracy` of a module on held-out images.
+class HeldOutPoints:
+    """What each held-out image adds to a module's `lvlm_va.metrics.right_reasons_accuracy`.
 
     Attributes
     ----------
@@ -38,14 +38,15 @@ class HeldOutScore:
     references: ReferenceSet
     batch_size: int
 
-    def __call__(self, module: nn.Module) -> float:
-        """Return the score of the module, in [0, 1]."""
+    def __call__(self, module: nn.Module) -> Tensor:
+        """Return the points (n,) of the module, in [0, 1]."""
         images, labels = self.held_out.images, self.held_out.labels
         predicted = predict_logits(module, images, batch_size=self.batch_size).argmax(1)
         explanation = self.attributor.attribute(module, images, labels, self.references.for_images(images))
-        return right_reasons_accuracy(
+        points = right_reasons_points(
             labels, predicted, attributions=explanation.attributions, masks=self.held_out.masks
         )
+        return torch.from_numpy(points)
 
 
 def n_held_out(n_critiqued: int, validation_fraction: float) -> int:
@@ -94,7 +95,7 @@ def hold_out(
     -------
     dict of str to object
         For `lvlm_va.alignment.train`: ``alignment_set``, the rest; ``repeats``, which leaves the held-out images out of
-        the plain rows too; ``score``.
+        the plain rows too; ``points``.
     """
     n = n_held_out(len(critiqued), parameters["validation_fraction"])
     order = torch.randperm(len(critiqued), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
@@ -104,8 +105,8 @@ def hold_out(
     repeats = torch.ones(len(data.labels), dtype=torch.int64)
     repeats[critiqued[drawn]] = 0
     attributor = resolve_attributor(parameters["attribution"])
-    score = HeldOutScore(_select(masked, held_out), attributor, references, parameters["batch_size"])
-    return {"alignment_set": _select(masked, ~held_out), "repeats": repeats, "score": score}
+    points = HeldOutPoints(_select(masked, held_out), attributor, references, parameters["batch_size"])
+    return {"alignment_set": _select(masked, ~held_out), "repeats": repeats, "points": points}
 
 
 def _select(masked: AlignmentSet, rows: Tensor) -> AlignmentSet:

@@ -97,8 +97,9 @@ class LVLMVAClassifier(CritiquedClassifier):
         Rounds of critique and alignment. Each critiques `n_align` new images with the latest net, and aligns the
         unaligned one with all masks so far.
     early_stopping : bool, default=False
-        Keep the epoch of alignment that is best by `lvlm_va.metrics.right_reasons_accuracy` on held-out critiqued
-        images; its curve is the ``validation_score`` of ``history_["align"]``.
+        Keep the last epoch of alignment that none beats by more than a standard error in
+        `lvlm_va.metrics.right_reasons_accuracy` on critiqued images held out; for the curve see ``validation_score``
+        in `history_`. With a falling learning rate that is mostly the very last.
     validation_fraction : float in (0, 1), default=0.2
         Share of the critiqued images that `early_stopping` holds out of alignment.
     batch_size : int, default=256

@@ -50,7 +50,7 @@ class History:
     validation_accuracy : tuple of float
         Share of held-out images that were right; empty where none are held out.
     validation_score : tuple of float
-        What `train`'s ``score`` said of the module after the epoch; empty without one.
+        Mean of what `train`'s ``points`` returned; empty without.
     seconds : tuple of float
         Wall-clock seconds of the epoch.
     """

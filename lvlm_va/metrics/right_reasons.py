@@ -93,6 +93,17 @@ def right_reasons_accuracy(
     >>> right_reasons_accuracy([0, 1, 1], [0, 1, 0], attributions=attributions, masks=masks)
     0.5
     """
+    return float(right_reasons_points(y_true, y_pred, attributions=attributions, masks=masks).mean())
+
+
+def right_reasons_points(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    *,
+    attributions: Tensor | ArrayLike,
+    masks: Tensor | ArrayLike,
+) -> NDArray[np.float64]:
+    """Return the points (n,) of each image, whose mean is `right_reasons_accuracy`; parameters as there."""
     shares = _spurious_shares(attributions, masks)
     true, predicted = np.asarray(y_true), np.asarray(y_pred)
     for name, labels in (("y_true", true), ("y_pred", predicted)):
@@ -101,7 +112,7 @@ def right_reasons_accuracy(
                 f"The {name!r} argument must have shape {shares.shape}, one label per image in 'attributions'. "
                 f"Got {labels.shape} instead."
             )
-    return float(((true == predicted) * (1 - shares)).mean())
+    return np.asarray((true == predicted) * (1 - shares))
 
 
 def _spurious_shares(attributions: Tensor | ArrayLike, masks: Tensor | ArrayLike) -> NDArray[np.float64]:
