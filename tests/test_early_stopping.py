@@ -22,7 +22,7 @@ from lvlm_va.metrics import right_reasons_accuracy
 from lvlm_va.propagation import Propagation
 from tests.alignment.nets import alignment_set, assert_equal_states, batch_norm_net, data, smooth_net
 
-PROPAGATION = Propagation(DecisionTreeClassifier(max_depth=2), n_images=40)
+PROPAGATION = Propagation(DecisionTreeClassifier(max_depth=2, random_state=0), n_images=40)
 OPTIONS = TrainingOptions(epochs=5, batch_size=8, lr=0.01)
 
 
