@@ -19,12 +19,12 @@ from lvlm_va._inputs import (
     resolve_device,
     warn_of_unusual_images,
 )
-from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._parameters import CONSTRAINTS
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
 from lvlm_va.attribution import Attributor, concatenate_explanations, resolve_attributor
 from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.critiqued_classifier import CritiquedClassifier
+from lvlm_va.early_stopping import hold_out
 from lvlm_va.image_classifier import Images, TrainingData
 from lvlm_va.propagated_masks import Looking, propagate
 from lvlm_va.propagation import Propagated, Propagation, resolve_propagation
@@ -96,6 +96,12 @@ class LVLMVAClassifier(CritiquedClassifier):
     n_rounds : int, default=1
         Rounds of critique and alignment. Each critiques `n_align` new images with the latest net, and aligns the
         unaligned one with all masks so far.
+    early_stopping : bool, default=False
+        Keep the last epoch of alignment that none beats by more than a standard error in
+        `lvlm_va.metrics.right_reasons_accuracy` on critiqued images held out; for the curve see ``validation_score``
+        in `history_`. With a falling learning rate that is mostly the very last.
+    validation_fraction : float in (0, 1), default=0.2
+        Share of the critiqued images that `early_stopping` holds out of alignment.
     batch_size : int, default=256
         Images per batch.
     lr : float, default=1e-3
@@ -172,6 +178,8 @@ class LVLMVAClassifier(CritiquedClassifier):
         epochs: int = 10,
         align_epochs: int = 10,
         n_rounds: int = 1,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.2,
         batch_size: int = 256,
         lr: float = 1e-3,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
@@ -200,6 +208,8 @@ class LVLMVAClassifier(CritiquedClassifier):
         self.epochs = epochs
         self.align_epochs = align_epochs
         self.n_rounds = n_rounds
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.batch_size = batch_size
         self.lr = lr
         self.optimizer = optimizer
@@ -283,22 +293,7 @@ class LVLMVAClassifier(CritiquedClassifier):
         """
         check_is_fitted(self, "critiques_")
         edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
-        data: TrainingData | None = getattr(self, "_data", None)
-        if X is not None:
-            expected = self._data_key if data is None else data.key()
-            self._check_image_shape(X)
-            checked, y = check_images(self, X, y, reset=False)
-            dtype = module_device_and_dtype(self.unaligned_module_)[1]
-            data = self._training_data(checked, y, image_ids, dtype)
-            if data.key() != expected:
-                raise ValueError(
-                    "The 'X', 'y' and 'image_ids' arguments must be those fitted. Got others instead."
-                )
-        if data is None:
-            raise ValueError(
-                "The 'X' and 'y' arguments must be the training data. Got none: copies hold none."
-            )
-        self._data = data
+        self._data = data = self._fitted_data(X, y, image_ids)
         self.verdicts_ = read_corrections(self.verdicts_, self._rounds, self._run).corrected_by(edits)
         self._follow_verdicts(data)
         return self
@@ -332,26 +327,24 @@ class LVLMVAClassifier(CritiquedClassifier):
         self._align(data)
         self._run.publish(seconds=self.seconds_)
 
-    def _train(
-        self, stage: str, module: nn.Module, data: TrainingData, key: str, masked: AlignmentSet | None = None
-    ) -> str:
+    def _train(self, stage: str, module: nn.Module, data: TrainingData, key: str, **aligning: Any) -> str:
         """Make ``module_`` of `module` by one run of the training loop; return the key that stands for it."""
         names = ("epochs", "batch_size", "lr", "optimizer", "schedule", "l2")
         options = TrainingOptions(**{name: getattr(self, name) for name in names})
-        if masked is not None:
+        if aligning:
             options = replace(options, epochs=self.align_epochs, schedule=self.align_schedule)
             options = replace(options, rrr_strength=self.rrr_strength, align_fraction=self.align_fraction)
-        key = self._run.key(stage, key, options, self._seed, masked)
+        key = self._run.key(stage, key, options, self._seed, *aligning.values())
         with timed(self.seconds_, stage):
             result = train(
                 module,
                 data.images,
                 data.labels,
                 options,
-                alignment_set=masked,
                 seed=self._seed,
                 checkpoint_path=self._run.file(stage, key, ".safetensors"),
                 verbose=self.verbose,
+                **aligning,
             )
         self.module_ = result.module
         self.history_[stage] = (*self.history_[stage], result.history)
@@ -369,7 +362,12 @@ class LVLMVAClassifier(CritiquedClassifier):
         propagation = resolve_propagation(self.propagate)
         if propagation is not None:
             masked = self._propagate(data, propagation, set_key)
-        key = self._train("align", self.unaligned_module_, data, self._train_key, masked)
+        aligning: dict[str, Any] = {"alignment_set": masked}
+        if self.early_stopping:
+            aligning = hold_out(
+                masked, chosen_indices(rounds), data, vars(self), self.references_, self._seed
+            )
+        key = self._train("align", self.unaligned_module_, data, self._train_key, **aligning)
         self.alignment_set_ = chosen_indices(rounds).numpy()
         self.explanation_ = concatenate_explanations([part.explanation for part in rounds])
         self.segments_ = concatenate_segmentations([part.segmentation for part in rounds])

@@ -1,7 +1,7 @@
 """Cut attribution maps into segments that a critic can judge."""
 
 from lvlm_va.segmentation.cells import concatenate_segmentations
-from lvlm_va.segmentation.effect import pixel_effect, positive_effect
+from lvlm_va.segmentation.effect import pixel_effect, positive_effect, shares_of_effect
 from lvlm_va.segmentation.grid import Grid
 from lvlm_va.segmentation.masks import spurious_masks
 from lvlm_va.segmentation.ppeps_wgm import PPEPSWGM
@@ -21,5 +21,6 @@ __all__ = [
     "pixel_effect",
     "positive_effect",
     "resolve_segmenter",
+    "shares_of_effect",
     "spurious_masks",
 ]
