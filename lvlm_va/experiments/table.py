@@ -112,7 +112,7 @@ def run_comparison(
         method is not applicable it holds ``"not_applicable"`` and why.
     """
     out = Path(out)
-    units = [(name, task, seed) for name, task in tasks.items() for seed in range(seeds)]
+    units = [(name, task, seed) for seed in range(seeds) for name, task in tasks.items()]
     parts = Parallel(n_jobs=jobs)(
         delayed(_rows)(comparison, name, task, seed, out, echo) for name, task, seed in units
     )
@@ -189,7 +189,9 @@ class _Runner:
     def _choose_references(self) -> ReferenceSet:
         data = self._load("train")
         images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-        return ReferenceSet.choose("class_balanced", images, labels, 20, seed=self._seed)
+        return ReferenceSet.choose(
+            "class_balanced", images, labels, self._task.settings.n_references, seed=self._seed
+        )
 
 
 def _kept(path: Path, make: Callable[[], Row]) -> Row:
