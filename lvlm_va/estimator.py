@@ -26,19 +26,13 @@ from lvlm_va.attribution import Attributor, concatenate_explanations, resolve_at
 from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.critiqued_classifier import CritiquedClassifier
 from lvlm_va.image_classifier import Images, TrainingData
-from lvlm_va.propagated_masks import Looking, propagate
+from lvlm_va.looking import Looking
+from lvlm_va.propagated_masks import propagate
 from lvlm_va.propagation import Propagated, Propagation, resolve_propagation
 from lvlm_va.round_options import RoundOptions, resolve_critic_and_judge, resolve_round_options
-from lvlm_va.rounds import (
-    Round,
-    chosen_indices,
-    keep_verdicts,
-    make_alignment_set,
-    read_corrections,
-    run_round,
-    timed,
-    verdict_table,
-)
+from lvlm_va.round_types import Round, chosen_indices
+from lvlm_va.round_verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
+from lvlm_va.rounds import run_round, timed
 from lvlm_va.segmentation import Segmenter, concatenate_segmentations, resolve_segmenter
 
 _PRIVATE = ("_data", "_data_key", "_rounds", "_run", "_seed", "_train_key")  # what fit keeps for realign
