@@ -33,6 +33,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "epochs": [_EPOCHS],
     "align_epochs": [_EPOCHS],
     "n_rounds": [_COUNT],
+    "round_tolerance": [Interval(Real, 0, 1, closed="both")],
     "batch_size": [_COUNT],
     "lr": [Interval(Real, 0, None, closed="neither")],
     "optimizer": [str, callable],

@@ -22,8 +22,10 @@ FIRST = 10
 N_PORTIONS = 4
 # Share of a further portion that is chosen as the first one was, for shortcuts that it missed.
 EXPLORED = 0.1
+# Probability from which an image is likely to hold a spurious segment.
+LIKELY = 0.6
 # Candidates for each image to be critiqued, and in all.
-CANDIDATES_EACH = 8
+CANDIDATES_EACH = 5
 MOST_CANDIDATES = 2000
 
 
@@ -100,10 +102,10 @@ def choose_portion(
     free : Tensor of shape (n,), bool
         Which candidates were not critiqued yet.
     labels : Tensor of shape (n,), int64
-        Classes of the candidates. Of each class as many are chosen as of any other that has as many images with a
-        segment more likely spurious than not.
+        Classes of the candidates. Where images of several classes are likely to hold something spurious, as many are
+        chosen of each, while they last.
     known : SegmentVerdicts
-        Verdicts so far. Without any, or with verdicts of one kind only, images are chosen as in exploration.
+        Verdicts so far. Without any, or with verdicts of one kind only, images are chosen as the first ones were.
     size : int
         How many to choose.
     seed : int
@@ -114,16 +116,17 @@ def choose_portion(
     Tensor of shape (size,), int64
         Rows of the training data.
     """
-    n = len(candidates.indices)
-    foreseen, likely = np.zeros(n), np.zeros(n, dtype=bool)
-    if len(np.unique(known.spurious)) == 2:
-        p = VerdictLearner(None, seed % 2**32).fit(known).p_spurious(candidates.features.numpy())
-        image_of = candidates.image_of.numpy()
-        foreseen = np.bincount(image_of, candidates.shares.numpy() * p, n)
-        likely = np.bincount(image_of, p >= 0.5, n) > 0
     left = np.flatnonzero(free.numpy())
-    explored = left[: size if not likely.any() else round(EXPLORED * size)]
-    rest = np.setdiff1d(left, explored)
-    groups = [rest[likely[rest]], rest[~likely[rest]]]
-    best = [group[class_balanced_order(labels.numpy()[group], -foreseen[group])] for group in groups]
+    if len(np.unique(known.spurious)) < 2:
+        return candidates.indices[left[:size]]
+    n, image_of = len(free), candidates.image_of.numpy()
+    p = VerdictLearner(None, seed % 2**32).fit(known).p_spurious(candidates.features.numpy())
+    foreseen = np.asarray(np.bincount(image_of, candidates.shares.numpy() * p, n), np.float64)
+    likely = np.bincount(image_of, p >= LIKELY, n) > 0
+    explored, rest = np.split(left, [round(EXPLORED * size)])
+    sure, others = rest[likely[rest]], rest[~likely[rest]]
+    best = [
+        sure[class_balanced_order(labels.numpy()[sure], -foreseen[sure])],
+        others[np.argsort(-foreseen[others], kind="stable")],
+    ]
     return candidates.indices[np.concatenate([explored, *best])[:size]]

@@ -84,13 +84,14 @@ def run_round(
     """
     steps = _Steps(module, data, options, run, seconds)
     drawn, key = steps.draw(module_key, chosen_indices(earlier))
-    portions: list[Round] = []
-    for size in steps.sizes():
-        chosen = drawn[:size]
-        if portions:
+    first, *later = steps.sizes()
+    portions = [steps.critique(steps.explain(drawn[:first], key))]
+    if later:
+        candidates = steps.survey(drawn[first:], key)
+        for size in later:
             key = run.key("sample", portions[-1].key, size)
-            chosen = steps.choose(drawn, join_portions(portions), size, key)
-        portions.append(steps.critique(steps.explain(chosen, key)))
+            chosen = steps.choose(candidates, join_portions(portions), size, key)
+            portions.append(steps.critique(steps.explain(chosen, key)))
     return join_portions(portions)
 
 
@@ -171,29 +172,29 @@ class _Steps:
             )
         return torch.from_numpy(free[drawn])
 
-    def choose(self, drawn: Tensor, found: Round, size: int, key: str) -> Tensor:
+    def survey(self, rows: Tensor, key: str) -> Candidates:
+        """Return what later portions are chosen from: rows that were drawn under this key."""
+        how = self.options
+        key = self.run.key("candidates", key, how.attributor, how.references, how.segmenter)
+        look = Look(self.module, self.data, how.looking)
+        with timed(self.seconds, "sample"):
+            return self.run.dataclass("candidates", key, Candidates, lambda: survey(look, rows))
+
+    def choose(self, candidates: Candidates, found: Round, size: int, key: str) -> Tensor:
         """Return the rows to critique next, by what was found so far."""
         with timed(self.seconds, "sample"):
             chosen = self.run.dataclass(
-                "sample", key, Selection, lambda: Selection(self._choose(drawn, found, size))
+                "sample", key, Selection, lambda: Selection(self._choose(candidates, found, size))
             )
         return chosen.indices
 
-    def _choose(self, drawn: Tensor, found: Round, size: int) -> Tensor:
-        how, look = self.options, Look(self.module, self.data, self.options.looking)
-        rows = drawn[self.sizes()[0] :]
-        candidates = self.run.dataclass(
-            "candidates",
-            self.run.key(
-                "candidates", rows, found.module, how.attributor, how.references, how.segmenter, how.seed
-            ),
-            Candidates,
-            lambda: survey(look, rows),
-        )
-        codes, _ = verdict_codes(found, self.data, verdict_table([found], how))
+    def _choose(self, candidates: Candidates, found: Round, size: int) -> Tensor:
+        codes, _ = verdict_codes(found, self.data, verdict_table([found], self.options))
+        look = Look(self.module, self.data, self.options.looking)
         known = look.known(found.indices, found.segmentation, codes)
-        free = ~torch.isin(rows, found.indices)
-        return choose_portion(candidates, free, self.data.labels[rows], known, size, how.seed)
+        free = ~torch.isin(candidates.indices, found.indices)
+        labels = self.data.labels[candidates.indices]
+        return choose_portion(candidates, free, labels, known, size, self.options.seed)
 
     def explain(self, chosen: Tensor, key: str) -> Explained:
         """Return the explanations of these rows, chosen under this key, and their segments."""

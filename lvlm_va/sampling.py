@@ -73,7 +73,9 @@ def select_alignment_set(
         The most confident predictions of every class, as many of each as possible. Good where
         ``"low_entropy"`` would choose images of one easy class only.
 
-    Ties go to the lower index.
+    Ties go to the lower index. `LVLMVAClassifier` has one more, ``"adaptive"``, which follows the critic's verdicts and
+    so cannot choose here: the critic is asked about a few images, then about those which look like what it judged
+    spurious. Good where shortcuts show in some images only, or nothing is known of them.
 
     Parameters
     ----------
@@ -195,8 +197,8 @@ def resolve_sampler(sampler: str | Sampler) -> Sampler:
     if isinstance(sampler, str):
         if sampler == ADAPTIVE:
             raise ValueError(
-                "The 'sampler' argument must be a strategy that chooses by probabilities alone. Got 'adaptive' instead, "
-                "which follows the critic's verdicts: give it to LVLMVAClassifier(sampler='adaptive', critic=...)."
+                "The 'sampler' argument must be a strategy that chooses by probabilities alone. Got 'adaptive' "
+                "instead, which follows a critic's verdicts. Give it to LVLMVAClassifier(sampler='adaptive')."
             )
         if sampler not in _SAMPLERS:
             raise unknown_name("sampler", sampler, [*_SAMPLERS, ADAPTIVE])
