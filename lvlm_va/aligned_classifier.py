@@ -119,8 +119,7 @@ class AlignedClassifier(CritiquedClassifier):
     def _run_rounds(self, data: TrainingData, options: RoundOptions, key: str) -> None:
         """Critique and align by turns, from ``module_``, for which `key` stands, until nothing spurious is left."""
         self._rounds, self.spurious_share_ = (), ()
-        clean = False
-        while not clean and len(self._rounds) < self.n_rounds:
+        while len(self._rounds) < self.n_rounds:
             if self._rounds:
                 key = self._align(data)
             found = run_round(
@@ -129,24 +128,30 @@ class AlignedClassifier(CritiquedClassifier):
             self._rounds = (*self._rounds, found)
             self.verdicts_ = verdict_table(self._rounds, options)
             self.spurious_share_ += (spurious_share(found, data, self.verdicts_),)
-            clean = self.spurious_share_[-1] <= self.round_tolerance
+            if self.spurious_share_[-1] <= self.round_tolerance:
+                break
         # Corrections enter the last alignment only: they must not change what the critic was asked.
-        corrected = read_corrections(self.verdicts_, self._rounds, self._run)
-        if clean and len(self._rounds) > 1 and corrected == self.verdicts_:
-            keep_verdicts(corrected, self._rounds, self._run)
-            self._gather(data)
-            self._run.publish(seconds=self.seconds_)
-        else:
-            self.verdicts_ = corrected
-            self._follow_verdicts(data)
+        found_clean = len(self._followed(data)) < len(self._rounds)
+        asked, self.verdicts_ = self.verdicts_, read_corrections(self.verdicts_, self._rounds, self._run)
+        self._follow_verdicts(data, aligned=found_clean and self.verdicts_ == asked)
 
-    def _follow_verdicts(self, data: TrainingData) -> None:
+    def _followed(self, data: TrainingData) -> tuple[Round, ...]:
+        """Return the rounds to align with: all but a last one that found nothing spurious in an aligned module."""
+        *before, last = self._rounds
+        clean = spurious_share(last, data, self.verdicts_) <= self.round_tolerance
+        return tuple(before) if before and clean else self._rounds
+
+    def _follow_verdicts(self, data: TrainingData, *, aligned: bool = False) -> None:
+        """Keep the verdicts, and align by them unless ``module_`` was."""
         keep_verdicts(self.verdicts_, self._rounds, self._run)
-        self._align(data)
+        if aligned:
+            self._gather(data)
+        else:
+            self._align(data)
         self._run.publish(seconds=self.seconds_)
 
-    def _gather(self, data: TrainingData) -> tuple[AlignmentSet, str]:
-        """Set what is told of all rounds so far; return the masks, and the key that stands for them."""
+    def _gather(self, data: TrainingData) -> AlignmentSet:
+        """Set what is told of all rounds so far; return the critiqued images and their masks."""
         run, rounds, verdicts = self._run, self._rounds, self.verdicts_
         run.forget("alignment-set")
         key = run.key([part.key for part in rounds], verdicts.verdicts)
@@ -158,18 +163,23 @@ class AlignedClassifier(CritiquedClassifier):
         self.explanation_ = concatenate_explanations([part.explanation for part in rounds])
         self.segments_ = concatenate_segmentations([part.segmentation for part in rounds])
         self.critiques_ = tuple(critique for part in rounds for critique in part.critiques)
-        return masked, key
+        return masked
 
     def _align(self, data: TrainingData) -> str:
-        """Fine-tune the unaligned module on all that was critiqued so far; return the key of the result."""
-        masked, key = self._gather(data)
+        """Fine-tune the unaligned module on what was found so far; return the key of the result."""
+        masked, followed = self._gather(data), self._followed(data)
         self._run.forget("align")
         propagation = resolve_propagation(self.propagate)
         if propagation is not None:
-            masked = self._propagate(data, propagation, key)
+            masked = self._propagate(data, propagation, followed)
+        else:
+            n = len(chosen_indices(followed))
+            masked = AlignmentSet(masked.images[:n], masked.labels[:n], masked.masks[:n])
         return self._train("align", self.unaligned_module_, data, self._train_key, masked)
 
-    def _propagate(self, data: TrainingData, propagation: Propagation, set_key: str) -> AlignmentSet:
+    def _propagate(
+        self, data: TrainingData, propagation: Propagation, rounds: tuple[Round, ...]
+    ) -> AlignmentSet:
         """Extend the verdicts to more images; return all of them with their masks."""
         attributor, segmenter = resolve_attributor(self.attribution), resolve_segmenter(self.segmenter)
         looking = Looking(attributor, self.references_, segmenter, self._seed, self.verbose)
@@ -177,9 +187,9 @@ class AlignedClassifier(CritiquedClassifier):
         with timed(self.seconds_, "propagate"):
             self.propagated_ = self._run.dataclass(
                 "propagate",
-                self._run.key(set_key, propagation),
+                self._run.key([part.key for part in rounds], self.verdicts_.verdicts, propagation),
                 Propagated,
-                lambda: propagate(self._rounds, data, self.verdicts_, looking, propagation),
+                lambda: propagate(rounds, data, self.verdicts_, looking, propagation),
             )
         rows = self.propagated_.indices
         masks = self.propagated_.masks.to(data.images.dtype)
