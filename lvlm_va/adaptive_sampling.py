@@ -120,7 +120,8 @@ def choose_portion(
     if len(np.unique(known.spurious)) < 2:
         return candidates.indices[left[:size]]
     n, image_of = len(free), candidates.image_of.numpy()
-    p = VerdictLearner(None, seed % 2**32).fit(known).p_spurious(candidates.features.numpy())
+    learner = VerdictLearner(None, seed % 2**32).fit(known, out_of_fold=False)
+    p = learner.p_spurious(candidates.features.numpy())
     foreseen = np.asarray(np.bincount(image_of, candidates.shares.numpy() * p, n), np.float64)
     likely = np.bincount(image_of, p >= LIKELY, n) > 0
     explored, rest = np.split(left, [round(EXPLORED * size)])

@@ -27,7 +27,9 @@ Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the messag
 compiled part is missing; 4 a model stopped answering (run again: what it has answered is kept).
 """
 
-SAMPLERS = "How the critiqued images are chosen: low_entropy, high_entropy, random or class_balanced."
+SAMPLERS = (
+    "How the critiqued images are chosen: low_entropy, high_entropy, random, class_balanced or adaptive."
+)
 
 app = typer.Typer(
     name="lvlm-va",

@@ -70,8 +70,10 @@ class CritiquedClassifier(ImageClassifier):
         Returns
         -------
         Estimate
-            Requests, images, tokens and money of critic and judge; see `lvlm_va.costs.estimate_round`. Trains the
-            module and explains it, as ``fit`` would; with a run directory that work is kept for it.
+            Requests, images, tokens and money of critic and judge, if all rounds are done; see
+            `lvlm_va.costs.estimate_round`. Trains the module and explains it, as ``fit`` would; with a run directory
+            that work is kept for it. Images that ``sampler="adaptive"`` has not chosen yet are taken to be like those
+            that it looks at first.
         """
         trial = type(self)(**self.get_params(deep=False))
         data, options, key = trial._prepare(X, y, image_ids)
