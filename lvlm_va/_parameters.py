@@ -32,6 +32,8 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "align_fraction": [Interval(Real, 0, 1, closed="right")],
     "epochs": [_EPOCHS],
     "align_epochs": [_EPOCHS],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_rounds": [_COUNT],
     "round_tolerance": [Interval(Real, 0, 1, closed="both")],
     "batch_size": [_COUNT],

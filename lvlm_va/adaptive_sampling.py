@@ -40,7 +40,7 @@ class Candidates:
     image_of : Tensor of shape (m,), int64
         Which of these images each segment belongs to, from 0 to n - 1.
     shares : Tensor of shape (m,), float64
-        Share of its image's positive effect in each segment.
+        Share of its image's effect in each segment.
     features : Tensor of shape (m, F), float32
         What `lvlm_va.propagation.segment_features` says of each segment.
     """

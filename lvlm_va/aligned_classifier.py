@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from lvlm_va._inputs import check_images
-from lvlm_va._logits import module_device_and_dtype
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import concatenate_explanations, resolve_attributor
 from lvlm_va.critique import VerdictTable
 from lvlm_va.critiqued_classifier import CritiquedClassifier
+from lvlm_va.early_stopping import hold_out
 from lvlm_va.image_classifier import Images, TrainingData
 from lvlm_va.looking import Looking
 from lvlm_va.propagated_masks import propagate
@@ -47,7 +46,7 @@ class AlignedClassifier(CritiquedClassifier):
     masks_ : ndarray of shape (a, H, W), bool
         True where a segment was judged spurious.
     spurious_share_ : tuple of float
-        For each round done, the mean share of its images' positive effect in segments judged spurious.
+        For each round done, the mean share of its images' effect in segments that the critic judged spurious.
     propagated_ : Propagated
         The images aligned with, and their masks (with `propagate` only).
     """
@@ -55,6 +54,7 @@ class AlignedClassifier(CritiquedClassifier):
     segmenter: str | Segmenter
     propagate: bool | int | Propagation
     round_tolerance: float
+    early_stopping: bool
     verbose: int
     unaligned_module_: nn.Module
     alignment_set_: NDArray[np.int64]
@@ -96,22 +96,7 @@ class AlignedClassifier(CritiquedClassifier):
         """
         check_is_fitted(self, "critiques_")
         edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
-        data: TrainingData | None = getattr(self, "_data", None)
-        if X is not None:
-            expected = self._data_key if data is None else data.key()
-            self._check_image_shape(X)
-            checked, y = check_images(self, X, y, reset=False)
-            dtype = module_device_and_dtype(self.unaligned_module_)[1]
-            data = self._training_data(checked, y, image_ids, dtype)
-            if data.key() != expected:
-                raise ValueError(
-                    "The 'X', 'y' and 'image_ids' arguments must be those fitted. Got others instead."
-                )
-        if data is None:
-            raise ValueError(
-                "The 'X' and 'y' arguments must be the training data. Got none: copies hold none."
-            )
-        self._data = data
+        self._data = data = self._fitted_data(X, y, image_ids)
         self.verdicts_ = read_corrections(self.verdicts_, self._rounds, self._run).corrected_by(edits)
         self._follow_verdicts(data)
         return self
@@ -168,14 +153,18 @@ class AlignedClassifier(CritiquedClassifier):
     def _align(self, data: TrainingData) -> str:
         """Fine-tune the unaligned module on what was found so far; return the key of the result."""
         masked, followed = self._gather(data), self._followed(data)
+        critiqued = chosen_indices(followed)
         self._run.forget("align")
         propagation = resolve_propagation(self.propagate)
         if propagation is not None:
             masked = self._propagate(data, propagation, followed)
         else:
-            n = len(chosen_indices(followed))
+            n = len(critiqued)
             masked = AlignmentSet(masked.images[:n], masked.labels[:n], masked.masks[:n])
-        return self._train("align", self.unaligned_module_, data, self._train_key, masked)
+        aligning: dict[str, Any] = {"alignment_set": masked}
+        if self.early_stopping:
+            aligning = hold_out(masked, critiqued, data, vars(self), self.references_, self._seed)
+        return self._train("align", self.unaligned_module_, data, self._train_key, **aligning)
 
     def _propagate(
         self, data: TrainingData, propagation: Propagation, rounds: tuple[Round, ...]
@@ -196,7 +185,5 @@ class AlignedClassifier(CritiquedClassifier):
         return AlignmentSet(data.images[rows], data.labels[rows], masks)
 
     @abstractmethod
-    def _train(
-        self, stage: str, module: nn.Module, data: TrainingData, key: str, masked: AlignmentSet | None = None
-    ) -> str:
+    def _train(self, stage: str, module: nn.Module, data: TrainingData, key: str, **aligning: Any) -> str:
         """Make ``module_`` of `module` by one run of the training loop; return the key that stands for it."""

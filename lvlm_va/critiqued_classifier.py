@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from lvlm_va._inputs import check_images
+from lvlm_va._logits import module_device_and_dtype
 from lvlm_va.attribution import Explanation
 from lvlm_va.backends import ChatBackend, Estimate, Prices
 from lvlm_va.costs import estimate_round
@@ -48,6 +50,8 @@ class CritiquedClassifier(ImageClassifier):
     critiques_: tuple[Critique, ...]
     verdicts_: VerdictTable
     seconds_: dict[str, float]
+    _data_key: str
+    _seed: int
     _run: RunDirectory
 
     def estimate_cost(
@@ -97,7 +101,7 @@ class CritiquedClassifier(ImageClassifier):
         Returns
         -------
         BehaviourSummary
-            Shares of positive effect and an account per class; ``print`` shows it as text.
+            Shares of the effect and an account per class; ``print`` shows it as text.
         """
         check_is_fitted(self, "critiques_")
         names = [str(name) for name in self.classes_]
@@ -110,6 +114,26 @@ class CritiquedClassifier(ImageClassifier):
         if self.run_dir is not None:
             scribe = scribe.kept_in(self.run_dir)
         return scribe.write(summary, self.verdicts_.specifications)
+
+    def _fitted_data(
+        self, X: Images | None, y: ArrayLike | None, image_ids: Sequence[str] | None
+    ) -> TrainingData:
+        """Return the training data: those that `fit` left here, or the same ones passed again."""
+        data: TrainingData | None = getattr(self, "_data", None)
+        if X is not None:
+            expected = self._data_key if data is None else data.key()
+            self._check_image_shape(X)
+            checked, y = check_images(self, X, y, reset=False)
+            data = self._training_data(checked, y, image_ids, module_device_and_dtype(self.module_)[1])
+            if data.key() != expected:
+                raise ValueError(
+                    "The 'X', 'y' and 'image_ids' arguments must be those fitted. Got others instead."
+                )
+        if data is None:
+            raise ValueError(
+                "The 'X' and 'y' arguments must be the training data. Got none: copies hold none."
+            )
+        return data
 
     @abstractmethod
     def _prepare(

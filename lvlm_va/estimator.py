@@ -20,7 +20,7 @@ from lvlm_va._inputs import (
 )
 from lvlm_va._parameters import CONSTRAINTS
 from lvlm_va.aligned_classifier import AlignedClassifier
-from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
+from lvlm_va.alignment import History, TrainingOptions, train
 from lvlm_va.attribution import Attributor
 from lvlm_va.critique import Critic, Judge
 from lvlm_va.image_classifier import Images, TrainingData
@@ -41,7 +41,7 @@ class LVLMVAClassifier(AlignedClassifier):
 
     Parameters
     ----------
-    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet18"} or None, default=None
+    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet8", "resnet18"} or None, default=None
         The classifier: a module (never changed; a copy is trained), a callable without arguments that returns
         one, a built-in net, or None for one hidden layer of 256 ReLUs in the dtype of X. Its output is a logits
         tensor of shape (n, n_classes) or an object with such a tensor as ``.logits``.
@@ -69,8 +69,8 @@ class LVLMVAClassifier(AlignedClassifier):
         What attributions are measured against; the first is a random draw from the training images.
     n_references : int, default=20
         Number of references drawn by ``"class_balanced"``.
-    segmenter : {"ppeps_wgm", "grid", "slic"} or Segmenter, default="ppeps_wgm"
-        How attributions are cut into segments.
+    segmenter : {"ppeps_wgm", "grid", "slic"}, "sam:FOLDER" or Segmenter, default="ppeps_wgm"
+        How attributions are cut into segments; see `lvlm_va.segmentation`.
     propagate : bool, int or Propagation, default=False
         Whether a classifier learns the verdicts from what the segments look like, and extends them to other training
         images, all of which are then aligned with; to how many in all. See `lvlm_va.propagation.Propagation`.
@@ -88,8 +88,14 @@ class LVLMVAClassifier(AlignedClassifier):
         Most rounds of critique and alignment. Each critiques `n_align` new images with the latest net, and aligns the
         unaligned one with all masks so far.
     round_tolerance : float in [0, 1], default=0.02
-        Rounds stop, and the latest net is kept, when its critique finds no more than this mean share of positive
-        effect in segments judged spurious; with 0, when none is. The first alignment takes place in any case.
+        Rounds stop, and the latest net is kept, when its critique finds no more than this mean share of the
+        effect in segments judged spurious; with 0, none at all. The first alignment takes place in any case.
+    early_stopping : bool, default=False
+        Keep the last epoch of alignment that none beats by more than a standard error in
+        `lvlm_va.metrics.right_reasons_accuracy` on critiqued images held out; for the curve see ``validation_score``
+        in `history_`. With a falling learning rate that is mostly the very last.
+    validation_fraction : float in (0, 1), default=0.2
+        Share of the critiqued images that `early_stopping` holds out of alignment.
     batch_size : int, default=256
         Images per batch.
     lr : float, default=1e-3
@@ -122,7 +128,7 @@ class LVLMVAClassifier(AlignedClassifier):
     verdicts_ : VerdictTable
         The verdict on every segment.
     spurious_share_ : tuple of float
-        For each round done, the mean share of its images' positive effect in segments judged spurious.
+        For each round done, the mean share of its images' effect in segments that the critic judged spurious.
     masks_ : ndarray of shape (a, H, W), bool
         True where a segment was judged spurious.
     propagated_ : Propagated
@@ -169,6 +175,8 @@ class LVLMVAClassifier(AlignedClassifier):
         align_epochs: int = 10,
         n_rounds: int = 1,
         round_tolerance: float = 0.02,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.2,
         batch_size: int = 256,
         lr: float = 1e-3,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
@@ -198,6 +206,8 @@ class LVLMVAClassifier(AlignedClassifier):
         self.align_epochs = align_epochs
         self.n_rounds = n_rounds
         self.round_tolerance = round_tolerance
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.batch_size = batch_size
         self.lr = lr
         self.optimizer = optimizer
@@ -265,26 +275,24 @@ class LVLMVAClassifier(AlignedClassifier):
         key = self._train("train", module.to(resolve_device(self.device)), data, run.key(module))
         return data, options, key
 
-    def _train(
-        self, stage: str, module: nn.Module, data: TrainingData, key: str, masked: AlignmentSet | None = None
-    ) -> str:
+    def _train(self, stage: str, module: nn.Module, data: TrainingData, key: str, **aligning: Any) -> str:
         """Make ``module_`` of `module` by one run of the training loop; return the key that stands for it."""
         names = ("epochs", "batch_size", "lr", "optimizer", "schedule", "l2")
         options = TrainingOptions(**{name: getattr(self, name) for name in names})
-        if masked is not None:
+        if aligning:
             options = replace(options, epochs=self.align_epochs, schedule=self.align_schedule)
             options = replace(options, rrr_strength=self.rrr_strength, align_fraction=self.align_fraction)
-        key = self._run.key(stage, key, options, self._seed, masked)
+        key = self._run.key(stage, key, options, self._seed, *aligning.values())
         with timed(self.seconds_, stage):
             result = train(
                 module,
                 data.images,
                 data.labels,
                 options,
-                alignment_set=masked,
                 seed=self._seed,
                 checkpoint_path=self._run.file(stage, key, ".safetensors"),
                 verbose=self.verbose,
+                **aligning,
             )
         self.module_ = result.module
         self.history_[stage] = (*self.history_[stage], result.history)

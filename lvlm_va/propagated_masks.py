@@ -17,7 +17,7 @@ from lvlm_va.looking import Look, Looking
 from lvlm_va.propagation import Propagated, Propagation, VerdictLearner, find_consensus
 from lvlm_va.round_types import Round, chosen_indices
 from lvlm_va.round_verdicts import verdict_codes
-from lvlm_va.segmentation import Segmentation, positive_effect, spurious_masks
+from lvlm_va.segmentation import Segmentation, pixel_effect, spurious_masks
 
 
 def propagate(
@@ -105,7 +105,8 @@ def _extend(
         p_spurious[place[part], : p.shape[1]] = p
         masks[place[part]] = part_masks
 
-    consensus = find_consensus(critiqued_masks, positive_effect(found.explanation.attributions))
+    effect = pixel_effect(found.explanation.attributions, found.segmentation.effect)
+    consensus = find_consensus(critiqued_masks, effect)
     wanted = consensus.in_place if propagation.consensus == "auto" else bool(propagation.consensus)
     where = consensus.mask & wanted
     everywhere = where.expand_as(masks).clone()

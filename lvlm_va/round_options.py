@@ -10,6 +10,7 @@ from typing import Any, Literal
 from lvlm_va._errors import unknown_name
 from lvlm_va.attribution import Attributor, ReferenceSet, resolve_attributor
 from lvlm_va.critique import Critic, Judge, LLMJudge, LVLMCritic, resolve_critic, resolve_judge
+from lvlm_va.early_stopping import n_held_out
 from lvlm_va.image_classifier import TrainingData
 from lvlm_va.looking import Looking
 from lvlm_va.sampling import ADAPTIVE, Sampler, resolve_sampler
@@ -84,8 +85,8 @@ def resolve_round_options(
     Raises
     ------
     ValueError
-        If a name is unknown, a description is of an unknown class, the critic cannot judge the data, or there are fewer
-        images than are to be critiqued in all rounds.
+        If a name is unknown, a description is of an unknown class, the critic cannot judge the data, there are fewer
+        images than are to be critiqued in all rounds, or too few of these for early stopping.
     """
     sampler = parameters["sampler"]
     if sampler != ADAPTIVE:
@@ -108,6 +109,8 @@ def resolve_round_options(
             f"The 'n_align' argument must be at most {n // n_rounds}, for {n_rounds} round{'s' * (n_rounds > 1)} of "
             f"different images out of {n}. Got {n_align} instead."
         )
+    if parameters["early_stopping"]:
+        n_held_out(n_align, parameters["validation_fraction"])
     return RoundOptions(
         sampler=sampler,
         n_align=n_align,

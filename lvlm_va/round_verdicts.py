@@ -40,7 +40,7 @@ def verdict_codes(found: Round, data: TrainingData, verdicts: VerdictTable) -> t
 
 
 def spurious_share(found: Round, data: TrainingData, verdicts: VerdictTable) -> float:
-    """Return the mean over a round's images of the share of positive effect in segments judged spurious."""
+    """Return the mean over a round's images of the share of the effect in segments judged spurious."""
     spurious = verdict_codes(found, data, verdicts)[0] == 1
     return float((found.segmentation.shares * spurious).sum(1).mean())
 
@@ -112,6 +112,7 @@ def segment_findings(
                     position_in_words(row_share, column_share),
                     "unsure" if verdict is None else verdict.verdict,
                     "" if verdict is None else verdict.reason,
+                    segmentation.effect,
                 )
             )
     return findings

@@ -35,7 +35,7 @@ from lvlm_va.round_types import Explained, Round, Selection, chosen_indices, joi
 from lvlm_va.round_verdicts import verdict_codes, verdict_table
 from lvlm_va.run_directory import RunDirectory
 from lvlm_va.sampling import ADAPTIVE, select_alignment_set
-from lvlm_va.segmentation import Segmentation, positive_effect
+from lvlm_va.segmentation import Segmentation, pixel_effect
 
 
 @contextmanager
@@ -256,12 +256,14 @@ def critique_requests(
     rows = torch.as_tensor(positions, dtype=torch.int64)
     indices = explained.indices[rows].tolist()
     names = [data.class_names[k] for k in data.labels[indices].tolist()]
+    effect = explained.segmentation.effect
     return build_requests(
         data.images[indices].numpy(),
         explained.segmentation.labels[rows].cpu().numpy(),
-        positive_effect(explained.explanation.attributions[rows]).cpu().numpy(),
+        pixel_effect(explained.explanation.attributions[rows], effect).cpu().numpy(),
         indices=indices,
         image_ids=[data.image_ids[i] for i in indices],
         labels=names,
         descriptions=[options.specifications.get(name, "") for name in names],
+        effect_kind=effect,
     )
