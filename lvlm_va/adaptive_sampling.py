@@ -20,10 +20,10 @@ from lvlm_va.sampling import class_balanced_order, entropy
 # Images in the first portion, at least; each further one is twice as large as the one before.
 FIRST = 10
 N_PORTIONS = 4
-# Share of a further portion that is chosen as the first one was, for shortcuts that it missed.
-EXPLORED = 0.1
+# Share of a further portion, at least one image, that is chosen as the first one was, for shortcuts that it missed.
+EXPLORED = 0.05
 # Probability from which an image is likely to hold a spurious segment.
-LIKELY = 0.6
+LIKELY = 0.7
 # Candidates for each image to be critiqued, and in all.
 CANDIDATES_EACH = 5
 MOST_CANDIDATES = 2000
@@ -124,7 +124,7 @@ def choose_portion(
     p = learner.p_spurious(candidates.features.numpy())
     foreseen = np.asarray(np.bincount(image_of, candidates.shares.numpy() * p, n), np.float64)
     likely = np.bincount(image_of, p >= LIKELY, n) > 0
-    explored, rest = np.split(left, [round(EXPLORED * size)])
+    explored, rest = np.split(left, [max(1, round(EXPLORED * size))])
     sure, others = rest[likely[rest]], rest[~likely[rest]]
     best = [
         sure[class_balanced_order(labels.numpy()[sure], -foreseen[sure])],
