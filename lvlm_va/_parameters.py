@@ -35,6 +35,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "early_stopping": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_rounds": [_COUNT],
+    "round_tolerance": [Interval(Real, 0, 1, closed="both")],
     "batch_size": [_COUNT],
     "lr": [Interval(Real, 0, None, closed="neither")],
     "optimizer": [str, callable],

@@ -24,7 +24,8 @@ from lvlm_va.critique import (
 )
 from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
 from lvlm_va.round_options import RoundOptions
-from lvlm_va.rounds import explain_round, segment_findings
+from lvlm_va.round_verdicts import segment_findings
+from lvlm_va.rounds import plan_round
 from lvlm_va.run_directory import RunDirectory
 from lvlm_va.segmentation import Segmentation
 
@@ -73,17 +74,18 @@ class CritiquedClassifier(ImageClassifier):
         Returns
         -------
         Estimate
-            Requests, images, tokens and money of critic and judge; see `lvlm_va.costs.estimate_round`. Trains the
-            module and explains it, as ``fit`` would; with a run directory that work is kept for it.
+            Requests, images, tokens and money of critic and judge, if all rounds are done; see
+            `lvlm_va.costs.estimate_round`. Trains the module and explains it, as ``fit`` would; with a run directory
+            that work is kept for it. Images that ``sampler="adaptive"`` has not chosen yet are taken to be like those
+            that it looks at first.
         """
         trial = type(self)(**self.get_params(deep=False))
         data, options, key = trial._prepare(X, y, image_ids)
         if options is None:
             return Estimate()
-        found = explain_round(trial.module_, data, options, trial._run, key, trial.seconds_)
-        return sum(
-            [estimate_round(found, data, options, trial._run, prices)] * self.n_rounds, start=Estimate()
-        )
+        planned = plan_round(trial.module_, data, options, trial._run, key, trial.seconds_)
+        costs = [estimate_round(part, data, options, trial._run, prices) for part in planned]
+        return sum(costs * self.n_rounds, start=Estimate())
 
     def behaviour_summary(
         self, writer: BehaviourWriter | ChatBackend | str | None = None

@@ -22,11 +22,11 @@ from lvlm_va.critique import Critic, Judge
 from lvlm_va.critiqued_classifier import CritiquedClassifier
 from lvlm_va.image_classifier import Images
 from lvlm_va.metrics import right_reasons_accuracy
-from lvlm_va.propagated_masks import Looking
 from lvlm_va.propagated_masks import propagate as extend
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.round_options import resolve_critic_and_judge, resolve_round_options
-from lvlm_va.rounds import keep_verdicts, make_alignment_set, read_corrections, run_round, verdict_table
+from lvlm_va.round_verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
+from lvlm_va.rounds import run_round
 
 
 class RightReasonsScorer:
@@ -241,8 +241,7 @@ class RightReasonsScorer:
         masks = make_alignment_set(rounds, data, verdicts).masks
         propagation = resolve_propagation(propagate)
         if propagation is not None:
-            looking = Looking(options.attributor, references, options.segmenter, seed, options.verbose)
-            masks = extend(rounds, data, verdicts, looking, propagation).masks
+            masks = extend(rounds, data, verdicts, options.looking, propagation).masks
         return cls(X, masks)
 
 

@@ -114,11 +114,20 @@ class RunDirectory:
             with atomic_path(path) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, allow_pickle=False, **_to_arrays(result))
         # Read back even what was just written: a resumed run and a first one go the same way.
-        try:
-            with path.open("rb") as source, np.load(source, allow_pickle=False) as arrays:
-                return _from_arrays(kind, arrays)
-        except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
-            raise ValueError(f"{path} is damaged ({error}). Remove it, and it will be made again.") from error
+        return _read(path, kind)
+
+    def find(self, stage: str, key: str, kind: type[T]) -> T | None:
+        """Return what `dataclass` has kept, or None."""
+        path = self.file(stage, key, ".npz")
+        return None if path is None or not path.exists() else _read(path, kind)
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        with path.open("rb") as source, np.load(source, allow_pickle=False) as arrays:
+            return _from_arrays(kind, arrays)
+    except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error}). Remove it, and it will be made again.") from error
 
 
 def _check_same_run(run_file: Path, record: dict[str, Any]) -> None:

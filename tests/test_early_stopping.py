@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
-from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic, estimator
+from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic, aligned_classifier, estimator
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
 from lvlm_va.attribution import DeepLiftShap, ReferenceSet
 from lvlm_va.early_stopping import HeldOutPoints, hold_out, n_held_out
@@ -149,7 +149,9 @@ def make(**parameters) -> LVLMVAClassifier:
 def test_the_module_has_a_score_of_the_curve(blobs, monkeypatch, changes):
     X, y = blobs
     held = []
-    monkeypatch.setattr(estimator, "hold_out", lambda *given: held.append(hold_out(*given)) or held[-1])
+    monkeypatch.setattr(
+        aligned_classifier, "hold_out", lambda *given: held.append(hold_out(*given)) or held[-1]
+    )
     clf = make(**changes).fit(X, y)
     out = held[-1]["points"].held_out
     n_critiqued = 20 * clf.n_rounds
