@@ -18,10 +18,10 @@ FOLDS = 20.0
 LARGEST_RATE = 0.1
 # Lambda waits while the logarithm of the constraint's ratio lies this far below its running mean.
 FALL = 0.5
-# The less lambda rises, the more the cross-entropy lies above its past; it waits at this much, in nats, and sinks beyond.
+# The higher the cross-entropy lies above its past, the less lambda rises; it waits at this much (nats), sinks beyond.
 DAMAGE = 0.05
-# Ages of the averages, in batches: 10 to calm gradients and losses, 33 to see whether the gradients' ratio falls, 100 for
-# what the cross-entropy was before.
+# Ages of the averages, in batches: 10 to calm gradients and losses, 33 to see whether the gradients' ratio falls, 100
+# for what the cross-entropy was before.
 MEMORY = 0.9
 TREND_MEMORY = 0.97
 PAST_MEMORY = 0.99
@@ -107,23 +107,19 @@ class SteeredStrength:
 
     which is dual ascent on averaged constraints (Rezende and Viola 2018, arXiv 1810.00597); but while ``r`` is
     falling by itself, a rise is held back in proportion (the derivative term of Stooke et al. 2020, arXiv
-    2007.03964), since the net answers late and lambda would overshoot and flatten it. Nor does lambda rise faster than the
-    net can bear: the rise is multiplied by ``clip(1 - (recent - past cross-entropy) / DAMAGE, -1, 1)``, so it ends, or
-    turns, while the cross-entropy grows. Masks of segments also hold pixels that count, and a convolution sees over a
-    mask's edge, so the constraint can be out of reach; without the brake lambda would then grow until the net is broken.
+    2007.03964), since the net answers late and lambda would overshoot and flatten it. Nor does lambda rise faster
+    than the net can bear: a rise is multiplied by ``clip(1 - (recent - past cross-entropy) / DAMAGE, -1, 1)``, so it
+    ends, or turns, while the cross-entropy grows. Masks of segments also hold pixels that count, and a convolution
+    sees over a mask's edge, so the constraint can be out of reach; without this brake lambda would grow until the
+    net is broken.
 
     Lambda starts where both terms of the first batch are equal (Ross et al. 2017). A trained shortcut makes the
     penalty huge, so that is tiny; it rises until the marked pixels are quiet, and sinks again while they
     are. A fixed value lacks the slow rise: large enough for the end, it shatters the net in the first batches.
 
-    Measured on Decoy-MNIST (Ross et al.'s net and decoy, 784-50-30-10, Adam, 10 epochs of batches of 256, two
-    seeds): test accuracy 0.51 and 0.52 unaligned, 0.965 and 0.964 from 300 images whose decoy was marked
-    where it had positive effect, 0.967 and 0.968 from true masks on all images; fixed values from the
-    same nets and masks 0.89 and 0.87 (1e-3), 0.89 and 0.86 (3e-3). With 13 % of the masks on the
-    digit instead 0.918 and 0.919; fixed 0.90 and 0.91 (1e-3).
-    The constants above were chosen on these same data, by test accuracy.
-    On 1,078 decoyed digits (three seeds, 150 images marked) unaligned 0.76; 0.96 after 2,720 batches, 0.93
-    after 680, 0.88 after 90. So give it some hundred batches: in fewer it stays safe but aligns in part.
+    ``lvlm-va experiment lambda`` compares it with fixed values. The constants were chosen on Decoy-MNIST, decoyed digits
+    and drawn lesions, one or two seeds each, by test accuracy. Give it some hundred batches: in fewer it stays safe but
+    aligns in part.
 
     Parameters
     ----------
