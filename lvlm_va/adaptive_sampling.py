@@ -17,9 +17,9 @@ from lvlm_va.looking import Look
 from lvlm_va.propagation import SegmentVerdicts, VerdictLearner
 from lvlm_va.sampling import class_balanced_order, entropy
 
-# Images in the first portion, at least; each further one is twice as large as the one before.
+# Portions are as large as 1 : 2 : 3 : ..., but the first has at least so many images.
+N_PORTIONS = 6
 FIRST = 10
-N_PORTIONS = 4
 # Share of a further portion, at least one image, that is chosen as the first one was, for shortcuts that it missed.
 EXPLORED = 0.05
 # Probability from which an image is likely to hold a spurious segment.
@@ -53,9 +53,9 @@ class Candidates:
 
 def portion_sizes(n_align: int) -> list[int]:
     """Return how many images each portion holds: `n_align` in all."""
-    first = min(n_align, max(FIRST, round(n_align / (2**N_PORTIONS - 1))))
-    steps = 2.0 ** np.arange(1, N_PORTIONS)
-    bounds = first + np.rint((n_align - first) * steps.cumsum() / steps.sum()).astype(int)
+    steps = np.arange(1, N_PORTIONS + 1)
+    first = min(n_align, max(FIRST, round(n_align / steps.sum())))
+    bounds = first + np.rint((n_align - first) * steps[1:].cumsum() / steps[1:].sum()).astype(int)
     return [first, *(int(size) for size in np.diff([first, *bounds]) if size)]
 
 
