@@ -117,9 +117,9 @@ class SteeredStrength:
     penalty huge, so that is tiny; it rises until the marked pixels are quiet, and sinks again while they
     are. A fixed value lacks the slow rise: large enough for the end, it shatters the net in the first batches.
 
-    ``lvlm-va experiment lambda`` compares it with fixed values. The constants were chosen on Decoy-MNIST, decoyed digits
-    and drawn lesions, one or two seeds each, by test accuracy. Give it some hundred batches: in fewer it stays safe but
-    aligns in part.
+    ``lvlm-va experiment lambda`` compares it with fixed values. The constants were chosen on Decoy-MNIST, decoyed
+    digits and drawn lesions, one or two seeds each, by test accuracy. Give it some hundred batches: in fewer it
+    stays safe but aligns in part.
 
     Parameters
     ----------
