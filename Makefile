@@ -45,10 +45,16 @@ bench: $(PEERS) growth
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-quiet -q \
 		--latest benchmarks/latest.json --benchmark-json benchmarks/details.json
 
-# The page of results, from experiments in their small settings (about 20 minutes).
+# The page of results, from experiments in their small settings (about 40 minutes on two cores). For the full ones run
+# `lvlm-va experiment NAME --seeds 7 --out runs/full/NAME` for each NAME, then `make results RUNS=runs/full`.
+RUNS ?= runs/quick
+COMPARISONS := lambda sampling segmenters verdicts critiques components rounds
+
 results: setup
-	$(BIN)/lvlm-va experiment main --quick --seeds 3 --out runs/main
-	$(BIN)/python -m lvlm_va.experiments.results_page runs/main docs/results.md
+	test -d $(RUNS)/main || $(BIN)/lvlm-va experiment main --quick --out $(RUNS)/main
+	for name in $(COMPARISONS); do test -d $(RUNS)/$$name || $(BIN)/lvlm-va experiment $$name --quick \
+		--data-set decoy-digits --out $(RUNS)/$$name || exit 1; done
+	$(BIN)/python -m lvlm_va.experiments.results_page $(RUNS) docs/results.md
 
 growth: $(PEERS)
 	$(BIN)/python -m benchmarks.growth
