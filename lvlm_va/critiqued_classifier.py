@@ -232,7 +232,7 @@ class CritiquedClassifier(ImageClassifier):
             key = run.key(key, self.attribution, self.references_)
             run.forget("outcome")
             run.dataclass("outcome", key, Outcome, lambda: self._outcome(data))
-            run.publish(**self._facts(data))
+            run.publish(**self._facts(data) | {"seconds": run.seconds_of_results(self.seconds_)})
 
     def _facts(self, data: TrainingData) -> dict[str, Any]:
         return {

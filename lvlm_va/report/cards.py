@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -127,7 +127,7 @@ def make_cards(record: RunRecord) -> Iterator[Card]:
     side, map_side = (_SIDE, _MAP_SIDE) if few else (_SIDE // 2, TINY)
     for row, image_id in enumerate(record.image_ids):
         image = record.images[row]
-        areas = tuple(_areas(record, row))
+        areas = _spread(list(_areas(record, row)), *image.shape[1:])
         yield Card(
             number=row + 1,
             image_id=image_id,
@@ -185,6 +185,25 @@ def _areas(record: RunRecord, row: int) -> Iterator[Area]:
             row=row_share * height,
             column=column_share * width,
         )
+
+
+def _spread(areas: Sequence[Area], height: int, width: int) -> tuple[Area, ...]:
+    """Move numbers that would lie on each other, or on the border, apart."""
+    gap_down, gap_across = 0.13 * height, 0.17 * width
+    placed: list[Area] = []
+    for area in areas:
+        row, column = (
+            min(max(at, 0.09 * side), 0.91 * side) for at, side in ((area.row, height), (area.column, width))
+        )
+        for _ in areas:
+            if not any(
+                abs(row - other.row) < gap_down and abs(column - other.column) < gap_across
+                for other in placed
+            ):
+                break
+            row = row + gap_down if row + gap_down < 0.95 * height else row - 0.7 * height
+        placed.append(replace(area, row=row, column=column))
+    return tuple(placed)
 
 
 def _confidence(verdict: SegmentVerdict) -> float | None:

@@ -9,13 +9,13 @@ import shlex
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lvlm_va._files import atomic_path
 from lvlm_va.backends import Prices
 from lvlm_va.critique import BehaviourSummary, summarize_behaviour
+from lvlm_va.metrics import GroupAccuracies
 from lvlm_va.report._extra import needs_report_extra
 from lvlm_va.report.cards import attention_on_masks, make_cards
 from lvlm_va.report.colours import VERDICT_MARKS, VERDICT_WORDS
@@ -104,6 +104,7 @@ def render_report(
     cards = list(make_cards(record))
     areas = sorted(((card, area) for card in cards for area in card.areas), key=lambda pair: -pair[1].share)
     attention = attention_on_masks(record)
+    descriptions = {record.verdicts.specifications.get(name, "") for name in record.class_names}
     return environment.get_template("report.html").render(
         title=TITLE if title is None else title,
         intro=intro,
@@ -115,6 +116,7 @@ def render_report(
         counts=record.verdicts.counts(),
         attention=None if np.isnan(attention).any() else attention,
         behaviour=behaviour_of(record),
+        one_description=descriptions.pop() if len(descriptions) == 1 else "",
         measures=record.measures,
         headlines=headlines(record.measures) if record.measures else (),
         groups=group_rows(record.measures) if record.measures else (),
@@ -133,13 +135,13 @@ def render_report(
 
 @dataclass(frozen=True)
 class Headline:
-    """A figure before and after: its name, what it means, both values in [0, 1], and a note."""
+    """A figure before and after: its name, what it means, both values in [0, 1], and notes."""
 
     name: str
     meaning: str
     before: float
     after: float
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def headlines(measures: Measures) -> tuple[Headline, ...]:
             f"The same for the {kind} of images that fares worst: what the classifier is worth where it is weakest.",
             before.groups.worst,
             after.groups.worst,
-            f"Before: {_worst(before.groups)}. After: {_worst(after.groups)}.",
+            _worst_notes(before.groups, after.groups),
         ),
         Headline(
             f"Average over {'groups' if measures.grouped else 'classes'}",
@@ -188,7 +190,7 @@ def headlines(measures: Measures) -> tuple[Headline, ...]:
                 "The same for the class that fares worst.",
                 before.classes.worst,
                 after.classes.worst,
-                f"Before: {_worst(before.classes)}. After: {_worst(after.classes)}.",
+                _worst_notes(before.classes, after.classes),
             ),
         )
     if before.alignment is not None and after.alignment is not None:
@@ -234,10 +236,10 @@ def behaviour_of(record: RunRecord) -> BehaviourSummary:
 def percent(share: float, digits: int = 0) -> str:
     """Return a share in [0, 1] in words; what is not nothing is never shown as nothing."""
     if 0 < share < 0.5 * 10 ** -(digits + 2):
-        return f"< {10**-digits:g} %"
+        return f"<\u00a0{10**-digits:g}\u00a0%"
     if 1 - 0.5 * 10 ** -(digits + 2) < share < 1:
-        return f"> {100 - 10**-digits:g} %"
-    return f"{100 * share:.{digits}f} %"
+        return f">\u00a0{100 - 10**-digits:g}\u00a0%"
+    return f"{100 * share:.{digits}f}\u00a0%"
 
 
 def in_words(seconds: float) -> str:
@@ -248,12 +250,21 @@ def in_words(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _worst(groups: Any) -> str:
-    worst = groups.accuracies.argmin()
-    low, high = groups.intervals[worst]
+def _worst_notes(before: GroupAccuracies, after: GroupAccuracies) -> tuple[str, ...]:
+    """Return which group was worst and is worst, and what became of the former."""
+    was, now = int(before.accuracies.argmin()), int(after.accuracies.argmin())
+    notes = [f"Before: {_one_group(before, was)}.", f"After: {_one_group(after, now)}."]
+    if was != now:
+        notes.append(f"{before.groups[was]} is now at {percent(after.accuracies[was])}.")
+    return tuple(notes)
+
+
+def _one_group(groups: GroupAccuracies, i: int) -> str:
+    low, high = groups.intervals[i]
+    size = int(groups.sizes[i])
     return (
-        f"{groups.groups[worst]} ({int(groups.sizes[worst]):,} images; between {percent(low)} and {percent(high)} "
-        f"with {percent(groups.confidence)} confidence)"
+        f"{groups.groups[i]}, {size:,} image{'s' * (size != 1)}, {percent(groups.confidence)} interval "
+        f"{percent(low)} to {percent(high)}"
     )
 
 
