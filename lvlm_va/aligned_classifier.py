@@ -7,20 +7,19 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import concatenate_explanations, resolve_attributor
 from lvlm_va.critique import VerdictTable
-from lvlm_va.critiqued_classifier import CritiquedClassifier
 from lvlm_va.early_stopping import hold_out
 from lvlm_va.image_classifier import Images, TrainingData
 from lvlm_va.looking import Looking
 from lvlm_va.propagated_masks import propagate
 from lvlm_va.propagation import Propagated, Propagation, resolve_propagation
+from lvlm_va.reported_classifier import ReportedClassifier
 from lvlm_va.round_options import RoundOptions
 from lvlm_va.round_types import Round, chosen_indices
 from lvlm_va.round_verdicts import (
@@ -34,17 +33,11 @@ from lvlm_va.rounds import run_round, timed
 from lvlm_va.segmentation import Segmenter, concatenate_segmentations, resolve_segmenter
 
 
-class AlignedClassifier(CritiquedClassifier):
+class AlignedClassifier(ReportedClassifier):
     """Base of estimators whose ``fit`` aligns a module with what a critic judged spurious.
 
     Attributes
     ----------
-    unaligned_module_ : torch.nn.Module
-        The classifier before alignment.
-    alignment_set_ : ndarray of shape (a,), int64
-        Rows of X that were critiqued.
-    masks_ : ndarray of shape (a, H, W), bool
-        True where a segment was judged spurious.
     spurious_share_ : tuple of float
         For each round done, the mean share of its images' effect in segments that the critic judged spurious.
     propagated_ : Propagated
@@ -56,9 +49,6 @@ class AlignedClassifier(CritiquedClassifier):
     round_tolerance: float
     early_stopping: bool
     verbose: int
-    unaligned_module_: nn.Module
-    alignment_set_: NDArray[np.int64]
-    masks_: NDArray[np.bool_]
     spurious_share_: tuple[float, ...]
     propagated_: Propagated
     _data: TrainingData
@@ -133,7 +123,7 @@ class AlignedClassifier(CritiquedClassifier):
             self._gather(data)
         else:
             self._align(data)
-        self._run.publish(seconds=self.seconds_)
+        self._publish(data)
 
     def _gather(self, data: TrainingData) -> AlignmentSet:
         """Set what is told of all rounds so far; return the critiqued images and their masks."""

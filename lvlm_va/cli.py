@@ -1,4 +1,4 @@
-"""The command line: ``lvlm-va demo | align | experiment | tiny-critic | info``."""
+"""The command line: ``lvlm-va demo | align | report | experiment | tiny-critic | info``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from lvlm_va._threads import one_thread
 from lvlm_va.cli_experiment import SAMPLERS, experiment
 from lvlm_va.cli_models import ModelOptions
+from lvlm_va.cli_report import report
 from lvlm_va.tiny_critic.cli import app as tiny_critic_app
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(tiny_critic_app, name="tiny-critic")
+app.command(epilog=EXIT_CODES)(report)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -183,6 +185,7 @@ def align(
         extension=extension,
         dry_run=dry_run,
         prices=models.make_prices(),
+        command=("lvlm-va", *sys.argv[1:]),
         echo=typer.echo,
         parameters={
             "sampler": sampler,

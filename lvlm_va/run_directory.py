@@ -7,10 +7,12 @@ to read (JSON, npz, safetensors; never pickle).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +25,8 @@ from lvlm_va._files import atomic_path, write_json
 from lvlm_va._fingerprint import fingerprint
 
 FORMAT = 1
+# Where the files of a stage go by another name than its seconds.
+_FILES_OF = {"critique": "critiques", "judge": "judged"}
 
 T = TypeVar("T")
 
@@ -89,6 +93,19 @@ class RunDirectory:
         if not (self.path / "run.json").exists():  # the folder was removed since an estimator was pickled
             write_json(self.path / "run.json", self._record)
 
+    def seconds_of_results(self, seconds: Mapping[str, float]) -> dict[str, float]:
+        """Return the seconds that each stage took when it was done, be it now or in an earlier run."""
+        earlier: dict[str, Any] = {}
+        if self.path is not None and (self.path / "latest.json").exists():
+            with contextlib.suppress(ValueError):  # damaged; written anew in a moment
+                earlier = json.loads((self.path / "latest.json").read_bytes())
+        found = {}
+        for stage, spent in seconds.items():
+            kept = _FILES_OF.get(stage, stage)
+            same = self._used.get(kept) == earlier.get("files", {}).get(kept)
+            found[stage] = max(spent, earlier.get("seconds", {}).get(stage, 0.0)) if same else spent
+        return found
+
     def dataclass(self, stage: str, key: str, kind: type[T], compute: Callable[[], T]) -> T:
         """Return the stage's result from its npz file, computed and kept when the file is not there.
 
@@ -114,19 +131,28 @@ class RunDirectory:
             with atomic_path(path) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, allow_pickle=False, **_to_arrays(result))
         # Read back even what was just written: a resumed run and a first one go the same way.
-        return _read(path, kind)
+        return read_dataclass(path, kind)
 
     def find(self, stage: str, key: str, kind: type[T]) -> T | None:
         """Return what `dataclass` has kept, or None."""
         path = self.file(stage, key, ".npz")
-        return None if path is None or not path.exists() else _read(path, kind)
+        return None if path is None or not path.exists() else read_dataclass(path, kind)
 
 
-def _read(path: Path, kind: type[T]) -> T:
+def read_dataclass(path: Path, kind: type[T]) -> T:
+    """Return the result that `RunDirectory.dataclass` keeps in a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged.
+    """
     try:
         with path.open("rb") as source, np.load(source, allow_pickle=False) as arrays:
             return _from_arrays(kind, arrays)
-    except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({error}). Remove it, and it will be made again.") from error
 
 
