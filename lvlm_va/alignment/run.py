@@ -241,6 +241,7 @@ class TrainingRun:
             self._path,
             {
                 "key": self._key,
+                "epochs": self._options.epochs,
                 "module": self._module.state_dict(),
                 "best": self._best,
                 "optimizer": self._optimizer.state_dict(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +34,7 @@ class StaleRevisionError(ValueError):
 
 
 class Journal:
-    """All that was done in the review of a run, and the verdicts that it led to.
+    """All that was done in the review of a run, and the verdicts that it led to; threads may share it.
 
     Every change is on disk, first in ``verdicts.journal.jsonl`` and then in ``verdicts.json``, before a method returns.
     A process that was killed in between leaves a journal from which the next one mends the table. A table that
@@ -74,6 +75,7 @@ class Journal:
         self._done: list[tuple[Change, ...]] = []
         self._undone: list[tuple[Change, ...]] = []
         self._seen: tuple[int, int] | None = None
+        self._one_at_a_time = threading.RLock()
         self._lock = lock_folder(folder)
         try:
             self._open(values_of(found), run)
@@ -123,27 +125,31 @@ class Journal:
         TypeError, ValueError
             If a value is not what should stand there.
         """
-        self._check(revision)
-        wanted = {a: value for a, value in {**self.values, **new}.items() if value is not None}
-        changes = differences(self.values, wanted)
-        if changes:
-            self._commit(action, changes, by=by)
+        with self._one_at_a_time:
+            self._check(revision)
+            wanted = {a: value for a, value in {**self.values, **new}.items() if value is not None}
+            changes = differences(self.values, wanted)
+            if changes:
+                self._commit(action, changes, by=by)
 
     def undo(self, *, revision: int) -> None:
         """Take back the last edit that was not taken back, if any; parameters and errors as in `edit`."""
-        self._check(revision)
-        if self._done:
-            self._commit("undo", [change.reversed() for change in self._done[-1]])
+        with self._one_at_a_time:
+            self._check(revision)
+            if self._done:
+                self._commit("undo", [change.reversed() for change in self._done[-1]])
 
     def redo(self, *, revision: int) -> None:
         """Make the edit again that was taken back last, if any; parameters and errors as in `edit`."""
-        self._check(revision)
-        if self._undone:
-            self._commit("redo", self._undone[-1])
+        with self._one_at_a_time:
+            self._check(revision)
+            if self._undone:
+                self._commit("redo", self._undone[-1])
 
     def record(self, action: Action, facts: Mapping[str, Any]) -> None:
         """Write down something that changes no value."""
-        self._commit(action, (), facts)
+        with self._one_at_a_time:
+            self._commit(action, (), facts)
 
     def close(self) -> None:
         """Let others review the run."""

@@ -56,7 +56,7 @@ edits = st.one_of(
 steps = st.lists(st.sampled_from(["undo", "redo", "reopen"]) | edits, max_size=12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(steps)
 def test_any_sequence_of_edits_undo_and_redo_is_what_the_files_tell(sequence):
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +85,7 @@ def test_any_sequence_of_edits_undo_and_redo_is_what_the_files_tell(sequence):
         journal.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None, derandomize=True, max_examples=40)
 @given(st.lists(edits, min_size=1, max_size=5), st.data())
 def test_a_kill_at_any_byte_loses_nothing_that_was_acknowledged(sequence, data):
     with tempfile.TemporaryDirectory() as folder:
