@@ -1,4 +1,4 @@
-"""The command line: ``lvlm-va demo | align | experiment | tiny-critic | info``."""
+"""The command line: ``lvlm-va demo | align | review | experiment | tiny-critic | info``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 
 from lvlm_va._threads import one_thread
 from lvlm_va.cli_models import ModelOptions
+from lvlm_va.cli_review import review
 from lvlm_va.tiny_critic.cli import app as tiny_critic_app
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(tiny_critic_app, name="tiny-critic")
+app.command(epilog=EXIT_CODES)(review)
 
 
 class Experiment(StrEnum):
@@ -216,6 +218,13 @@ def align(
     describe: Annotated[
         list[str] | None, typer.Option(help="'class=TEXT': what should count for the class; repeatable.")
     ] = None,
+    verdicts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; "
+            "nobody is asked again."
+        ),
+    ] = None,
     table: Annotated[
         str, typer.Option(help="CSV table of the images; 'folders' takes each image's folder as its label.")
     ] = "labels.csv",
@@ -269,6 +278,7 @@ def align(
         table=None if table == "folders" else table,
         columns=_pairs(column, "--column"),
         extension=extension,
+        verdicts=verdicts,
         dry_run=dry_run,
         prices=models.make_prices(),
         echo=typer.echo,

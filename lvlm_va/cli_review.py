@@ -11,7 +11,9 @@ import typer
 
 def review(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a run: what --out named.")],
-    port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)] = 0,
+    port: Annotated[
+        int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)
+    ] = 0,
     reviewer: Annotated[
         str | None, typer.Option(help="Who reviews, for the journal; by default your login name.")
     ] = None,
@@ -41,7 +43,7 @@ def review(
     """
     from lvlm_va.cli_models import ModelOptions
     from lvlm_va.review.reviewed import ReviewedRun
-    from lvlm_va.review.server import serve
+    from lvlm_va.review.server import ReviewServer
 
     models = None
     if critic is not None:
@@ -55,5 +57,9 @@ def review(
             currency=currency,
         )
     run = ReviewedRun(run_dir, by=reviewer or getpass.getuser(), models=models)
-    typer.echo("Open this link in a browser on this machine (Ctrl+C ends the review):")
-    serve(run, port=port, echo=typer.echo)
+    try:
+        server = ReviewServer.listen(run, port=port)
+        typer.echo(f"Open this link in a browser on this machine; Ctrl+C ends the review:\n{server.url}")
+        server.run()
+    finally:
+        run.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 from lvlm_va.critique.verdict_json import table_to_json
 from lvlm_va.report._extra import needs_report_extra
-from lvlm_va.review.edits import ACTIONS, EDITS, Sent
+from lvlm_va.review.edits import ACTIONS, EDITS, Action, Sent
 from lvlm_va.review.guard import ASGIApp, Guard
 from lvlm_va.review.journal import JOURNAL_FILE, TABLE_FILE, StaleRevisionError
 from lvlm_va.review.page_data import history, image_detail, job, present, whole_state
@@ -78,15 +78,15 @@ def make_app(run: ReviewedRun, *, token: str, port: int) -> ASGIApp:
     def reads(content: Callable[[], Any]) -> Callable[[Request], Response]:
         return lambda request: _json(content())
 
-    def does(act: Callable[[Sent], Any]) -> Callable[[Request], Any]:
+    def does(act: Action) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             sent = Sent(json.loads(await request.body()))
-            return _json(await run_in_threadpool(act, sent))
+            return _json(await run_in_threadpool(act, run, sent))
 
         return answer
 
-    def edits(edit: Callable[[ReviewedRun, Sent], None]) -> Callable[[Sent], Any]:
-        def act(sent: Sent) -> Any:
+    def edits(edit: Action) -> Action:
+        def act(run: ReviewedRun, sent: Sent) -> Any:
             edit(run, sent)
             return present(run, since=sent.number("revision"))
 
@@ -102,10 +102,7 @@ def make_app(run: ReviewedRun, *, token: str, port: int) -> ASGIApp:
         Route("/api/journal", reads(lambda: history(run))),
         Route("/api/progress", reads(lambda: {"revision": run.journal.revision, "job": job(run)})),
         *[Route(f"/api/{name}", does(edits(edit)), methods=["POST"]) for name, edit in EDITS.items()],
-        *[
-            Route(f"/api/{name}", does(lambda sent, act=act: act(run, sent)), methods=["POST"])
-            for name, act in ACTIONS.items()
-        ],
+        *[Route(f"/api/{name}", does(act), methods=["POST"]) for name, act in ACTIONS.items()],
     ]
     handlers: dict[Any, Any] = {
         StaleRevisionError: _explained(_CONFLICT),

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lvlm_va.backends import Estimate
+from lvlm_va.backends import Estimate, Prices
 from lvlm_va.cli_models import ModelOptions
 from lvlm_va.costs import estimate_critiques
 from lvlm_va.critique import (
@@ -30,16 +30,40 @@ from lvlm_va.round_options import resolve_critic_and_judge
 
 _CHUNK = 8
 
+Askers = tuple[Critic, Judge | None]
+
+
+def make_askers(models: ModelOptions) -> Askers:
+    """Return who is asked; ValueError without a critic."""
+    critic, judge = models.make()
+    if critic is None:
+        raise ValueError("The 'models' argument must name a critic. Got none instead.")
+    return critic, judge
+
 
 def estimate(
-    record: RunRecord, image_ids: Sequence[str], table: VerdictTable, models: ModelOptions
+    record: RunRecord, image_ids: Sequence[str], table: VerdictTable, askers: Askers, prices: Prices | None
 ) -> Estimate:
-    """Return about what the question would take; parameters as in `question`."""
-    critic, judge = _askers(models, table, None)
+    """Return about what asking would take.
+
+    Parameters
+    ----------
+    record : RunRecord
+        The run.
+    image_ids : sequence of str
+        The images.
+    table : VerdictTable
+        Holds the descriptions of the classes, and the judge's examples.
+    askers : (Critic, Judge or None)
+        Who is asked.
+    prices : Prices or None
+        What the models' provider charges.
+    """
+    critic, judge = with_examples(askers, table)
     total = Estimate()
     for row in _rows(record, image_ids):
         request = request_of(record, row, table.specifications.get(record.label(row), ""))
-        total += estimate_critiques(critic, judge, [request], models.make_prices())
+        total += estimate_critiques(critic, judge, [request], prices)
     return total
 
 
@@ -50,10 +74,8 @@ def question(folder: Path, image_ids: Sequence[str], table: VerdictTable, models
     ----------
     folder : Path
         The run directory.
-    image_ids : sequence of str
-        The images.
-    table : VerdictTable
-        Holds the descriptions of the classes, and the judge's examples.
+    image_ids, table
+        As in `estimate`.
     models : ModelOptions
         Who is asked.
     """
@@ -84,7 +106,9 @@ def answer(line: str) -> None:
     examples = tuple(JudgeExample(**example) for example in asked["examples"])
     table = VerdictTable((), asked["specifications"], examples)
     record = read_run(asked["folder"])
-    critic, judge = _askers(models, table, asked["folder"])
+    found, judge = with_examples(make_askers(models), table)
+    critic, judge = resolve_critic_and_judge(found, judge, asked["folder"])
+    assert critic is not None
     rows = _rows(record, asked["images"])
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
@@ -122,12 +146,11 @@ def kept_by_person(new: Mapping[Address, Any], present: Mapping[Address, Any]) -
     }
 
 
-def _askers(models: ModelOptions, table: VerdictTable, run_dir: str | None) -> tuple[Critic, Judge | None]:
-    critic, judge = models.make()
+def with_examples(askers: Askers, table: VerdictTable) -> Askers:
+    """Return who is asked, a judge that is a language model with the table's examples."""
+    critic, judge = askers
     if isinstance(judge, LLMJudge) and table.examples:
         judge = replace(judge, examples=table.examples)
-    critic, judge = resolve_critic_and_judge(critic, judge, run_dir)
-    assert critic is not None  # the page offers no question without a critic
     return critic, judge
 
 

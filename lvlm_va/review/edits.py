@@ -7,6 +7,8 @@ from typing import Any
 
 from lvlm_va.review.reviewed import ReviewedRun
 
+Action = Callable[[ReviewedRun, "Sent"], Any]
+
 # Longer than any reason or description that a person writes.
 _MOST_LETTERS = 20_000
 
@@ -94,7 +96,7 @@ def _import(run: ReviewedRun, sent: Sent) -> None:
 
 
 # Each is answered with the changes that it made.
-EDITS: dict[str, Callable[[ReviewedRun, Sent], None]] = {
+EDITS: dict[str, Action] = {
     "verdict": _verdict,
     "description": _description,
     "promote": _promote,
@@ -105,7 +107,7 @@ EDITS: dict[str, Callable[[ReviewedRun, Sent], None]] = {
 }
 
 # Each is answered with what it returns.
-ACTIONS: dict[str, Callable[[ReviewedRun, Sent], dict[str, Any] | None]] = {
+ACTIONS: dict[str, Action] = {
     "estimate": lambda run, sent: {"cost": run.cost(sent.texts("images"))},
     "ask": lambda run, sent: run.ask(sent.texts("images")),
     "realign": lambda run, sent: run.realign(),

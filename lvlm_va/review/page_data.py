@@ -8,7 +8,7 @@ from typing import Any
 from lvlm_va.critique import position_in_words
 from lvlm_va.review.changes import EXAMPLES, Address
 from lvlm_va.review.entries import Entry
-from lvlm_va.review.reviewed import ReviewedRun
+from lvlm_va.review.reviewed import NO_CRITIC, ReviewedRun
 
 _MOST_ENTRIES = 300
 _MOST_CHANGES = 5  # of each entry in the history
@@ -27,9 +27,7 @@ def whole_state(run: ReviewedRun) -> dict[str, Any]:
         "classes": list(record.class_names),
         "descriptions": {a.name: v for a, v in run.journal.values.items() if a.kind == "description"},
         "examples": run.journal.values.get(EXAMPLES, []),
-        "critic": {"reason": "Start lvlm-va review with --critic to ask again."}
-        if run.models is None
-        else {"name": run.models.critic},
+        "critic": {"reason": NO_CRITIC} if run.models is None else {"name": run.models.critic},
         "command": {"reason": reason}
         if command is None or reason
         else {"text": " ".join(command.arguments), "folder": command.folder},
@@ -99,7 +97,7 @@ def _segments(run: ReviewedRun, row: int) -> list[dict[str, Any]]:
 
 def _alignments(run: ReviewedRun) -> list[dict[str, Any]]:
     """Return the figures of the run as it was when the review began, and of each alignment since."""
-    found = []
+    found: list[dict[str, Any]] = []
     for entry in run.journal.entries:
         if entry.action == "start":
             found = []

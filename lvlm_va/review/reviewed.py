@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from lvlm_va.cli_models import ModelOptions
 from lvlm_va.critique import SegmentVerdict, Verdict, VerdictTable
 from lvlm_va.critique.verdict_json import table_from_json
 from lvlm_va.report.run_record import RunRecord, read_run
-from lvlm_va.review.ask import estimate, kept_by_person, question, read_answer
-from lvlm_va.review.changes import EXAMPLES, Address, Values, merged, values_of, verdict_value
+from lvlm_va.review.ask import Askers, estimate, kept_by_person, make_askers, question, read_answer
+from lvlm_va.review.changes import EXAMPLES, Address, Values, merged, verdict_value
 from lvlm_va.review.job import Job, Status
 from lvlm_va.review.journal import Journal
 from lvlm_va.review.pictures import Pictures
@@ -21,6 +20,8 @@ from lvlm_va.review.realign import Progress, arguments_for, why_not
 
 # A copy, so that edits made meanwhile wait for the next alignment.
 _SNAPSHOT = "verdicts.aligned.json"
+
+NO_CRITIC = "Start lvlm-va review with --critic to ask again."
 
 
 class BusyError(ValueError):
@@ -56,8 +57,8 @@ class ReviewedRun:
     ) -> None:
         self.folder, self.models = Path(folder), models
         self._read()
-        if models is not None:
-            models.make()  # refuses what cannot be asked before the page is up
+        # What cannot be asked is refused before the page is up.
+        self._askers = None if models is None else make_askers(models)
         self.journal = Journal(self.folder, self.record.verdicts, run=self._key(), by=by)
         self.job: Job | None = None
         self._answers: Values = {}
@@ -103,7 +104,9 @@ class ReviewedRun:
         """Make an example for the judge of what the critic said of a segment and the verdict of a person."""
         value = self.journal.values.get(self._segment(image, segment), {})
         if value.get("source") != "human":
-            raise ValueError("Only a verdict that a person gave can be an example. Confirm or correct it first.")
+            raise ValueError(
+                "Only a verdict that a person gave can be an example. Confirm or correct it first."
+            )
         critique = self._said_of(self.row(image), segment)
         example = {"critique": critique, "verdict": value["verdict"], "note": value["reason"]}
         examples = self.journal.values.get(EXAMPLES, [])
@@ -127,24 +130,25 @@ class ReviewedRun:
 
     def cost(self, image_ids: Sequence[str]) -> str:
         """Return in words about what asking again about these images would take."""
-        assert self.models is not None
-        found = estimate(self.record, self._known(image_ids), self.journal.table(), self.models)
+        models, askers = self._check_critic()
+        names, table = self._known(image_ids), self.journal.table()
+        found = estimate(self.record, names, table, askers, models.make_prices())
         if not found.requests:
             return "This critic asks no paid model: it costs nothing but time."
         return f"At most {found}."
 
     def ask(self, image_ids: Sequence[str]) -> None:
         """Begin to ask the critic again about these images."""
-        assert self.models is not None
+        models, _ = self._check_critic()
         self._check_idle()
         self._answers, self._asked = {}, self._known(image_ids)
-        line = question(self.folder, self._asked, self.journal.table(), self.models)
+        line = question(self.folder, self._asked, self.journal.table(), models)
         self.job = Job(
             "ask",
             ["ask"],
             Path.cwd(),
             on_line=lambda text: self._answers.update(read_answer(text)),
-            on_end=self._enter_answers,
+            on_end=lambda status: self._enter_answers(models.critic or ""),
             question=line,
         )
 
@@ -222,11 +226,14 @@ class ReviewedRun:
         if self.job is not None and self.job.status == "running":
             raise BusyError("Some work goes on already. Wait for its end, or cancel it.")
 
-    def _enter_answers(self, status: Status) -> None:
-        # What was answered before the end is kept: it was paid for.
-        assert self.models is not None
+    def _check_critic(self) -> tuple[ModelOptions, Askers]:
+        if self.models is None or self._askers is None:
+            raise ValueError(NO_CRITIC)
+        return self.models, self._askers
+
+    def _enter_answers(self, by: str) -> None:
+        # What was answered before the end is kept, also of what failed or was cancelled: it was paid for.
         new = kept_by_person(self._answers, self.journal.values)
-        by = self.models.critic or "the critic"
         self.journal.edit(new, revision=self.journal.revision, action="ask", by=by)
 
     def _enter_alignment(self, status: Status, revision: int) -> None:
@@ -235,5 +242,3 @@ class ReviewedRun:
         self._read()
         figures = self.figures()
         self.journal.record("realign", {"of": revision} | ({} if figures is None else {"figures": figures}))
-
-

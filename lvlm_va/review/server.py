@@ -4,41 +4,51 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Self
 
 from lvlm_va.report._extra import needs_report_extra
 from lvlm_va.review.app import make_app
 from lvlm_va.review.reviewed import ReviewedRun
 
+with needs_report_extra("uvicorn"):
+    import uvicorn
+
 _LOOPBACK = "127.0.0.1"
+_GRACE_SECONDS = 2
 
 
-def serve(run: ReviewedRun, *, port: int = 0, echo: Callable[[str], Any]) -> None:
-    """Serve a review until the process is interrupted.
+@dataclass(frozen=True)
+class ReviewServer:
+    """A server that listens on the loopback interface, and on no other.
 
-    Parameters
+    Attributes
     ----------
-    run : ReviewedRun
-        What is reviewed; closed in the end.
-    port : int, default=0
-        Where to listen, on the loopback interface only; 0 takes a free one.
-    echo : callable
-        Gets the link, with a new secret in it.
-
-    Raises
-    ------
-    ImportError
-        If Starlette or uvicorn is missing (extra ``report``).
-    OSError
-        If the port is taken.
+    url : str
+        The link that opens the page, with a new secret in it.
     """
-    with needs_report_extra("uvicorn"):
-        import uvicorn
-    token = secrets.token_urlsafe(32)
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((_LOOPBACK, port))
+
+    url: str
+    _server: uvicorn.Server
+    _listener: socket.socket
+
+    @classmethod
+    def listen(cls, run: ReviewedRun, *, port: int = 0) -> Self:
+        """Listen on a port; 0 takes a free one.
+
+        Raises
+        ------
+        OSError
+            If the port is taken.
+        """
+        token = secrets.token_urlsafe(32)
+        listener = socket.socket()
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((_LOOPBACK, port))
+        except OSError:
+            listener.close()
+            raise
         port = listener.getsockname()[1]
         config = uvicorn.Config(
             make_app(run, token=token, port=port),
@@ -49,10 +59,15 @@ def serve(run: ReviewedRun, *, port: int = 0, echo: Callable[[str], Any]) -> Non
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_graceful_shutdown=2,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        echo(f"http://{_LOOPBACK}:{port}/?token={token}")
-        try:
-            uvicorn.Server(config).run(sockets=[listener])
-        finally:
-            run.close()
+        return cls(f"http://{_LOOPBACK}:{port}/?token={token}", uvicorn.Server(config), listener)
+
+    def run(self) -> None:
+        """Answer until `stop`, or until the process is interrupted."""
+        with self._listener:
+            self._server.run(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """Have `run` return soon; for another thread."""
+        self._server.should_exit = True

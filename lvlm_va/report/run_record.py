@@ -1,0 +1,301 @@
+"""All that a run directory tells a person, in one object."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvlm_va._files import write_json
+from lvlm_va.alignment import AlignmentSet
+from lvlm_va.attribution import Explanation, concatenate_explanations
+from lvlm_va.critique import Critique, VerdictTable, read_critiques
+from lvlm_va.outcome import Outcome
+from lvlm_va.report.cost import ModelUse, read_costs
+from lvlm_va.report.measures import Measures
+from lvlm_va.run_directory import FORMAT, read_dataclass
+from lvlm_va.segmentation import Segmentation, concatenate_segmentations
+
+_FACTS = {
+    "files": dict,
+    "seconds": dict,
+    "image_ids": list,
+    "parameters": dict,
+    "versions": dict,
+    "n_training_images": int,
+}
+_AGAIN = "Run fit again with this run directory."
+_NO_ANSWER = "No answer came about this image. Run again to ask once more."
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command that made a run.
+
+    Attributes
+    ----------
+    arguments : tuple of str
+        The words of the command line, the program's name first.
+    folder : str
+        The folder in which it was given.
+    """
+
+    arguments: tuple[str, ...]
+    folder: str
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """What a run found and did; row i of everything is the i-th critiqued image.
+
+    Attributes
+    ----------
+    class_names : tuple of str
+        All classes.
+    image_ids : tuple of str
+        Names of the critiqued images.
+    images : ndarray of shape (a, C, H, W), uint8
+        The critiqued images.
+    labels : ndarray of shape (a,), int64
+        Their class numbers.
+    explanation : Explanation
+        Attributions before alignment: what the critic saw.
+    segmentation : Segmentation
+        Their segments.
+    critiques : tuple of Critique
+        What the critic said.
+    verdicts : VerdictTable
+        The verdicts as they now stand, with the class descriptions and the judge's examples.
+    masks : ndarray of shape (a, H, W), bool
+        True where the classifier was taught not to look.
+    outcome : Outcome
+        What the classifier says of the images after alignment, and why.
+    seconds : mapping of str to float
+        Wall-clock seconds of each stage.
+    costs : tuple of ModelUse
+        What models were asked for.
+    parameters : mapping of str to JSON values
+        The estimator's.
+    versions : mapping of str to str
+        What the run was computed with.
+    n_training_images : int
+        Images that the classifier was trained on.
+    measures : Measures or None
+        What was measured before and after; None where nothing was measured since the last alignment.
+    command : Command or None
+        What made the run; None where it was not the command line.
+    path : Path or None
+        The run directory; None for a run that kept none.
+    verdict_files : tuple of Path
+        The files of the verdicts in it, one per round.
+    """
+
+    class_names: tuple[str, ...]
+    image_ids: tuple[str, ...]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    explanation: Explanation
+    segmentation: Segmentation
+    critiques: tuple[Critique, ...]
+    verdicts: VerdictTable
+    masks: NDArray[np.bool_]
+    outcome: Outcome
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    costs: tuple[ModelUse, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    n_training_images: int = 0
+    measures: Measures | None = None
+    command: Command | None = None
+    path: Path | None = None
+    verdict_files: tuple[Path, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def label(self, row: int) -> str:
+        """Return the name of an image's class."""
+        return self.class_names[int(self.labels[row])]
+
+
+def read_run(path: str | os.PathLike[str]) -> RunRecord:
+    """Read the current results in a run directory.
+
+    Parameters
+    ----------
+    path : path-like
+        The ``run_dir`` of an estimator that was fitted with a critic.
+
+    Returns
+    -------
+    RunRecord
+        Its results. Stages of other parameters that the folder may also hold are left out.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or a file that it names is missing.
+    ValueError
+        If it holds no finished run with a critic, a run of another version, or damaged files; says what mends it.
+    """
+    folder = Path(path)
+    identity, latest = _read_heads(folder)
+    files = {stage: [folder / name for name in names] for stage, names in latest["files"].items()}
+    if not files.get("verdicts"):
+        raise ValueError(
+            f"The 'path' argument must name a run with a critic. {folder} holds one that only trained."
+        )
+
+    aligned = read_dataclass(_only(files, "alignment-set"), AlignmentSet)
+    said = {
+        name: critique
+        for file in (*files.get("critiques", ()), *files.get("judged", ()))
+        for name, critique in _critiques(file).items()
+    }
+    image_ids = tuple(latest["image_ids"])
+    record = RunRecord(
+        class_names=tuple(identity["classes"]),
+        image_ids=image_ids,
+        images=as_bytes(aligned.images.numpy()),
+        labels=aligned.labels.numpy(),
+        explanation=concatenate_explanations(
+            [read_dataclass(file, Explanation) for file in files["explain"]]
+        ),
+        segmentation=concatenate_segmentations(
+            [read_dataclass(file, Segmentation) for file in files["segment"]]
+        ),
+        critiques=tuple(said.get(name, Critique(name, _NO_ANSWER)) for name in image_ids),
+        verdicts=join_tables([VerdictTable.load(file) for file in files["verdicts"]]),
+        masks=aligned.masks.numpy() > 0,
+        outcome=read_dataclass(_only(files, "outcome"), Outcome),
+        seconds=latest["seconds"],
+        costs=read_costs(folder / "exchanges.jsonl"),
+        parameters=latest["parameters"],
+        versions=latest["versions"],
+        n_training_images=latest["n_training_images"],
+        measures=_read_measures(folder, _only(files, "align").name),
+        command=_read_command(folder),
+        path=folder,
+        verdict_files=tuple(files["verdicts"]),
+    )
+    lengths = {
+        len(part)
+        for part in (image_ids, aligned.images, record.explanation.target, record.segmentation.labels)
+    } | {len(record.outcome.attributions)}
+    if len(lengths) != 1:
+        raise ValueError(f"{folder / 'latest.json'} names files of different runs. {_AGAIN}")
+    return record
+
+
+def keep_measures(run_dir: str | os.PathLike[str], measures: Measures) -> None:
+    """Leave in a run directory what was measured before and after its latest alignment.
+
+    Parameters
+    ----------
+    run_dir : path-like
+        The run directory.
+    measures : Measures
+        What was measured; counts until the classifier is aligned anew.
+    """
+    folder = Path(run_dir)
+    _, latest = _read_heads(folder)
+    write_json(folder / "measures.json", {"of": latest["files"]["align"][0], **measures.to_json()})
+
+
+def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> None:
+    """Leave in a run directory the command line that made it, and the folder in which it was given."""
+    write_json(Path(run_dir) / "command.json", {"arguments": list(arguments), "folder": str(Path.cwd())})
+
+
+def as_bytes(images: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return images in [0, 1] as bytes; what lies outside is cut off."""
+    return np.asarray((images.clip(0, 1) * 255).round(), dtype=np.uint8)
+
+
+def join_tables(tables: Sequence[VerdictTable]) -> VerdictTable:
+    """Return the verdicts of all rounds in one table; the descriptions and examples are the last's."""
+    return replace(tables[-1], verdicts=tuple(verdict for table in tables for verdict in table.verdicts))
+
+
+def _read_heads(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what ``run.json`` and ``latest.json`` say, checked as far as readers rely on it."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"The 'path' argument must name a run directory. There is no folder {folder}."
+        )
+    run = _read_object(
+        folder / "run.json", f"The 'path' argument must name a run directory. {folder} has no run.json."
+    )
+    if run.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder} holds a run of format {run.get('format')!r}; this version reads {FORMAT}."
+        )
+    latest = _read_object(
+        folder / "latest.json",
+        f"{folder} holds a run that has not finished. {_AGAIN}",
+    )
+    trained_only = set(latest.get("files", {})) <= {"train"}
+    for name, kind in _FACTS.items():
+        if not isinstance(latest.get(name), kind) and not (trained_only and name != "files"):
+            raise ValueError(
+                f"{folder / 'latest.json'} is damaged or of an earlier version: no {name!r}. {_AGAIN}"
+            )
+    return run["identity"], latest
+
+
+def _read_object(file: Path, missing: str) -> dict[str, Any]:
+    if not file.exists():
+        raise ValueError(missing)
+    try:
+        found = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}).") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} is damaged (no JSON object).")
+    return found
+
+
+def _only(files: Mapping[str, Sequence[Path]], stage: str) -> Path:
+    found = files.get(stage, ())
+    if len(found) != 1:
+        raise ValueError(f"The run names {len(found)} files of {stage!r}, not one. {_AGAIN}")
+    return found[0]
+
+
+def _critiques(file: Path) -> dict[str, Critique]:
+    try:
+        return read_critiques(file)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{file} is damaged ({error!r}). Remove it, and its images are critiqued again."
+        ) from error
+
+
+def _read_measures(folder: Path, aligned: str) -> Measures | None:
+    file = folder / "measures.json"
+    if not file.exists():
+        return None
+    found = _read_object(file, "")
+    if found.get("of") != aligned:
+        return None
+    try:
+        return Measures.from_json(found)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged ({error!r}). Remove it, and measure again.") from error
+
+
+def _read_command(folder: Path) -> Command | None:
+    file = folder / "command.json"
+    if not file.exists():
+        return None
+    found = _read_object(file, "")
+    try:
+        return Command(tuple(map(str, found["arguments"])), str(found["folder"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error!r}). Remove it.") from error
