@@ -6,10 +6,13 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 
-from numpy.typing import ArrayLike
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
+from torch import nn
 
-from lvlm_va.attribution import Explanation
+from lvlm_va.attribution import Explanation, resolve_attributor
 from lvlm_va.backends import ChatBackend, Estimate, Prices
 from lvlm_va.costs import estimate_round
 from lvlm_va.critique import (
@@ -21,9 +24,11 @@ from lvlm_va.critique import (
     summarize_behaviour,
 )
 from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
+from lvlm_va.outcome import Outcome, find_outcome
 from lvlm_va.round_options import RoundOptions
 from lvlm_va.rounds import explain_round, segment_findings
 from lvlm_va.run_directory import RunDirectory
+from lvlm_va.run_facts import parameter_facts, version_facts
 from lvlm_va.segmentation import Segmentation
 
 
@@ -46,6 +51,8 @@ class CritiquedClassifier(ImageClassifier):
     segments_: Segmentation
     critiques_: tuple[Critique, ...]
     verdicts_: VerdictTable
+    alignment_set_: NDArray[np.int64]
+    unaligned_module_: nn.Module
     seconds_: dict[str, float]
     _run: RunDirectory
 
@@ -108,6 +115,36 @@ class CritiquedClassifier(ImageClassifier):
         if self.run_dir is not None:
             scribe = scribe.kept_in(self.run_dir)
         return scribe.write(summary, self.verdicts_.specifications)
+
+    def _publish(self, data: TrainingData, key: str) -> None:
+        """Leave in the run directory what a report needs besides the results; `key` stands for the aligned module."""
+        run = self._run
+        if run.path is None:
+            return
+        rows = torch.from_numpy(self.alignment_set_)
+        run.forget("outcome")
+        run.dataclass(
+            "outcome", run.key(key, self.attribution, self.references_), Outcome, lambda: self._outcome(data)
+        )
+        run.publish(
+            seconds=self.seconds_,
+            image_ids=[data.image_ids[row] for row in rows.tolist()],
+            n_training_images=len(data.labels),
+            parameters=parameter_facts(self.get_params(deep=False)),
+            versions=version_facts(),
+        )
+
+    def _outcome(self, data: TrainingData) -> Outcome:
+        rows = torch.from_numpy(self.alignment_set_)
+        return find_outcome(
+            self.unaligned_module_,
+            self.module_,
+            data.images[rows],
+            data.labels[rows],
+            attributor=resolve_attributor(self.attribution),
+            references=self.references_,
+            batch_size=self.batch_size,
+        )
 
     @abstractmethod
     def _prepare(

@@ -329,8 +329,7 @@ class LVLMVAClassifier(CritiquedClassifier):
 
     def _follow_verdicts(self, data: TrainingData) -> None:
         keep_verdicts(self.verdicts_, self._rounds, self._run)
-        self._align(data)
-        self._run.publish(seconds=self.seconds_)
+        self._publish(data, self._align(data))
 
     def _train(
         self, stage: str, module: nn.Module, data: TrainingData, key: str, masked: AlignmentSet | None = None

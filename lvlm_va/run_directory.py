@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,11 +115,24 @@ class RunDirectory:
             with atomic_path(path) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, allow_pickle=False, **_to_arrays(result))
         # Read back even what was just written: a resumed run and a first one go the same way.
-        try:
-            with path.open("rb") as source, np.load(source, allow_pickle=False) as arrays:
-                return _from_arrays(kind, arrays)
-        except (zipfile.BadZipFile, EOFError, ValueError, KeyError) as error:
-            raise ValueError(f"{path} is damaged ({error}). Remove it, and it will be made again.") from error
+        return read_dataclass(path, kind)
+
+
+def read_dataclass(path: Path, kind: type[T]) -> T:
+    """Return the result that `RunDirectory.dataclass` keeps in a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged.
+    """
+    try:
+        with path.open("rb") as source, np.load(source, allow_pickle=False) as arrays:
+            return _from_arrays(kind, arrays)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error}). Remove it, and it will be made again.") from error
 
 
 def _check_same_run(run_file: Path, record: dict[str, Any]) -> None:
