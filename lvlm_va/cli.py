@@ -295,6 +295,10 @@ def align(
             "verbose": int(sys.stderr.isatty()),
         },
     )
+    if verdicts is None and not dry_run:
+        from lvlm_va.report import keep_command
+
+        keep_command(out, ["lvlm-va", *sys.argv[1:]])
 
 
 def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:

@@ -20,7 +20,8 @@ from lvlm_va.backends import Prices
 from lvlm_va.critique import Critic, Judge
 from lvlm_va.datasets import FolderData, load_image_folder
 from lvlm_va.estimator import LVLMVAClassifier
-from lvlm_va.metrics import alignment_score, group_accuracies
+from lvlm_va.metrics import alignment_score
+from lvlm_va.report import Measured, Measures, keep_measures
 
 
 def align_folder(
@@ -112,8 +113,13 @@ def align_folder(
         "behaviour": {found.label: found.text for found in behaviour.classes},
     }
     if test.any():
-        for when, part in (("before", classifier.unaligned_module_), ("after", classifier.module_)):
-            metrics[when] = _measure(classifier, part, folder, test)
+        before, after = (
+            _measure(classifier, part, folder, test)
+            for part in (classifier.unaligned_module_, classifier.module_)
+        )
+        keep_measures(out, Measures("test images", folder.groups is not None, before, after))
+        for when, measured in (("before", before), ("after", after)):
+            metrics[when] = measured.figures()
             echo(
                 f"{when}: "
                 + ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in metrics[when].items())
@@ -125,19 +131,13 @@ def align_folder(
 
 def _measure(
     classifier: LVLMVAClassifier, module: nn.Module, folder: FolderData, rows: NDArray[np.bool_]
-) -> dict[str, float]:
+) -> Measured:
     images = torch.from_numpy(folder.images[rows]).float() / 255
     numbers = predict_logits(module, images, batch_size=classifier.batch_size).argmax(1)
-    labels = folder.labels[rows]
-    names = labels if folder.groups is None else folder.groups[rows]
-    groups = group_accuracies(labels, classifier.classes_[numbers], groups=names)
-    figures = {
-        "accuracy": groups.overall,
-        "worst_group_accuracy": groups.worst,
-        "average_group_accuracy": groups.average,
-    }
+    alignment = None
     if folder.masks is not None:
         references = classifier.references_.for_images(images)
         explanation = DeepLiftShap().attribute(module, images, numbers, references)
-        figures["alignment"] = alignment_score(explanation.attributions, folder.masks[rows])
-    return figures
+        alignment = alignment_score(explanation.attributions, folder.masks[rows])
+    groups = None if folder.groups is None else folder.groups[rows]
+    return Measured.of(folder.labels[rows], classifier.classes_[numbers], groups, alignment)
