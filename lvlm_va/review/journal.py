@@ -51,6 +51,8 @@ class Journal:
         review stay and its verdicts are put aside; the journal keeps them.
     by : str
         Who reviews.
+    facts : mapping of str to JSON value, default=None
+        More about the run, for the journal.
 
     Attributes
     ----------
@@ -67,7 +69,15 @@ class Journal:
         If a file is damaged, or judges segments that the run does not have.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], found: VerdictTable, *, run: str, by: str) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        found: VerdictTable,
+        *,
+        run: str,
+        by: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         self._table_path, self._path = Path(folder) / TABLE_FILE, Path(folder) / JOURNAL_FILE
         self.by = by
         self.entries: list[Entry] = []
@@ -78,7 +88,7 @@ class Journal:
         self._one_at_a_time = threading.RLock()
         self._lock = lock_folder(folder)
         try:
-            self._open(values_of(found), run)
+            self._open(values_of(found), {"run": run, **(facts or {})})
         except BaseException:
             self.close()
             raise
@@ -161,7 +171,7 @@ class Journal:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _open(self, found: Values, run: str) -> None:
+    def _open(self, found: Values, facts: Mapping[str, Any]) -> None:
         before: Values = {}
         for entry in read_entries(self._path):
             before = self.values
@@ -169,14 +179,14 @@ class Journal:
         runs = [entry.facts["run"] for entry in self.entries if entry.action == "start"]
         if runs:
             self._mend(before)
-        if runs and runs[-1] == run:
+        if runs and runs[-1] == facts["run"]:
             return
         if runs:
             kept = {a: v for a, v in self.values.items() if a.kind in ("description", "examples")}
             found = {**found, **kept}
         elif self._table_path.exists():
             found = merged(found, VerdictTable.load(self._table_path))
-        self._commit("start", differences(self.values, found), {"run": run})
+        self._commit("start", differences(self.values, found), facts)
 
     def _check(self, revision: int) -> None:
         self._mend(self.values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Any
 
@@ -30,7 +31,7 @@ def whole_state(run: ReviewedRun) -> dict[str, Any]:
         "critic": {"reason": NO_CRITIC} if run.models is None else {"name": run.models.critic},
         "command": {"reason": reason}
         if command is None or reason
-        else {"text": " ".join(command.arguments), "folder": command.folder},
+        else {"text": shlex.join(command.arguments), "folder": command.folder},
         "measured": "" if record.measures is None else record.measures.images,
         "alignments": _alignments(run),
         "job": job(run),
@@ -102,7 +103,9 @@ def _alignments(run: ReviewedRun) -> list[dict[str, Any]]:
         if entry.action == "start":
             found = []
         if figures := entry.facts.get("figures"):
-            found.append({"at": entry.at, "by": entry.by, "revision": entry.facts.get("of", 0), **figures})
+            of = entry.facts.get("of", entry.revision)
+            first = entry.action == "start"
+            found.append({"first": first, "at": entry.at, "by": entry.by, "revision": of, **figures})
     return found
 
 

@@ -31,7 +31,7 @@ class Pictures:
 
     def __init__(self, record: RunRecord) -> None:
         self._record = record
-        self._renderer = RegionRenderer(size=_SIZE, crop_below=0)
+        self._renderer = RegionRenderer(size=_SIZE, crop_below=0, line_width=4)
         self.png = lru_cache(_KEPT)(self._png)
 
     def _png(self, index: int, name: str) -> bytes | None:

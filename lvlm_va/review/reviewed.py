@@ -59,7 +59,8 @@ class ReviewedRun:
         self._read()
         # What cannot be asked is refused before the page is up.
         self._askers = None if models is None else make_askers(models)
-        self.journal = Journal(self.folder, self.record.verdicts, run=self._key(), by=by)
+        key = " ".join(path.name for path in self.record.verdict_files)
+        self.journal = Journal(self.folder, self.record.verdicts, run=key, by=by, facts=self._measured())
         self.job: Job | None = None
         self._answers: Values = {}
         self._asked: list[str] = []
@@ -185,20 +186,17 @@ class ReviewedRun:
             return done, len(self._asked), f"{done} of {len(self._asked)} images"
         return self._progress.read()
 
-    def figures(self) -> dict[str, dict[str, float]] | None:
-        """Return the measures before and after alignment; None where nothing was measured."""
-        measures = self.record.measures
-        if measures is None:
-            return None
-        return {"before": measures.before.figures(), "after": measures.after.figures()}
-
     def _read(self) -> None:
         self.record: RunRecord = read_run(self.folder)
         self._rows = {name: row for row, name in enumerate(self.record.image_ids)}
         self.pictures = Pictures(self.record)
 
-    def _key(self) -> str:
-        return " ".join(path.name for path in self.record.verdict_files)
+    def _measured(self) -> dict[str, Any]:
+        """Return the figures before and after alignment, for the journal; nothing where nothing was measured."""
+        measures = self.record.measures
+        if measures is None:
+            return {}
+        return {"figures": {"before": measures.before.figures(), "after": measures.after.figures()}}
 
     def _segment(self, image: str, segment: int) -> Address:
         if not 1 <= segment <= int(self.record.segmentation.n_segments[self.row(image)]):
@@ -240,5 +238,4 @@ class ReviewedRun:
         if status != "done":
             return
         self._read()
-        figures = self.figures()
-        self.journal.record("realign", {"of": revision} | ({} if figures is None else {"figures": figures}))
+        self.journal.record("realign", {"of": revision, **self._measured()})

@@ -21,12 +21,13 @@ function show() {
   const spurious = state.images.flatMap((image) => image.segments).filter((segment) => segment.verdict === "spurious").length;
   $("align-what").textContent = `The classifier is trained anew from before its alignment, so that it no longer relies on the `
     + `${many(spurious, "segment")} now judged spurious. The critic is not asked; this takes as long as the first alignment.`;
-  $("align-command").replaceChildren(...(state.command.reason
-    ? [state.command.reason]
-    : ["It runs ", make("code", {}, state.command.text), " with these verdicts, in ", make("code", {}, state.command.folder), "."]));
+  $("align-reason").textContent = state.command.reason ?? "";
+  $("align-reason").hidden = !state.command.reason;
+  $("align-details").hidden = Boolean(state.command.reason);
+  $("align-command").textContent = `cd ${state.command.folder}\n${state.command.text}`;
   $("align-start").disabled = Boolean(state.command.reason) || state.job?.status === "running";
   $("figures").replaceChildren(...(state.alignments.length ? [table()] : [make("p", { class: "quiet" },
-    "Nothing was measured: the run has no test images.")]));
+    "Nothing was measured: the run has no test images, or was aligned again elsewhere.")]));
 }
 
 const shown = (name) => name.replaceAll("_", " ");
@@ -37,8 +38,8 @@ function table() {
   const columns = [
     { title: "before alignment", small: "", figures: first.before },
     ...state.alignments.map((found, i) => ({
-      title: i === 0 ? "first aligned" : `aligned again (${i})`,
-      small: i === 0 ? "" : `${found.by}, ${new Date(found.at).toLocaleString()}, revision ${found.revision}`,
+      title: found.first ? "as the review began" : "aligned again",
+      small: found.first ? "" : `${found.by}, ${new Date(found.at).toLocaleString()}, revision ${found.revision}`,
       figures: found.after,
     })),
   ];

@@ -71,7 +71,8 @@ function makeRow(index) {
   const image = state.images[index];
   const row = make("li", {}, make("button", { type: "button", on: { click: () => go(queue.find(([i]) => i === index)) } },
     make("img", { src: `/pictures/${index}/thumb.png`, alt: "", loading: "lazy", decoding: "async", width: "40", height: "40" }),
-    make("span", { class: "name" }, image.id, make("small", {}, image.label)),
+    make("span", { class: "name" }, image.id),
+    make("small", {}, image.label),
     make("span", { class: "marks" })));
   row.dataset.image = index;
   fillMarks(row, image);
