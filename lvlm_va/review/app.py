@@ -32,7 +32,7 @@ _VIEWS = {
     "history": "History",
 }
 _PICTURES = {"segments": "Segment", "effect": "Effect before", "after": "Effect after"}
-_CONFLICT, _UNFIT = 409, 422
+_CONFLICT, _UNFIT, _BROKEN = 409, 422, 500
 
 
 def make_app(run: ReviewedRun, *, token: str, port: int) -> ASGIApp:
@@ -80,7 +80,7 @@ def make_app(run: ReviewedRun, *, token: str, port: int) -> ASGIApp:
 
     def does(act: Action) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
-            sent = Sent(json.loads(await request.body()))
+            sent = _parsed(await request.body())
             return _json(await run_in_threadpool(act, run, sent))
 
         return answer
@@ -109,6 +109,7 @@ def make_app(run: ReviewedRun, *, token: str, port: int) -> ASGIApp:
         BusyError: _explained(_CONFLICT),
         ValueError: _explained(_UNFIT),
         TypeError: _explained(_UNFIT),
+        OSError: _explained(_BROKEN),
     }
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token=token, port=port)
 
@@ -124,6 +125,13 @@ def _render_page(run: ReviewedRun) -> str:
         table_file=TABLE_FILE,
         journal_file=JOURNAL_FILE,
     )
+
+
+def _parsed(body: bytes) -> Sent:
+    try:
+        return Sent(json.loads(body))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"This is not JSON that can be read: {error}") from error
 
 
 def _json(content: Any, status: int = 200) -> Response:

@@ -46,6 +46,7 @@ class ReviewServer:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((_LOOPBACK, port))
+            listener.listen()  # from now on the link works, if only once `run` is called
         except OSError:
             listener.close()
             raise
