@@ -126,11 +126,21 @@ def test_get_changes_nothing(client):
 @pytest.mark.parametrize(
     "path",
     [
-        "/static/../journal.py", "/static/..%2f..%2fcli.py", "/static//etc/passwd", "/static/%2e%2e/app.py", "/../run.json",
-        "/pictures/0/../../run.json", "/pictures/0/..%2f..%2frun.json.png", "/pictures/-1/thumb.png", "/pictures/0/segment-0.png",
-        "/pictures/0/segment-99.png", "/pictures/99/thumb.png", "/pictures/0/segment-%C2%B2.png", "/api/images/99",
+        "/static/../journal.py",
+        "/static/..%2f..%2fcli.py",
+        "/static//etc/passwd",
+        "/static/%2e%2e/app.py",
+        "/../run.json",
+        "/pictures/0/../../run.json",
+        "/pictures/0/..%2f..%2frun.json.png",
+        "/pictures/-1/thumb.png",
+        "/pictures/0/segment-0.png",
+        "/pictures/0/segment-99.png",
+        "/pictures/99/thumb.png",
+        "/pictures/0/segment-%C2%B2.png",
+        "/api/images/99",
     ],
-)  # fmt: skip
+)
 def test_paths_lead_nowhere_else(client, path):
     connection = http.client.HTTPConnection("127.0.0.1", port_of(client))  # urllib would tidy the path
     connection.request("GET", path, headers={"Cookie": client.cookie})
@@ -168,11 +178,19 @@ def test_a_body_without_end_is_refused(client):
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"[]", b"{", b"null", b"\xff", b'{"revision": 0}', b'{"image": 1, "segment": 1, "verdict": "spurious", "revision": 0}',
-        VERDICT.replace(b": 0", b": true"), VERDICT.replace(b"spurious", b"maybe"), VERDICT.replace(b'"x"', b'"' + b"x" * 30_000 + b'"'),
+        b"",
+        b"[]",
+        b"{",
+        b"null",
+        b"\xff",
+        b'{"revision": 0}',
+        b'{"image": 1, "segment": 1, "verdict": "spurious", "revision": 0}',
+        VERDICT.replace(b": 0", b": true"),
+        VERDICT.replace(b"spurious", b"maybe"),
+        VERDICT.replace(b'"x"', b'"' + b"x" * 30_000 + b'"'),
         b"[" * 100_000,
     ],
-)  # fmt: skip
+)
 def test_what_is_no_edit_is_refused(client, body):
     answer = client.send("POST", "/api/verdict", body)
     assert answer.status == 422
