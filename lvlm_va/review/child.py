@@ -7,6 +7,7 @@ is ``lvlm-va`` with these. Its standard input is a pipe from the review.
 from __future__ import annotations
 
 import os
+import runpy
 import sys
 import threading
 
@@ -31,9 +32,7 @@ def main() -> None:
 
         answer(question)
     else:
-        from lvlm_va import cli
-
-        cli.main()
+        runpy.run_module("lvlm_va", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -232,6 +232,8 @@ class ReviewedRun:
     def _enter_answers(self, by: str) -> None:
         # What was answered before the end is kept, also of what failed or was cancelled: it was paid for.
         new = kept_by_person(self._answers, self.journal.values)
+        for address in [a for a in new if a.kind == "critique" and new[a] == self.said(self.row(a.name))]:
+            del new[address]
         self.journal.edit(new, revision=self.journal.revision, action="ask", by=by)
 
     def _enter_alignment(self, status: Status, revision: int) -> None:

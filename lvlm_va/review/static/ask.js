@@ -23,7 +23,7 @@ export function startAsking() {
 export async function askAbout(images) {
   asked = images.map((index) => state.images[index].id);
   const mine = asked;
-  $("ask-what").textContent = `${state.critic.name} is asked about ${many(asked.length, "image")}, with the present descriptions.`;
+  $("ask-what").textContent = `The critic (${state.critic.name}) is asked about ${many(asked.length, "image")}, with the present descriptions.`;
   $("ask-cost").textContent = "Working out the cost …";
   $("ask-start").disabled = true;
   $("ask").showModal();

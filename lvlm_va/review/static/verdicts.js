@@ -55,16 +55,16 @@ function fillClasses() {
 function choose(wanted) {
   const [label, show, order] = ["class", "show", "order"].map((name) => $(`filter-${name}`).value);
   let images = [...state.images.keys()].filter((i) => !label || state.images[i].label === label);
-  const by = order === "unsure" ? (i) => share(state.images[i], "unsure") : (i) => share(state.images[i], "spurious");
-  if (order !== "run") images = images.sort((a, b) => by(state.images.length > 0 ? b : a) - by(a));
+  const word = { unsure: "unsure", share: "spurious" }[order];
+  if (word) images = images.sort((a, b) => share(state.images[b], word) - share(state.images[a], word));
   queue = images.flatMap((i) => state.images[i].segments
     .map((segment, k) => [i, k + 1, segment])
     .filter(([, , segment]) => fits[show](segment))
     .map(([image, segment]) => [image, segment]));
   $("images").replaceChildren(...shownImages().map(makeRow));
-  showCounts();
   const found = wanted && queue.find(([image, segment]) => image === wanted[0] && segment === wanted[1]);
   go(found ?? queue[0] ?? null, { focus: false });
+  showCounts();
 }
 
 function makeRow(index) {
