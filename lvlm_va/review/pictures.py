@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lvlm_va.critique import RegionRenderer
-from lvlm_va.critique.drawing import scaled, square
+from lvlm_va.critique.drawing import outlined, scaled, scaled_labels, square, square_labels
+from lvlm_va.critique.rendering import COLOURS
 from lvlm_va.report.run_record import RunRecord
 from lvlm_va.review.requests import request_of
 
-_SIZE, _THUMB = 512, 80
+_SIZE, _THUMB, _LINE = 512, 80, 4
 _KEPT = 256  # pictures in memory
 # Vermilion: told apart from grey by colour-blind readers too.
 _EFFECT = np.array([213, 94, 0])
@@ -31,7 +31,6 @@ class Pictures:
 
     def __init__(self, record: RunRecord) -> None:
         self._record = record
-        self._renderer = RegionRenderer(size=_SIZE, crop_below=0, line_width=4)
         self.png = lru_cache(_KEPT)(self._png)
 
     def _png(self, index: int, name: str) -> bytes | None:
@@ -66,8 +65,10 @@ class Pictures:
         kind, _, number = name.partition("-")
         if kind != "segment" or not number.isdecimal() or not 1 <= int(number) <= request.n_segments:
             return None
-        views = self._renderer.render(request, [int(number)])
-        return _encode(next(view.image.array for view in views if view.kind == "marked"))
+        labels = scaled_labels(square_labels(request.segments), _SIZE)
+        mask, nothing = labels == int(number), np.zeros(labels.shape, bool)
+        colour = COLOURS[(int(number) - 1) % len(COLOURS)][1]
+        return _encode(outlined(scaled(pixels, _SIZE), mask, nothing, colour, _LINE))
 
 
 def _overlaid(image: NDArray[np.uint8], effect: NDArray[np.floating]) -> NDArray[np.uint8]:
