@@ -1,4 +1,4 @@
-"""The command line: ``lvlm-va demo | align | review | experiment | tiny-critic | info``."""
+"""The command line: ``lvlm-va demo | align | report | review | experiment | tiny-critic | info``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 
 from lvlm_va._threads import one_thread
 from lvlm_va.cli_models import ModelOptions
+from lvlm_va.cli_report import report
 from lvlm_va.cli_review import review
 from lvlm_va.tiny_critic.cli import app as tiny_critic_app
 
@@ -40,6 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(tiny_critic_app, name="tiny-critic")
+app.command(epilog=EXIT_CODES)(report)
 app.command(epilog=EXIT_CODES)(review)
 
 
@@ -281,6 +283,7 @@ def align(
         verdicts=verdicts,
         dry_run=dry_run,
         prices=models.make_prices(),
+        command=("lvlm-va", *sys.argv[1:]),
         echo=typer.echo,
         parameters={
             "sampler": sampler,
@@ -295,10 +298,6 @@ def align(
             "verbose": int(sys.stderr.isatty()),
         },
     )
-    if verdicts is None and not dry_run:
-        from lvlm_va.report import keep_command
-
-        keep_command(out, ["lvlm-va", *sys.argv[1:]])
 
 
 def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:

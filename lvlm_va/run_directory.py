@@ -7,6 +7,7 @@ to read (JSON, npz, safetensors; never pickle).
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -24,6 +25,8 @@ from lvlm_va._files import atomic_path, write_json
 from lvlm_va._fingerprint import fingerprint
 
 FORMAT = 1
+# Where the files of a stage go by another name than its seconds.
+_FILES_OF = {"critique": "critiques", "judge": "judged"}
 
 T = TypeVar("T")
 
@@ -89,6 +92,19 @@ class RunDirectory:
         write_json(self.path / "latest.json", {"files": self._used, **facts})
         if not (self.path / "run.json").exists():  # the folder was removed since an estimator was pickled
             write_json(self.path / "run.json", self._record)
+
+    def seconds_of_results(self, seconds: Mapping[str, float]) -> dict[str, float]:
+        """Return the seconds that each stage took when it was done, be it now or in an earlier run."""
+        earlier: dict[str, Any] = {}
+        if self.path is not None and (self.path / "latest.json").exists():
+            with contextlib.suppress(ValueError):  # damaged; written anew in a moment
+                earlier = json.loads((self.path / "latest.json").read_bytes())
+        found = {}
+        for stage, spent in seconds.items():
+            kept = _FILES_OF.get(stage, stage)
+            same = self._used.get(kept) == earlier.get("files", {}).get(kept)
+            found[stage] = max(spent, earlier.get("seconds", {}).get(stage, 0.0)) if same else spent
+        return found
 
     def dataclass(self, stage: str, key: str, kind: type[T], compute: Callable[[], T]) -> T:
         """Return the stage's result from its npz file, computed and kept when the file is not there.

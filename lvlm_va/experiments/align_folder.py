@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
 from lvlm_va._files import atomic_path, write_json
-from lvlm_va._logits import predict_logits
-from lvlm_va.attribution import DeepLiftShap
 from lvlm_va.backends import Prices
 from lvlm_va.critique import Critic, Judge
-from lvlm_va.datasets import FolderData, load_image_folder
+from lvlm_va.datasets import load_image_folder
 from lvlm_va.estimator import LVLMVAClassifier
-from lvlm_va.metrics import alignment_score
-from lvlm_va.report import Measured, Measures, keep_measures
+from lvlm_va.report import keep_command, read_run
 
 
 def align_folder(
@@ -41,6 +36,7 @@ def align_folder(
     verdicts: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
     prices: Prices | None = None,
+    command: Sequence[str] = (),
     echo: Callable[[str], Any],
 ) -> LVLMVAClassifier:
     """Align on the training images of a folder, and measure on its test images.
@@ -52,7 +48,7 @@ def align_folder(
     module, critic, judge, specifications
         As in `LVLMVAClassifier`.
     out : path-like
-        Run directory; gets ``aligned.safetensors``, the aligned weights, and ``metrics.json``.
+        Run directory; gets ``aligned.safetensors``, the aligned weights, ``metrics.json`` and ``report.html``.
     image_size : (int, int)
         Height and width.
     mode, table, columns, extension
@@ -64,7 +60,9 @@ def align_folder(
     dry_run : bool, default=False
         Say what asking models would take, and stop before anything is sent.
     prices : Prices or None, default=None
-        What the models' provider charges, for the dry run.
+        What the models' provider charges, for the dry run and the report.
+    command : sequence of str, default=()
+        The words of the command line, kept in the run directory: what makes the same run again.
     echo : callable
         Gets each line of text.
 
@@ -112,13 +110,23 @@ def align_folder(
         "seconds": classifier.seconds_,
         "behaviour": {found.label: found.text for found in behaviour.classes},
     }
+    test_data: dict[str, Any] = {}
     if test.any():
-        before, after = (
-            _measure(classifier, part, folder, test)
-            for part in (classifier.unaligned_module_, classifier.module_)
-        )
-        keep_measures(out, Measures("test images", folder.groups is not None, before, after))
-        for when, measured in (("before", before), ("after", after)):
+        test_data = {
+            "X_test": folder.images[test],
+            "y_test": folder.labels[test],
+            "groups": None if folder.groups is None else folder.groups[test],
+            "masks": None if folder.masks is None else folder.masks[test],
+        }
+    if command and verdicts is None:
+        keep_command(out, command)
+    try:
+        echo(f"Look at {classifier.report(out / 'report.html', prices=prices, **test_data)}.")
+    except ImportError as error:  # the extra is no condition for aligning
+        echo(f"No report was written: {error}")
+    measures = read_run(out).measures
+    if measures is not None:
+        for when, measured in (("before", measures.before), ("after", measures.after)):
             metrics[when] = measured.figures()
             echo(
                 f"{when}: "
@@ -127,17 +135,3 @@ def align_folder(
     write_json(out / "metrics.json", metrics)
     echo(f"Aligned weights: {out / 'aligned.safetensors'}")
     return classifier
-
-
-def _measure(
-    classifier: LVLMVAClassifier, module: nn.Module, folder: FolderData, rows: NDArray[np.bool_]
-) -> Measured:
-    images = torch.from_numpy(folder.images[rows]).float() / 255
-    numbers = predict_logits(module, images, batch_size=classifier.batch_size).argmax(1)
-    alignment = None
-    if folder.masks is not None:
-        references = classifier.references_.for_images(images)
-        explanation = DeepLiftShap().attribute(module, images, numbers, references)
-        alignment = alignment_score(explanation.attributions, folder.masks[rows])
-    groups = None if folder.groups is None else folder.groups[rows]
-    return Measured.of(folder.labels[rows], classifier.classes_[numbers], groups, alignment)

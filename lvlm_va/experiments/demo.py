@@ -16,7 +16,7 @@ from lvlm_va.datasets import DecoyData, decoy_digits
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.experiments.decoy import DESCRIPTION, DIGITS, fit_decoy
 from lvlm_va.experiments.evaluation import Evaluation, evaluate
-from lvlm_va.report import Example, before_after_picture, write_page
+from lvlm_va.report import Example, before_after_picture, keep_command
 from lvlm_va.segmentation import positive_effect
 
 TITLE = "A digit classifier that read the patch in the corner"
@@ -35,7 +35,7 @@ def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], An
     Parameters
     ----------
     out : path-like
-        Folder, made when missing.
+        Run directory, made when missing.
     seed : int
         Seed of everything random.
     echo : callable
@@ -48,7 +48,7 @@ def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], An
     """
     out = Path(out)
     data, test = decoy_digits("train", random_state=seed), decoy_digits("test", random_state=seed)
-    classifier = fit_decoy(data, DIGITS, seed=seed, run_dir=None)
+    classifier = fit_decoy(data, DIGITS, seed=seed, run_dir=out)
     before = evaluate(classifier.unaligned_module_, test, classifier.references_)
     after = evaluate(classifier.module_, test, classifier.references_)
     counts = classifier.verdicts_.counts()
@@ -68,15 +68,15 @@ def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], An
     write_json(out / "metrics.json", metrics)
     picture = out / "before_after.png"
     before_after_picture(_examples(classifier, test, before, after), picture, title=TITLE)
-    write_page(
+    keep_command(out, ["lvlm-va", "demo", "--seed", str(seed), "--out", str(out)])
+    classifier.report(
         out / "report.html",
+        test.images,
+        test.labels,
+        groups=test.groups,
+        masks=test.masks,
         title=TITLE,
-        summary=summary,
-        before=before.figures(),
-        after=after.figures(),
-        seconds=classifier.seconds_,
-        picture=picture,
-        command=f"lvlm-va demo --seed {seed}",
+        intro=summary,
     )
     echo(summary + "\n")
     echo(_table(before, after))

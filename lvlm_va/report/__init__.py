@@ -1,9 +1,16 @@
-"""What a person reads after a run: a picture and a page (extra ``report``)."""
+"""What a person reads after a run: a page, pictures and drawings for notebooks (extra ``report``)."""
 
 from lvlm_va.report.cost import ModelUse
+from lvlm_va.report.figures import before_after_picture, write_figures
 from lvlm_va.report.measures import Measured, Measures
-from lvlm_va.report.page import write_page
-from lvlm_va.report.picture import Example, before_after_picture
+from lvlm_va.report.page import render_report, write_report
+from lvlm_va.report.plots import (
+    Example,
+    plot_before_after,
+    plot_explanation,
+    plot_lambda_sweep,
+    plot_segments,
+)
 from lvlm_va.report.run_record import Command, RunRecord, keep_command, keep_measures, read_run
 
 __all__ = [
@@ -16,6 +23,12 @@ __all__ = [
     "before_after_picture",
     "keep_command",
     "keep_measures",
+    "plot_before_after",
+    "plot_explanation",
+    "plot_lambda_sweep",
+    "plot_segments",
     "read_run",
-    "write_page",
+    "render_report",
+    "write_figures",
+    "write_report",
 ]
