@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: setup demo test lint check-cuda gpu-check bench growth results clean
+.PHONY: setup demo test lint check-cuda gpu-check bench growth results screenshots clean
 
 setup: $(READY)
 
@@ -49,6 +49,10 @@ bench: $(PEERS) growth
 results: setup
 	$(BIN)/lvlm-va experiment main --quick --seeds 3 --out runs/main
 	$(BIN)/python -m lvlm_va.experiments.results_page runs/main docs/results.md
+
+# The pictures in docs/images; needs Debian's chromium and chromium-driver.
+screenshots: setup
+	$(BIN)/python -m tools.screenshots
 
 growth: $(PEERS)
 	$(BIN)/python -m benchmarks.growth

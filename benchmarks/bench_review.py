@@ -37,6 +37,9 @@ class Link:
         answer = self._send("GET", f"/?{parts.query}", None)
         self._headers["Cookie"] = answer.headers["Set-Cookie"].partition(";")[0]
 
+    def close(self) -> None:
+        self._connection.close()
+
     def get(self, path: str) -> bytes:
         return self._send("GET", path, None).content  # type: ignore[attr-defined]
 
@@ -72,9 +75,11 @@ def link(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Link]:
             assert job["status"] == "running", job["lines"]
             time.sleep(0.2)
         yield link
-        job = json.loads(Link(server.url).get("/api/progress"))["job"]
-        assert job["status"] == "running"  # all the while
+        link.close()
+        link = Link(server.url)  # the server keeps no idle connection
+        assert json.loads(link.get("/api/progress"))["job"]["status"] == "running"  # all the while
     finally:
+        link.close()
         server.stop()
         thread.join()
         run.close()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,46 +15,47 @@ from typing import Any
 
 from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from lvlm_va.cli_models import ModelOptions
 from lvlm_va.critique.requests import to_rgb
-from lvlm_va.datasets import tagged_radiographs
+from lvlm_va.datasets import decoy_digits
 from lvlm_va.review.reviewed import ReviewedRun
 from lvlm_va.review.server import ReviewServer
 from tests.browser import open_browser, set_theme
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-CLASSES = ("healthy", "arthritic")
-DESCRIPTION = "The bones count. The letter tag in the corner does not matter."
-WAIT_SECONDS = 60
+DESCRIPTION = "The digit counts. The patch in the corner does not matter."
+WIDE, NARROW = (1440, 900), (420, 900)
+WAIT_SECONDS, SETTLE_SECONDS = 60, 0.5
 
 
 def make_run(root: Path) -> Path:
-    """Align a net on drawn radiographs whose letter tag gives the class away; return the run's folder."""
+    """Align a net on the demo's digits; return the run's folder."""
     with (root / "labels.csv").open("w", newline="") as stream:
         table = csv.writer(stream)
-        table.writerow(["path", "label", "split", "group"])
-        for split, n in (("train", 600), ("test", 400)):
-            data = tagged_radiographs(split, n=n, size=96)
-            for i in range(n):
-                name = f"knee-{split}-{i:03}.png"
-                Image.fromarray(to_rgb(data.images[i])).convert("L").save(root / name)
-                table.writerow([name, CLASSES[data.labels[i]], split, data.groups[i]])
+        table.writerow(["path", "label", "split"])
+        for split in ("train", "test"):
+            data = decoy_digits(split)
+            for i, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
+                name = f"{split}-{i:04}.png"
+                Image.fromarray(to_rgb(image)).convert("L").save(root / name)
+                table.writerow([name, label, split])
     command = [
-        sys.executable, "-m", "lvlm_va", "align", str(root), "--module", "cnn", "--critic", "tiny", "--grey",
-        "--image-size", "96", "96", "--n-align", "60", "--epochs", "10", "--align-epochs", "8", "--lr", "1e-3",
-        "--out", str(root / "knees"),
+        sys.executable, "-m", "lvlm_va", "align", str(root), "--module", "mlp", "--critic", "tiny", "--grey",
+        "--image-size", "28", "28", "--sampler", "random", "--n-align", "60", "--epochs", "40",
+        "--align-epochs", "40", "--lr", "1e-3", "--out", str(root / "digits"),
     ]  # fmt: skip
-    for name in CLASSES:
-        command += ["--describe", f"{name}={DESCRIPTION}"]
+    for label in range(10):
+        command += ["--describe", f"{label}={DESCRIPTION}"]
     subprocess.run(command, check=True)
-    return root / "knees"
+    return root / "digits"
 
 
 @contextmanager
 def reviewed(folder: Path) -> Iterator[str]:
     """Serve the review of a run; give its link."""
-    run = ReviewedRun(folder, by="Dr Ada")
+    run = ReviewedRun(folder, by="Dr Ada", models=ModelOptions("tiny"))
     server = ReviewServer.listen(run)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -66,33 +68,63 @@ def reviewed(folder: Path) -> Iterator[str]:
 
 
 def shoot_review(browser: Any, url: str) -> None:
-    """Take pictures of the review, light and dark."""
+    """Take pictures of the review: verdicts, light and dark, and the figures after aligning again."""
     wait = WebDriverWait(browser, WAIT_SECONDS)
-    find = browser.find_elements
     browser.get(url)
-    wait.until(lambda _: find("css selector", "#segments li"))
-    for key in "sjrju":
-        ActionChains(browser).send_keys(key).pause(0.5).perform()
-    for theme in ("light", "dark"):
-        set_theme(browser, theme)
-        shoot(browser, f"review-{theme}")
-    set_theme(browser, "light")
-    find("css selector", "nav [data-view=align]")[0].click()
-    shoot(browser, "review-align")
+    wait.until(lambda _: browser.find_elements("css selector", "#segments li"))
+    choose(browser, "filter-show", "unsure")
+    press(browser, "sjs")  # what the critic was unsure of is settled
+    choose(browser, "filter-show", "all")
+    press(browser, "jjjjjs")  # to the second image, whose patch is confirmed to be spurious
+    shoot(browser, "review")
+    browser.execute_script("location.hash = 'align'")
+    browser.execute_script("document.getElementById('align-start').click()")
+    wait.until(lambda _: browser.find_element("id", "job-text").text == "done")
+    wait.until(lambda _: len(browser.find_elements("css selector", "#figures thead th")) > 3)
+    shoot(browser, "review-align", themes=("light",))
 
 
-def shoot(browser: Any, name: str) -> None:
+def press(browser: Any, keys: str) -> None:
+    """Press keys, one after the other."""
+    for key in keys:
+        ActionChains(browser).send_keys(key).pause(SETTLE_SECONDS).perform()
+
+
+def choose(browser: Any, name: str, value: str) -> None:
+    """Choose an option, and leave the keys to the page."""
+    Select(browser.find_element("id", name)).select_by_value(value)
+    browser.execute_script("document.activeElement.blur()")
+
+
+def shoot_report(browser: Any, file: Path) -> None:
+    """Take pictures of the report: wide and narrow, light and dark."""
+    browser.get(file.as_uri())
+    shoot(browser, "report")
+    shoot(browser, "report-narrow", size=NARROW, themes=("light",))
+
+
+def shoot(
+    browser: Any, name: str, *, size: tuple[int, int] = WIDE, themes: tuple[str, ...] = ("light", "dark")
+) -> None:
     """Save what is seen, once all of it has come."""
+    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     script = "return [...document.images].every((image) => image.complete || image.loading === 'lazy')"
-    WebDriverWait(browser, WAIT_SECONDS).until(lambda _: browser.execute_script(script))
-    browser.save_screenshot(str(IMAGES / f"{name}.png"))
+    for theme in themes:
+        set_theme(browser, theme)
+        WebDriverWait(browser, WAIT_SECONDS).until(lambda _: browser.execute_script(script))
+        time.sleep(SETTLE_SECONDS)
+        suffix = f"-{theme}" if len(themes) > 1 else ""
+        browser.save_screenshot(str(IMAGES / f"{name}{suffix}.png"))
 
 
 def main() -> None:
     """Make a run and take all pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
+        browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         run = make_run(Path(folder))
+        shoot_report(browser, run / "report.html")
         with reviewed(run) as url:
             shoot_review(browser, url)
 

@@ -62,7 +62,7 @@ class Job:
         self._cancelled = False
         self._on_line, self._on_end = on_line, on_end
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "lvlm_va.review.child", *arguments],
+            [sys.executable, "-P", "-m", "lvlm_va.review.child", *arguments],
             cwd=folder,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             stdin=subprocess.PIPE,

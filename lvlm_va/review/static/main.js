@@ -6,7 +6,7 @@ import { startAsking } from "./ask.js";
 import { showHistory, startHistory } from "./history.js";
 import { startJobs } from "./job.js";
 import { edit, explain, onChange, refresh, state } from "./store.js";
-import { startVerdicts } from "./verdicts.js";
+import { showChanged, startVerdicts } from "./verdicts.js";
 import { startWords } from "./words.js";
 
 const VIEWS = ["verdicts", "descriptions", "examples", "align", "history"];
@@ -26,8 +26,8 @@ function showView() {
 // The token in the link was exchanged for a cookie; it need not stay in the history.
 history.replaceState(null, "", `/${location.hash}`);
 addEventListener("hashchange", showView);
-$("undo").addEventListener("click", () => edit("/api/undo", {}, "Undone."));
-$("redo").addEventListener("click", () => edit("/api/redo", {}, "Made again."));
+$("undo").addEventListener("click", async () => showChanged(await edit("/api/undo", {}, "Undone.")));
+$("redo").addEventListener("click", async () => showChanged(await edit("/api/redo", {}, "Made again.")));
 onChange(() => {
   $("undo").disabled = !state.undo;
   $("redo").disabled = !state.redo;

@@ -41,7 +41,7 @@ export function explain(error) {
   }
 }
 
-// Send an edit made on the present revision; resolves to whether it was saved.
+// Send an edit made on the present revision; resolves to the changes that were saved, or to null.
 export function edit(path, content, said) {
   const sent = queue.then(async () => {
     try {
@@ -52,7 +52,7 @@ export function edit(path, content, said) {
       notice("");
       tell(changes);
       announce(changes.length ? `${said} Saved.` : "Nothing to change.");
-      return true;
+      return changes;
     } catch (error) {
       if (error.status === 409) {
         await refresh();
@@ -60,7 +60,7 @@ export function edit(path, content, said) {
       } else {
         explain(error);
       }
-      return false;
+      return null;
     }
   });
   queue = sent;

@@ -167,6 +167,12 @@ function showImage() {
   }
 }
 
+// Look at what an undo or redo has changed.
+export function showChanged(changes) {
+  const change = changes?.find(({ kind }) => kind === "verdict");
+  if (change && !$("verdicts").hidden) go([indexOf(change.name), change.segment]);
+}
+
 function showPicture(name) {
   picture = name;
   for (const button of document.querySelectorAll("[data-picture]")) {
