@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lvlm_va._html import html_table
 from lvlm_va.critique.types import VERDICTS, Verdict
 
 TEMPLATE = "template"
@@ -120,6 +121,21 @@ class BehaviourSummary:
 
     def __str__(self) -> str:
         return "\n\n".join(f"Class {behaviour.label}: {behaviour.text}" for behaviour in self.classes)
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            "What the classifier relies on, by share of positive effect",
+            ("class", "images", *VERDICTS, "in words"),
+            [
+                (
+                    behaviour.label,
+                    behaviour.n_images,
+                    *(f"{behaviour.shares[verdict]:.0%}" for verdict in VERDICTS),
+                    behaviour.text,
+                )
+                for behaviour in self.classes
+            ],
+        )
 
 
 def summarize_behaviour(findings: Sequence[SegmentFinding]) -> BehaviourSummary:

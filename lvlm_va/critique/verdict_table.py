@@ -9,8 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from lvlm_va._files import atomic_path
+from lvlm_va._html import html_table
 from lvlm_va.critique.types import VERDICTS, JudgeExample, SegmentVerdict, Verdict
 from lvlm_va.critique.verdict_json import table_from_json, table_to_json
+
+# Rows that a notebook shows.
+_MOST_ROWS = 30
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,25 @@ class VerdictTable:
             self.replace(changed),
             specifications=edits.specifications or self.specifications,
             examples=edits.examples or self.examples,
+        )
+
+    def _repr_html_(self) -> str:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
+        left_out = f"; the first {_MOST_ROWS}" if len(self.verdicts) > _MOST_ROWS else ""
+        return html_table(
+            f"{len(self.verdicts)} verdicts: {counts}{left_out}",
+            ("image", "segment", "verdict", "p_spurious", "source", "reason"),
+            [
+                (
+                    verdict.image_id,
+                    verdict.segment,
+                    verdict.verdict,
+                    "" if verdict.p_spurious is None else f"{verdict.p_spurious:.2f}",
+                    verdict.source,
+                    verdict.reason,
+                )
+                for verdict in self.verdicts[:_MOST_ROWS]
+            ],
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

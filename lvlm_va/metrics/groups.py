@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lvlm_va._html import html_table
 from lvlm_va.metrics.intervals import wilson_interval
 
 
@@ -64,6 +65,22 @@ class GroupAccuracies:
             accuracy, size = self.accuracies[i], self.sizes[i]
             lines.append(f"{name:<{width}}  {accuracy:8.3f}  [{low:.3f}, {high:.3f}]  {size:6d}{mark}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        order = self.accuracies.argsort(kind="stable").tolist()
+        return html_table(
+            f"Accuracy by group, the worst first; {self.confidence:.0%} intervals",
+            ("group", "accuracy", "interval", "images"),
+            [
+                (
+                    self.groups[i],
+                    f"{self.accuracies[i]:.3f}",
+                    "{:.3f} to {:.3f}".format(*self.intervals[i]),
+                    self.sizes[i],
+                )
+                for i in order
+            ],
+        )
 
 
 def group_accuracies(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lvlm_va._html import html_table
 from lvlm_va.metrics import GroupAccuracies, group_accuracies
 
 
@@ -73,6 +74,17 @@ class Measures:
     grouped: bool
     before: Measured
     after: Measured
+
+    def _repr_html_(self) -> str:
+        after = self.after.figures()
+        return html_table(
+            f"On {self.images}",
+            ("measure", "before", "after"),
+            [
+                (name.replace("_", " "), f"{value:.3f}", f"{after[name]:.3f}")
+                for name, value in self.before.figures().items()
+            ],
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the measures as a JSON object."""
