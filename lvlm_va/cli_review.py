@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,7 @@ def review(
     try:
         server = ReviewServer.listen(run, port=port)
         typer.echo(f"Open this link in a browser on this machine; Ctrl+C ends the review:\n{server.url}")
-        server.run()
+        with suppress(KeyboardInterrupt):
+            server.run()
     finally:
         run.close()

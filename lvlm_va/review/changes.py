@@ -118,7 +118,9 @@ def values_of(table: VerdictTable) -> Values:
 
 
 def merged(values: Mapping[Address, Any], table: VerdictTable) -> Values:
-    """Return the values with a table's in their places; those that it does not mention stay.
+    """Return the values with a table's in their places.
+
+    Verdicts that the table does not mention stay; so do the descriptions, and the examples, where it has none at all.
 
     Raises
     ------
@@ -131,7 +133,9 @@ def merged(values: Mapping[Address, Any], table: VerdictTable) -> Values:
                 "The verdicts must be on segments that were critiqued in this run. "
                 f"Got one on segment {verdict.segment} of image {verdict.image_id!r} instead."
             )
-    return {**values, **values_of(table)}
+    replaced = "description" if table.specifications else None
+    kept = {address: value for address, value in values.items() if address.kind != replaced}
+    return {**kept, **values_of(table)}
 
 
 def verdict_value(verdict: SegmentVerdict) -> dict[str, Any]:

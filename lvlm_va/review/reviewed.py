@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from lvlm_va.report.run_record import RunRecord, read_run
 from lvlm_va.review.ask import Askers, estimate, kept_by_person, make_askers, question, read_answer
 from lvlm_va.review.changes import EXAMPLES, Address, Values, merged, verdict_value
 from lvlm_va.review.job import Job, Status
-from lvlm_va.review.journal import Journal
+from lvlm_va.review.journal import Journal, StaleRevisionError
 from lvlm_va.review.pictures import Pictures
 from lvlm_va.review.realign import Progress, arguments_for, why_not
 
@@ -62,6 +63,7 @@ class ReviewedRun:
         key = " ".join(path.name for path in self.record.verdict_files)
         self.journal = Journal(self.folder, self.record.verdicts, run=key, by=by, facts=self._measured())
         self.job: Job | None = None
+        self._starting = threading.Lock()
         self._answers: Values = {}
         self._asked: list[str] = []
         self._progress = Progress(self.folder)
@@ -126,8 +128,9 @@ class ReviewedRun:
     def take_over(self, table: str, *, revision: int) -> None:
         """Enter the verdicts, descriptions and examples of a table's JSON text."""
         found = VerdictTable(*table_from_json(table.encode("utf-8", "surrogatepass"), "the file"))
-        values = merged(self.journal.values, found)
-        self.journal.edit(values, revision=revision, action="import")
+        old = self.journal.values
+        new = {**dict.fromkeys(old), **merged(old, found)}  # None removes
+        self.journal.edit(new, revision=revision, action="import")
 
     def cost(self, image_ids: Sequence[str]) -> str:
         """Return in words about what asking again about these images would take."""
@@ -141,17 +144,18 @@ class ReviewedRun:
     def ask(self, image_ids: Sequence[str]) -> None:
         """Begin to ask the critic again about these images."""
         models, _ = self._check_critic()
-        self._check_idle()
-        self._answers, self._asked = {}, self._known(image_ids)
-        line = question(self.folder, self._asked, self.journal.table(), models)
-        self.job = Job(
-            "ask",
-            ["ask"],
-            Path.cwd(),
-            on_line=lambda text: self._answers.update(read_answer(text)),
-            on_end=lambda status: self._enter_answers(models.critic or ""),
-            question=line,
-        )
+        names = self._known(image_ids)
+        with self._starting:
+            self._check_idle()
+            self._answers, self._asked = {}, names
+            self.job = Job(
+                "ask",
+                ["ask"],
+                Path.cwd(),
+                on_line=lambda text: self._answers.update(read_answer(text)),
+                on_end=lambda status: self._enter_answers(models.critic or ""),
+                question=question(self.folder, names, self.journal.table(), models),
+            )
 
     def why_not_realign(self) -> str | None:
         """Return why the run cannot be aligned again from here; None where it can."""
@@ -159,20 +163,20 @@ class ReviewedRun:
 
     def realign(self) -> None:
         """Begin to align again with the present verdicts."""
-        self._check_idle()
-        command = self.record.command
-        if command is None or (reason := why_not(command)) is not None:
-            raise ValueError(reason or "No command is known.")
-        snapshot = self.folder / _SNAPSHOT
-        self.journal.table().save(snapshot)
-        revision = self.journal.revision
-        self._progress = Progress(self.folder)
-        self.job = Job(
-            "realign",
-            arguments_for(command, self.folder, snapshot),
-            command.folder,
-            on_end=lambda status: self._enter_alignment(status, revision),
-        )
+        command, reason = self.record.command, self.why_not_realign()
+        if command is None or reason is not None:
+            raise ValueError(reason)
+        with self._starting:
+            self._check_idle()
+            snapshot, revision = self.folder / _SNAPSHOT, self.journal.revision
+            self.journal.table().save(snapshot)
+            self._progress = Progress(self.folder)
+            self.job = Job(
+                "realign",
+                arguments_for(command, self.folder, snapshot),
+                command.folder,
+                on_end=lambda status: self._enter_alignment(status, revision),
+            )
 
     def cancel(self) -> None:
         """Stop what goes on, if anything; what is done of it stays."""
@@ -231,10 +235,16 @@ class ReviewedRun:
 
     def _enter_answers(self, by: str) -> None:
         # What was answered before the end is kept, also of what failed or was cancelled: it was paid for.
-        new = kept_by_person(self._answers, self.journal.values)
-        for address in [a for a in new if a.kind == "critique" and new[a] == self.said(self.row(a.name))]:
-            del new[address]
-        self.journal.edit(new, revision=self.journal.revision, action="ask", by=by)
+        while True:
+            revision = self.journal.revision
+            new = kept_by_person(self._answers, self.journal.values)
+            for address in [a for a in new if a.kind == "critique" and new[a] == self.said(self.row(a.name))]:
+                del new[address]
+            try:
+                self.journal.edit(new, revision=revision, action="ask", by=by)
+                return
+            except StaleRevisionError:  # the expert went on meanwhile
+                continue
 
     def _enter_alignment(self, status: Status, revision: int) -> None:
         if status != "done":

@@ -108,6 +108,9 @@ def test_export_and_import(client, run_folder):
     assert client.get("/api/journal")["entries"][0]["action"] == "import"
     client.post("undo", revision=3)
     assert saved(run_folder)[image, 1].verdict == "relevant"
+    client.post("description", label=client.get("/api/state")["classes"][0], text="New.", revision=4)
+    client.post("import", table=exported.body.decode(), revision=5)
+    assert client.send("GET", "/api/export").body == exported.body
 
 
 @pytest.mark.parametrize(
