@@ -45,6 +45,12 @@ def set_theme(browser: Any, theme: str) -> None:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
+def set_size(browser: Any, width: int, height: int) -> None:
+    """Have pages shown in a window whose inside is of this size."""
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
 def accessibility_violations(browser: Any) -> list[str]:
     """Return what axe-core finds serious or critical on the page as it is now shown."""
     axe = pytest.importorskip("axe_core_python.base")

@@ -22,7 +22,7 @@ from lvlm_va.critique.requests import to_rgb
 from lvlm_va.datasets import decoy_digits
 from lvlm_va.review.reviewed import ReviewedRun
 from lvlm_va.review.server import ReviewServer
-from tests.browser import open_browser, set_theme
+from tests.browser import open_browser, set_size, set_theme
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 DESCRIPTION = "The digit counts. The patch in the corner does not matter."
@@ -107,8 +107,7 @@ def shoot(
     browser: Any, name: str, *, size: tuple[int, int] = WIDE, themes: tuple[str, ...] = ("light", "dark")
 ) -> None:
     """Save what is seen, once all of it has come."""
-    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    set_size(browser, *size)
     script = "return [...document.images].every((image) => image.complete || image.loading === 'lazy')"
     for theme in themes:
         set_theme(browser, theme)

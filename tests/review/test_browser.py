@@ -18,7 +18,7 @@ from lvlm_va.critique import JudgeExample, SegmentVerdict
 from lvlm_va.datasets import decoy_digits
 from lvlm_va.report import read_run
 from lvlm_va.review.journal import TABLE_FILE
-from tests.browser import accessibility_violations, open_browser, set_theme
+from tests.browser import accessibility_violations, open_browser, set_size, set_theme
 from tests.review.conftest import SCRIPT, serving
 
 DESCRIPTION = "The digit counts. The patch in the corner does not matter."
@@ -254,11 +254,13 @@ def test_two_tabs(browser, attacked):
     page.saved(revision + 1)  # by itself
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_serious_accessibility_violation(browser, attacked, theme):
+@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 400)])
+def test_no_serious_accessibility_violation(browser, attacked, theme, width):
     set_theme(browser, theme)
+    set_size(browser, width, 900)
     page = Page(browser, attacked.url)
     page.press("s")
     for view in ("verdicts", "descriptions", "examples", "align", "history"):
         page.show(view)
         assert accessibility_violations(browser) == []
+        assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
