@@ -173,9 +173,14 @@ class Journal:
 
     def _open(self, found: Values, facts: Mapping[str, Any]) -> None:
         before: Values = {}
-        for entry in read_entries(self._path):
+        for number, entry in enumerate(read_entries(self._path), start=1):
             before = self.values
-            self._take(entry)
+            try:
+                self._take(entry)
+            except (ValueError, IndexError) as error:
+                raise ValueError(
+                    f"{self._path}, line {number}: does not follow from the others: {error}"
+                ) from error
         runs = [entry.facts["run"] for entry in self.entries if entry.action == "start"]
         if runs:
             self._mend(before)

@@ -224,3 +224,7 @@ def test_a_damaged_line_is_named(tmp_path):
     with (tmp_path / JOURNAL_FILE).open("r+b") as stream:
         stream.truncate(stream.seek(-5, os.SEEK_END))
     open_journal(tmp_path).close()  # the lock was let go
+    line = (tmp_path / JOURNAL_FILE).read_text()
+    (tmp_path / JOURNAL_FILE).write_text(line + line.replace('"start"', '"undo"'))
+    with pytest.raises(ValueError, match=r"line 2: does not follow"):
+        open_journal(tmp_path)

@@ -58,9 +58,8 @@ function choose(wanted) {
   const word = { unsure: "unsure", share: "spurious" }[order];
   if (word) images = images.sort((a, b) => share(state.images[b], word) - share(state.images[a], word));
   queue = images.flatMap((i) => state.images[i].segments
-    .map((segment, k) => [i, k + 1, segment])
-    .filter(([, , segment]) => fits[show](segment))
-    .map(([image, segment]) => [image, segment]));
+    .map((segment, k) => (fits[show](segment) ? [i, k + 1] : null))
+    .filter(Boolean));
   $("images").replaceChildren(...shownImages().map(makeRow));
   const found = wanted && queue.find(([image, segment]) => image === wanted[0] && segment === wanted[1]);
   go(found ?? queue[0] ?? null, { focus: false });
@@ -159,11 +158,13 @@ function showImage() {
   showPicture(picture);
   const active = document.activeElement;
   const kept = active?.closest?.("#segments li")?.dataset.segment;
-  const part = active?.dataset?.part;
+  const { dataset: { part } = {}, value } = active ?? {};
   $("segments").replaceChildren(...image.segments.map((segment, k) => makeCard(index, k + 1, segment, k + 1 === number)));
   if (kept) {
     const card = $("segments").querySelector(`[data-segment="${kept}"]`);
-    (card?.querySelector(`[data-part="${part}"]`) ?? card)?.focus({ preventScroll: true });
+    const again = card?.querySelector(`[data-part="${part}"]`) ?? card;
+    if (part === "reason" && again !== card) again.value = value; // what is being written stays
+    again?.focus({ preventScroll: true });
   }
 }
 
@@ -181,7 +182,8 @@ function showPicture(name) {
   if (!current) return;
   const [index, segment] = current;
   const file = name === "segments" ? `segment-${segment}` : name;
-  const source = `/pictures/${index}/${file}.png`;
+  const version = name === "after" ? `?alignment=${state.alignments.length}` : "";
+  const source = `/pictures/${index}/${file}.png${version}`;
   if ($("picture-view").getAttribute("src") !== source) $("picture-view").src = source;
   $("picture-view").alt = {
     segments: `The image with segment ${segment} outlined`,
