@@ -30,6 +30,7 @@ from lvlm_va.critique import (
 )
 from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
 from lvlm_va.outcome import Outcome, find_outcome
+from lvlm_va.propagation import Propagated
 from lvlm_va.round_options import RoundOptions
 from lvlm_va.rounds import explain_round, segment_findings
 from lvlm_va.run_directory import RunDirectory
@@ -235,12 +236,15 @@ class CritiquedClassifier(ImageClassifier):
             run.publish(**self._facts(data) | {"seconds": run.seconds_of_results(self.seconds_)})
 
     def _facts(self, data: TrainingData) -> dict[str, Any]:
+        propagated: Propagated | None = getattr(self, "propagated_", None)
         return {
             "seconds": self.seconds_,
             "image_ids": tuple(data.image_ids[row] for row in self.alignment_set_.tolist()),
             "n_training_images": len(data.labels),
             "parameters": parameter_facts(self.get_params(deep=False)),
             "versions": version_facts(),
+            "propagated": propagated
+            and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
         }
 
     def _outcome(self, data: TrainingData) -> Outcome:

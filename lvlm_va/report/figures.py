@@ -62,7 +62,10 @@ def write_figures(record: RunRecord, folder: str | os.PathLike[str]) -> tuple[Pa
     rows = _most_spurious(record)
     written = [folder / "before_after.png", folder / "segments.png"]
     examples = [_example(record, row) for row in rows]
-    before_after_picture(examples, written[0], title="What speaks for the class")
+    axes = plot_before_after(
+        examples, title="Before and after", caption="Orange: the pixels that speak for the true class."
+    )
+    _save(axes[0, 0].figure, written[0])
     figure = new_figure(0.7 + 1.9 * len(rows), 2.8)
     for axes, row in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
         plot_segments(

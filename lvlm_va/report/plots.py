@@ -139,15 +139,20 @@ def plot_segments(
     return axes
 
 
-def plot_before_after(examples: Sequence[Example], *, title: str = "") -> NDArray[Any]:
+def plot_before_after(
+    examples: Sequence[Example],
+    *,
+    title: str = "",
+    caption: str = "Orange: the pixels that speak for the answer.",
+) -> NDArray[Any]:
     """Draw one column per example: the image, what counted before alignment, what counts after.
 
     Parameters
     ----------
     examples : sequence of Example
         At least one.
-    title : str, default=""
-        What the picture shows.
+    title, caption : str
+        What the picture shows, and what its orange means.
 
     Returns
     -------
@@ -176,7 +181,7 @@ def plot_before_after(examples: Sequence[Example], *, title: str = "") -> NDArra
             )
     for axes, row in zip(grid[:, 0], ("image", "before", "after"), strict=True):
         axes.set_ylabel(row, fontsize=12)
-    figure.supxlabel("Orange: the pixels that speak for the answer.", fontsize=11)
+    figure.supxlabel(caption, fontsize=11)
     return grid
 
 

@@ -86,6 +86,9 @@ class RunRecord:
         What the run was computed with.
     n_training_images : int
         Images that the classifier was trained on.
+    propagated : mapping of str to float, or None
+        Where verdicts were extended: ``n_images``, to how many training images, and ``agreement``, how many of the
+        verdicts that would have foretold; see `lvlm_va.propagation.Propagated`.
     measures : Measures or None
         What was measured before and after; None where nothing was measured since the last alignment.
     command : Command or None
@@ -111,6 +114,7 @@ class RunRecord:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     n_training_images: int = 0
+    propagated: Mapping[str, float] | None = None
     measures: Measures | None = None
     command: Command | None = None
     path: Path | None = None
@@ -179,6 +183,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         parameters=latest["parameters"],
         versions=latest["versions"],
         n_training_images=latest["n_training_images"],
+        propagated=latest.get("propagated"),
         measures=_read_measures(folder, _only(files, "align").name),
         command=_read_command(folder),
         path=folder,

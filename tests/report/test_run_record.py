@@ -104,6 +104,13 @@ def test_measures_hold_until_the_next_alignment(digits, tmp_path):
     assert not record.masks.any()
 
 
+def test_extended_verdicts_are_told(digits, tmp_path):
+    clf = make(tmp_path / "run", propagate=20).fit(digits.images, digits.labels)
+    record = read_run(tmp_path / "run")
+    assert record.propagated == {"n_images": 20, "agreement": float(clf.propagated_.agreement)}
+    assert "extended to 20 training images" in clf.report(tmp_path / "report.html").read_text()
+
+
 def test_measures_survive_the_file(fitted):
     keep_measures(fitted.run_dir, make_measures())
     found = read_run(fitted.run_dir).measures
