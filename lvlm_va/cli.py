@@ -29,6 +29,9 @@ Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the messag
 compiled part is missing; 4 a model stopped answering (run again: what it has answered is kept).
 """
 
+VERDICTS = (
+    "Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; asks nobody."
+)
 SAMPLERS = "How the critiqued images are chosen: low_entropy, high_entropy, random or class_balanced."
 
 app = typer.Typer(
@@ -75,6 +78,7 @@ def demo(
         "demo"
     ),
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    verdicts: Annotated[Path | None, typer.Option(help=VERDICTS)] = None,
 ) -> None:
     """Mend a net that reads a grey patch instead of the digit (scikit-learn's digits, about a minute).
 
@@ -85,7 +89,7 @@ def demo(
     from lvlm_va.experiments.demo import run_demo
 
     with one_thread():
-        run_demo(out, seed=seed, echo=typer.echo)
+        run_demo(out, seed=seed, verdicts=verdicts, echo=typer.echo)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -220,13 +224,7 @@ def align(
     describe: Annotated[
         list[str] | None, typer.Option(help="'class=TEXT': what should count for the class; repeatable.")
     ] = None,
-    verdicts: Annotated[
-        Path | None,
-        typer.Option(
-            help="Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; "
-            "nobody is asked again."
-        ),
-    ] = None,
+    verdicts: Annotated[Path | None, typer.Option(help=VERDICTS)] = None,
     table: Annotated[
         str, typer.Option(help="CSV table of the images; 'folders' takes each image's folder as its label.")
     ] = "labels.csv",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import sys
 import tempfile
@@ -13,43 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from lvlm_va.cli_models import ModelOptions
-from lvlm_va.critique.requests import to_rgb
-from lvlm_va.datasets import decoy_digits
 from lvlm_va.review.reviewed import ReviewedRun
 from lvlm_va.review.server import ReviewServer
 from tests.browser import open_browser, set_size, set_theme
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
-DESCRIPTION = "The digit counts. The patch in the corner does not matter."
 WIDE, NARROW = (1440, 900), (420, 900)
 WAIT_SECONDS, SETTLE_SECONDS = 60, 0.5
-
-
-def make_run(root: Path) -> Path:
-    """Align a net on the demo's digits; return the run's folder."""
-    with (root / "labels.csv").open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["path", "label", "split"])
-        for split in ("train", "test"):
-            data = decoy_digits(split)
-            for i, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
-                name = f"{split}-{i:04}.png"
-                Image.fromarray(to_rgb(image)).convert("L").save(root / name)
-                table.writerow([name, label, split])
-    command = [
-        sys.executable, "-m", "lvlm_va", "align", str(root), "--module", "mlp", "--critic", "tiny", "--grey",
-        "--image-size", "28", "28", "--sampler", "random", "--n-align", "60", "--epochs", "40",
-        "--align-epochs", "40", "--lr", "1e-3", "--out", str(root / "digits"),
-    ]  # fmt: skip
-    for label in range(10):
-        command += ["--describe", f"{label}={DESCRIPTION}"]
-    subprocess.run(command, check=True)
-    return root / "digits"
 
 
 @contextmanager
@@ -68,7 +41,7 @@ def reviewed(folder: Path) -> Iterator[str]:
 
 
 def shoot_review(browser: Any, url: str) -> None:
-    """Take pictures of the review: verdicts, light and dark, and the figures after aligning again."""
+    """Take pictures of the review: verdicts, light and dark, and an alignment under way."""
     wait = WebDriverWait(browser, WAIT_SECONDS)
     browser.get(url)
     wait.until(lambda _: browser.find_elements("css selector", "#segments li"))
@@ -79,9 +52,9 @@ def shoot_review(browser: Any, url: str) -> None:
     shoot(browser, "review")
     browser.execute_script("location.hash = 'align'")
     browser.execute_script("document.getElementById('align-start').click()")
-    wait.until(lambda _: browser.find_element("id", "job-text").text == "done")
-    wait.until(lambda _: len(browser.find_elements("css selector", "#figures thead th")) > 3)
+    wait.until(lambda _: browser.find_element("id", "job-text").text.startswith("epoch"))
     shoot(browser, "review-align", themes=("light",))
+    browser.execute_script("document.getElementById('job-cancel').click()")
 
 
 def press(browser: Any, keys: str) -> None:
@@ -118,11 +91,12 @@ def shoot(
 
 
 def main() -> None:
-    """Make a run and take all pictures."""
+    """Run the demo and take all pictures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, open_browser() as browser:
         browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
-        run = make_run(Path(folder))
+        run = Path(folder) / "demo"
+        subprocess.run([sys.executable, "-m", "lvlm_va", "demo", "--out", str(run)], check=True)
         shoot_report(browser, run / "report.html")
         with reviewed(run) as url:
             shoot_review(browser, url)
