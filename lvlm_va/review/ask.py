@@ -79,15 +79,13 @@ def question(folder: Path, image_ids: Sequence[str], table: VerdictTable, models
     models : ModelOptions
         Who is asked.
     """
-    examples = [asdict(example) for example in table.examples]
-    options = asdict(models) | {"examples": None if models.examples is None else str(models.examples)}
     return json.dumps(
         {
             "folder": str(folder.resolve()),
             "images": list(image_ids),
             "specifications": dict(table.specifications),
-            "examples": examples,
-            "models": options,
+            "examples": [asdict(example) for example in table.examples],
+            "models": asdict(replace(models, examples=None)),
         }
     )
 
@@ -95,14 +93,7 @@ def question(folder: Path, image_ids: Sequence[str], table: VerdictTable, models
 def answer(line: str) -> None:
     """Ask what a line of `question` says; write a JSON line per few images to the standard output."""
     asked = json.loads(line)
-    options = asked["models"]
-    models = ModelOptions(
-        **{
-            **options,
-            "examples": options["examples"] and Path(options["examples"]),
-            "prices": options["prices"] and tuple(options["prices"]),
-        }
-    )
+    models = ModelOptions(**asked["models"])
     examples = tuple(JudgeExample(**example) for example in asked["examples"])
     table = VerdictTable((), asked["specifications"], examples)
     record = read_run(asked["folder"])

@@ -28,9 +28,13 @@ def main() -> None:
     question = sys.stdin.readline()
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     if sys.argv[1:] == ["ask"]:
+        from lvlm_va.critique import ModelStoppedError
         from lvlm_va.review.ask import answer
 
-        answer(question)
+        try:
+            answer(question)
+        except (ModelStoppedError, ValueError, TypeError, OSError, ImportError) as error:
+            sys.exit(f"{type(error).__name__}: {error}")
     else:
         runpy.run_module("lvlm_va", run_name="__main__", alter_sys=True)
 

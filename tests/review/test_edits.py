@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict, replace
 
 import pytest
 
 from lvlm_va import VerdictTable
 from lvlm_va.cli_models import ModelOptions
-from lvlm_va.critique import JudgeExample, SegmentVerdict
+from lvlm_va.critique import Critique, JudgeExample, SegmentVerdict
+from lvlm_va.review.ask import read_answer
+from lvlm_va.review.changes import Address, verdict_value
 from lvlm_va.review.journal import TABLE_FILE
+from lvlm_va.testing import Answer, FaultServer
 from tests.review.conftest import SCRIPT
 
 
@@ -166,6 +170,37 @@ def test_asking_again_leaves_a_person_s_verdicts(serve, run_folder, tmp_path):
     assert "Segment 2: unsure" in client.get("/api/images/0")["text"]
     client.post("undo", revision=2)
     assert "About" in client.get("/api/images/0")["text"]
+
+
+def test_asking_a_large_model_again(serve, run_folder):
+    pytest.importorskip("openai")
+    lines = "\n".join(f"Segment {k}: unsure" for k in range(1, 17))
+
+    with FaultServer(lambda asked: Answer(text=lines)) as server:
+        client = serve(run_folder, models=ModelOptions(f"{server.url}#large", prices=(10, 30)))
+        images = client.get("/api/state")["images"]
+        names = {image["label"]: image["id"] for image in images}
+        cost = client.post("estimate", images=[names["well"]])[1]["cost"]
+        assert cost.startswith("At most ")
+        assert "USD" in cost
+        assert not server.asked
+        client.post("description", label="well", text="Only the bone.", revision=0)
+        client.post("ask", images=[names["well"]])
+        job = ended(client)
+        assert job["status"] == "done", job["lines"]
+        verdicts = [v for v in saved(run_folder).verdicts if v.image_id == names["well"]]
+        assert {verdict.verdict for verdict in verdicts} == {"unsure"}
+        assert all("Only the bone." in asked.text for asked in server.asked)
+
+
+def test_only_what_was_answered_is_taken_over():
+    said = SegmentVerdict("a", 1, "unsure", source="judge")
+    failed = replace(said, image_id="b", status="failed")
+    critiques = [Critique("a", "Hm.", (said,)), Critique("b", "", (failed,))]
+    line = json.dumps({"critiques": [asdict(critique) for critique in critiques]})
+    values = {Address("critique", "a"): "Hm.", Address("verdict", "a", 1): verdict_value(said)}
+    assert read_answer(line) == values
+    assert read_answer("Loading weights") == read_answer("[1]") == {}
 
 
 def test_an_alignment_that_fails_says_why_and_one_can_be_cancelled(serve, run_folder):
