@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lvlm_va.critique import LLMJudge, LVLMCritic, OracleCritic, RegionCritic, TableCritic, VerdictTable
     from lvlm_va.estimator import LVLMVAClassifier
+    from lvlm_va.model_selection import RightReasonsScorer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LVLMVAClassifier",
     "OracleCritic",
     "RegionCritic",
+    "RightReasonsScorer",
     "TableCritic",
     "VerdictTable",
     "__version__",
@@ -27,6 +29,7 @@ _HOMES = {
     "LVLMVAClassifier": "lvlm_va.estimator",
     "OracleCritic": "lvlm_va.critique",
     "RegionCritic": "lvlm_va.critique",
+    "RightReasonsScorer": "lvlm_va.model_selection",
     "TableCritic": "lvlm_va.critique",
     "VerdictTable": "lvlm_va.critique",
 }

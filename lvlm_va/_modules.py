@@ -40,15 +40,24 @@ def cnn(image_shape: ImageShape, n_classes: int) -> nn.Module:
     )
 
 
+def resnet8(image_shape: ImageShape, n_classes: int) -> nn.Module:
+    """Return an untrained ResNet-8 of half the usual width, for small images."""
+    return _resnet(image_shape, n_classes, widths=[32, 64, 128], depths=[1, 1, 1])
+
+
 def resnet18(image_shape: ImageShape, n_classes: int) -> nn.Module:
     """Return an untrained ResNet-18 (transformers' implementation)."""
+    return _resnet(image_shape, n_classes, widths=[64, 128, 256, 512], depths=[2, 2, 2, 2])
+
+
+def _resnet(image_shape: ImageShape, n_classes: int, *, widths: list[int], depths: list[int]) -> nn.Module:
     from transformers import ResNetConfig, ResNetForImageClassification
 
     config = ResNetConfig(
         num_channels=image_shape[0],
-        embedding_size=64,
-        hidden_sizes=[64, 128, 256, 512],
-        depths=[2, 2, 2, 2],
+        embedding_size=widths[0],
+        hidden_sizes=widths,
+        depths=depths,
         layer_type="basic",
     )
     config.num_labels = n_classes
@@ -62,7 +71,12 @@ def default_net(image_shape: ImageShape, n_classes: int) -> nn.Module:
     )
 
 
-BUILT_IN: dict[str, Callable[[ImageShape, int], nn.Module]] = {"mlp": mlp, "cnn": cnn, "resnet18": resnet18}
+BUILT_IN: dict[str, Callable[[ImageShape, int], nn.Module]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet8": resnet8,
+    "resnet18": resnet18,
+}
 
 
 def build_module(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lvlm_va._threads import one_thread
+from lvlm_va.cli_experiment import SAMPLERS, experiment
 from lvlm_va.cli_models import ModelOptions
 from lvlm_va.cli_report import report
 from lvlm_va.cli_review import review
@@ -32,7 +31,6 @@ compiled part is missing; 4 a model stopped answering (run again: what it has an
 VERDICTS = (
     "Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; asks nobody."
 )
-SAMPLERS = "How the critiqued images are chosen: low_entropy, high_entropy, random or class_balanced."
 
 app = typer.Typer(
     name="lvlm-va",
@@ -46,22 +44,6 @@ app = typer.Typer(
 app.add_typer(tiny_critic_app, name="tiny-critic")
 app.command(epilog=EXIT_CODES)(report)
 app.command(epilog=EXIT_CODES)(review)
-
-
-class Experiment(StrEnum):
-    """Experiments that can be run."""
-
-    decoy_mnist = "decoy-mnist"
-    decoy_fashion_mnist = "decoy-fashion-mnist"
-    decoy_digits = "decoy-digits"
-    main = "main"
-
-
-class Variant(StrEnum):
-    """Definitions of Decoy-MNIST."""
-
-    ross = "ross"
-    cdep = "cdep"
 
 
 @app.command(epilog=EXIT_CODES)
@@ -92,76 +74,7 @@ def demo(
         run_demo(out, seed=seed, verdicts=verdicts, echo=typer.echo)
 
 
-@app.command(epilog=EXIT_CODES)
-def experiment(
-    name: Annotated[Experiment, typer.Argument(help="What to run.")],
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json and everything that resuming needs.")],
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(help="Folder with the idx files (train-images-idx3-ubyte.gz, ...) of (Fashion-)MNIST."),
-    ] = None,
-    critic: Annotated[
-        str | None,
-        typer.Option(
-            help="'tiny' (the model that ships), 'oracle' (true masks) or 'region' (corners do not matter)."
-        ),
-    ] = None,
-    sampler: Annotated[str | None, typer.Option(help=SAMPLERS)] = None,
-    n_align: Annotated[int | None, typer.Option(help="Number of critiqued images.", min=1)] = None,
-    propagate: Annotated[
-        int | None, typer.Option(help="Extend the verdicts to so many images; 0 for none.", min=0)
-    ] = None,
-    verdict_accuracy: Annotated[
-        float | None, typer.Option(help="Share of right verdicts of 'oracle'.", min=0, max=1)
-    ] = None,
-    seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.", min=1)] = 3,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="'main' with small nets, few images and the bundled sets only.")
-    ] = False,
-    fashion_dir: Annotated[
-        Path | None, typer.Option(help="Folder with the idx files of Fashion-MNIST, for 'main'.")
-    ] = None,
-    variant: Annotated[Variant, typer.Option(help="Whose definition of Decoy-MNIST.")] = Variant.ross,
-) -> None:
-    """Run an experiment: 'main' is every method on every data set, the others are one data set each.
-
-    decoy-... compare the unaligned net, the aligned one, and one aligned with the true masks of all training images.
-
-    What is not given is as it suits the data: on decoy-mnist 300 images of low entropy judged by the true masks.
-    Run again with the same folder, it goes on where it was stopped.
-    """
-    given: dict[str, Any] = {
-        "critic": critic,
-        "sampler": sampler,
-        "n_align": n_align,
-        "propagate": propagate,
-        "verdict_accuracy": verdict_accuracy,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    if name is Experiment.main:
-        from lvlm_va.experiments.main_table import run_main_table
-        from lvlm_va.experiments.tasks import make_tasks
-
-        if given:
-            option = "--" + next(iter(given)).replace("_", "-")
-            raise typer.BadParameter("'main' compares settings of its own.", param_hint=option)
-        with one_thread():
-            tasks = make_tasks(quick=quick, mnist=data_dir, fashion=fashion_dir)
-            run_main_table(tasks, seeds=seeds, out=out, echo=typer.echo)
-        return
-    from lvlm_va.experiments.decoy import DIGITS, MNIST, digits_loader, mnist_loader, run_decoy
-
-    if name is Experiment.decoy_digits:
-        load, settings = digits_loader(), DIGITS
-    elif data_dir is not None:
-        load, settings = mnist_loader(data_dir, variant.value), MNIST
-    else:
-        raise typer.BadParameter(
-            f"{name.value} needs the folder with its idx files.", param_hint="--data-dir"
-        )
-    settings = dataclasses.replace(settings, **given)
-    with one_thread():
-        run_decoy(load, settings, seeds=seeds, out=out, echo=typer.echo)
+app.command(epilog=EXIT_CODES)(experiment)
 
 
 @app.command(epilog=EXIT_CODES)

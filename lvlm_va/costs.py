@@ -17,7 +17,8 @@ from lvlm_va.critique import (
 )
 from lvlm_va.image_classifier import TrainingData
 from lvlm_va.round_options import RoundOptions
-from lvlm_va.rounds import Explained, critique_key, critique_requests
+from lvlm_va.round_types import Explained
+from lvlm_va.rounds import critique_key, critique_requests, verdict_key
 from lvlm_va.run_directory import RunDirectory
 
 _CHUNK = 16
@@ -58,7 +59,9 @@ def estimate_round(
     critic, judge = options.critic, options.judge
     key = critique_key(explained, options, run)
     said = read_critiques(run.file("critiques", key, ".jsonl"))
-    judged = read_critiques(run.file("judged", run.key("judge", key, judge), ".jsonl")) if judge else {}
+    judged = (
+        read_critiques(run.file("judged", verdict_key(explained, options, run), ".jsonl")) if judge else {}
+    )
     for start in range(0, len(explained.indices), _CHUNK):
         positions = range(start, min(start + _CHUNK, len(explained.indices)))
         requests = critique_requests(data, options, explained, positions)

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from lvlm_va._inputs import (
@@ -19,32 +18,21 @@ from lvlm_va._inputs import (
     resolve_device,
     warn_of_unusual_images,
 )
-from lvlm_va._logits import module_device_and_dtype
 from lvlm_va._parameters import CONSTRAINTS
-from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, train
-from lvlm_va.attribution import Attributor, concatenate_explanations, resolve_attributor
-from lvlm_va.critique import Critic, Judge, VerdictTable
-from lvlm_va.critiqued_classifier import CritiquedClassifier
+from lvlm_va.aligned_classifier import AlignedClassifier
+from lvlm_va.alignment import History, TrainingOptions, train
+from lvlm_va.attribution import Attributor
+from lvlm_va.critique import Critic, Judge
 from lvlm_va.image_classifier import Images, TrainingData
-from lvlm_va.propagated_masks import Looking, propagate
-from lvlm_va.propagation import Propagated, Propagation, resolve_propagation
+from lvlm_va.propagation import Propagation
 from lvlm_va.round_options import RoundOptions, resolve_critic_and_judge, resolve_round_options
-from lvlm_va.rounds import (
-    Round,
-    chosen_indices,
-    keep_verdicts,
-    make_alignment_set,
-    read_corrections,
-    run_round,
-    timed,
-    verdict_table,
-)
-from lvlm_va.segmentation import Segmenter, concatenate_segmentations, resolve_segmenter
+from lvlm_va.rounds import timed
+from lvlm_va.segmentation import Segmenter
 
 _PRIVATE = ("_data", "_data_key", "_rounds", "_run", "_seed", "_train_key")  # what fit keeps for realign
 
 
-class LVLMVAClassifier(CritiquedClassifier):
+class LVLMVAClassifier(AlignedClassifier):
     """An image classifier that is told in words what should count, and is mended accordingly.
 
     ``fit`` trains the module (or takes a trained one with ``epochs=0``), explains it on a small alignment set, cuts
@@ -53,7 +41,7 @@ class LVLMVAClassifier(CritiquedClassifier):
 
     Parameters
     ----------
-    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet18"} or None, default=None
+    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet8", "resnet18"} or None, default=None
         The classifier: a module (never changed; a copy is trained), a callable without arguments that returns
         one, a built-in net, or None for one hidden layer of 256 ReLUs in the dtype of X. Its output is a logits
         tensor of shape (n, n_classes) or an object with such a tensor as ``.logits``.
@@ -66,8 +54,11 @@ class LVLMVAClassifier(CritiquedClassifier):
         What should count for each class, in words; handed to the critic.
     image_shape : tuple of (C, H, W) or (H, W), default=None
         How to read flat rows of X. None reads a row as one line of pixels.
-    sampler : {"low_entropy", "high_entropy", "random", "class_balanced"} or callable, default="low_entropy"
-        Which training images are critiqued; see `lvlm_va.sampling`.
+    sampler : {"low_entropy", "high_entropy", "random", "class_balanced", "adaptive"} or callable, \
+            default="low_entropy"
+        Which training images are critiqued; see `lvlm_va.sampling.select_alignment_set`. "adaptive" asks about a few,
+        learns the verdicts, and goes on with images like those judged spurious: more spurious ones for as many
+        critiques, at the price of explaining up to five times as many images (or 2,000).
     n_align : int, default=300
         Number of images critiqued in each round; must not exceed the training images.
     attribution : {"deeplift_shap", "integrated_gradients", "gradient_x_input"} or Attributor, \
@@ -78,8 +69,8 @@ class LVLMVAClassifier(CritiquedClassifier):
         What attributions are measured against; the first is a random draw from the training images.
     n_references : int, default=20
         Number of references drawn by ``"class_balanced"``.
-    segmenter : {"ppeps_wgm", "grid", "slic"} or Segmenter, default="ppeps_wgm"
-        How attributions are cut into segments.
+    segmenter : {"ppeps_wgm", "grid", "slic"}, "sam:FOLDER" or Segmenter, default="ppeps_wgm"
+        How attributions are cut into segments; see `lvlm_va.segmentation`.
     propagate : bool, int or Propagation, default=False
         Whether a classifier learns the verdicts from what the segments look like, and extends them to other training
         images, all of which are then aligned with; to how many in all. See `lvlm_va.propagation.Propagation`.
@@ -94,8 +85,17 @@ class LVLMVAClassifier(CritiquedClassifier):
     align_epochs : int, default=10
         Epochs of alignment in each round.
     n_rounds : int, default=1
-        Rounds of critique and alignment. Each critiques `n_align` new images with the latest net, and aligns the
+        Most rounds of critique and alignment. Each critiques `n_align` new images with the latest net, and aligns the
         unaligned one with all masks so far.
+    round_tolerance : float in [0, 1], default=0.02
+        Rounds stop, and the latest net is kept, when its critique finds no more than this mean share of the
+        effect in segments judged spurious; with 0, none at all. The first alignment takes place in any case.
+    early_stopping : bool, default=False
+        Keep the last epoch of alignment that none beats by more than a standard error in
+        `lvlm_va.metrics.right_reasons_accuracy` on critiqued images held out; for the curve see ``validation_score``
+        in `history_`. With a falling learning rate that is mostly the very last.
+    validation_fraction : float in (0, 1), default=0.2
+        Share of the critiqued images that `early_stopping` holds out of alignment.
     batch_size : int, default=256
         Images per batch.
     lr : float, default=1e-3
@@ -127,6 +127,8 @@ class LVLMVAClassifier(CritiquedClassifier):
         Attributions of those images, their segments, and what the critic said.
     verdicts_ : VerdictTable
         The verdict on every segment.
+    spurious_share_ : tuple of float
+        For each round done, the mean share of its images' effect in segments that the critic judged spurious.
     masks_ : ndarray of shape (a, H, W), bool
         True where a segment was judged spurious.
     propagated_ : Propagated
@@ -172,6 +174,9 @@ class LVLMVAClassifier(CritiquedClassifier):
         epochs: int = 10,
         align_epochs: int = 10,
         n_rounds: int = 1,
+        round_tolerance: float = 0.02,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.2,
         batch_size: int = 256,
         lr: float = 1e-3,
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
@@ -200,6 +205,9 @@ class LVLMVAClassifier(CritiquedClassifier):
         self.epochs = epochs
         self.align_epochs = align_epochs
         self.n_rounds = n_rounds
+        self.round_tolerance = round_tolerance
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
         self.batch_size = batch_size
         self.lr = lr
         self.optimizer = optimizer
@@ -240,67 +248,7 @@ class LVLMVAClassifier(CritiquedClassifier):
             return self
 
         self._data, self._train_key, self.unaligned_module_ = data, key, self.module_
-        self._rounds: tuple[Round, ...] = ()
-        for _ in range(self.n_rounds):
-            if self._rounds:
-                key = self._align(data)
-            found = run_round(
-                self.module_, data, options, self._run, key, self.seconds_, earlier=self._rounds
-            )
-            self._rounds = (*self._rounds, found)
-            self.verdicts_ = verdict_table(self._rounds, options)
-        # Corrections enter the last alignment only: they must not change what the critic was asked.
-        self.verdicts_ = read_corrections(self.verdicts_, self._rounds, self._run)
-        self._follow_verdicts(data)
-        return self
-
-    def realign(
-        self,
-        verdicts: VerdictTable | str | os.PathLike[str],
-        X: Images | None = None,
-        y: ArrayLike | None = None,
-        *,
-        image_ids: Sequence[str] | None = None,
-    ) -> Self:
-        """Align again from the unaligned module, with verdicts that somebody corrected; the critic is not asked.
-
-        Parameters
-        ----------
-        verdicts : VerdictTable or path of its JSON file
-            Corrected verdicts; segments that it does not mention keep theirs.
-        X, y, image_ids : default=None
-            The training data again; needed only in an estimator that was pickled or copied since.
-
-        Returns
-        -------
-        LVLMVAClassifier
-            Itself, with a new ``module_``, ``verdicts_`` and ``masks_``.
-
-        Raises
-        ------
-        ValueError
-            If a verdict is on a segment that does not exist, or the training data are missing or others.
-        """
-        check_is_fitted(self, "critiques_")
-        edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
-        data: TrainingData | None = getattr(self, "_data", None)
-        if X is not None:
-            expected = self._data_key if data is None else data.key()
-            self._check_image_shape(X)
-            checked, y = check_images(self, X, y, reset=False)
-            dtype = module_device_and_dtype(self.unaligned_module_)[1]
-            data = self._training_data(checked, y, image_ids, dtype)
-            if data.key() != expected:
-                raise ValueError(
-                    "The 'X', 'y' and 'image_ids' arguments must be those fitted. Got others instead."
-                )
-        if data is None:
-            raise ValueError(
-                "The 'X' and 'y' arguments must be the training data. Got none: copies hold none."
-            )
-        self._data = data
-        self.verdicts_ = read_corrections(self.verdicts_, self._rounds, self._run).corrected_by(edits)
-        self._follow_verdicts(data)
+        self._run_rounds(data, options, key)
         return self
 
     def _prepare(
@@ -327,69 +275,28 @@ class LVLMVAClassifier(CritiquedClassifier):
         key = self._train("train", module.to(resolve_device(self.device)), data, run.key(module))
         return data, options, key
 
-    def _follow_verdicts(self, data: TrainingData) -> None:
-        keep_verdicts(self.verdicts_, self._rounds, self._run)
-        self._publish(data, self._align(data))
-
-    def _train(
-        self, stage: str, module: nn.Module, data: TrainingData, key: str, masked: AlignmentSet | None = None
-    ) -> str:
+    def _train(self, stage: str, module: nn.Module, data: TrainingData, key: str, **aligning: Any) -> str:
         """Make ``module_`` of `module` by one run of the training loop; return the key that stands for it."""
         names = ("epochs", "batch_size", "lr", "optimizer", "schedule", "l2")
         options = TrainingOptions(**{name: getattr(self, name) for name in names})
-        if masked is not None:
+        if aligning:
             options = replace(options, epochs=self.align_epochs, schedule=self.align_schedule)
             options = replace(options, rrr_strength=self.rrr_strength, align_fraction=self.align_fraction)
-        key = self._run.key(stage, key, options, self._seed, masked)
+        key = self._run.key(stage, key, options, self._seed, *aligning.values())
         with timed(self.seconds_, stage):
             result = train(
                 module,
                 data.images,
                 data.labels,
                 options,
-                alignment_set=masked,
                 seed=self._seed,
                 checkpoint_path=self._run.file(stage, key, ".safetensors"),
                 verbose=self.verbose,
+                **aligning,
             )
         self.module_ = result.module
         self.history_[stage] = (*self.history_[stage], result.history)
         return key
-
-    def _align(self, data: TrainingData) -> str:
-        """Fine-tune the unaligned module on all that was critiqued so far; return the key of the result."""
-        run, rounds, verdicts = self._run, self._rounds, self.verdicts_
-        run.forget("alignment-set", "align")
-        set_key = run.key([part.key for part in rounds], verdicts.verdicts)
-        masked = run.dataclass(
-            "alignment-set", set_key, AlignmentSet, lambda: make_alignment_set(rounds, data, verdicts)
-        )
-        self.masks_ = masked.masks.numpy() > 0
-        propagation = resolve_propagation(self.propagate)
-        if propagation is not None:
-            masked = self._propagate(data, propagation, set_key)
-        key = self._train("align", self.unaligned_module_, data, self._train_key, masked)
-        self.alignment_set_ = chosen_indices(rounds).numpy()
-        self.explanation_ = concatenate_explanations([part.explanation for part in rounds])
-        self.segments_ = concatenate_segmentations([part.segmentation for part in rounds])
-        self.critiques_ = tuple(critique for part in rounds for critique in part.critiques)
-        return key
-
-    def _propagate(self, data: TrainingData, propagation: Propagation, set_key: str) -> AlignmentSet:
-        """Extend the verdicts to more images; return all of them with their masks."""
-        attributor, segmenter = resolve_attributor(self.attribution), resolve_segmenter(self.segmenter)
-        looking = Looking(attributor, self.references_, segmenter, self._seed, self.verbose)
-        self._run.forget("propagate")
-        with timed(self.seconds_, "propagate"):
-            self.propagated_ = self._run.dataclass(
-                "propagate",
-                self._run.key(set_key, propagation),
-                Propagated,
-                lambda: propagate(self._rounds, data, self.verdicts_, looking, propagation),
-            )
-        rows = self.propagated_.indices
-        masks = self.propagated_.masks.to(data.images.dtype)
-        return AlignmentSet(data.images[rows], data.labels[rows], masks)
 
     def __getstate__(self) -> dict[str, Any]:
         # The training images would make every pickle as large as they are; see `realign`.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from lvlm_va._errors import unknown_name
 from lvlm_va.attribution import Attributor, ReferenceSet, resolve_attributor
 from lvlm_va.critique import Critic, Judge, LLMJudge, LVLMCritic, resolve_critic, resolve_judge
+from lvlm_va.early_stopping import n_held_out
 from lvlm_va.image_classifier import TrainingData
-from lvlm_va.sampling import Sampler, resolve_sampler
+from lvlm_va.looking import Looking
+from lvlm_va.sampling import ADAPTIVE, Sampler, resolve_sampler
 from lvlm_va.segmentation import Segmenter, resolve_segmenter
 
 
@@ -19,7 +21,7 @@ from lvlm_va.segmentation import Segmenter, resolve_segmenter
 class RoundOptions:
     """How a round is done: the estimator's parameters, resolved."""
 
-    sampler: Sampler
+    sampler: Sampler | Literal["adaptive"]
     n_align: int
     attributor: Attributor
     references: ReferenceSet
@@ -30,6 +32,11 @@ class RoundOptions:
     batch_size: int
     seed: int
     verbose: int
+
+    @property
+    def looking(self) -> Looking:
+        """How images are explained and segmented."""
+        return Looking(self.attributor, self.references, self.segmenter, self.seed, self.verbose)
 
 
 def resolve_critic_and_judge(
@@ -78,10 +85,13 @@ def resolve_round_options(
     Raises
     ------
     ValueError
-        If a name is unknown, a description is of an unknown class, the critic cannot judge the data, or there are fewer
-        images than are to be critiqued in all rounds.
+        If a name is unknown, a description is of an unknown class, the critic cannot judge the data, there are fewer
+        images than are to be critiqued in all rounds, or too few of these for early stopping.
     """
-    sampler, segmenter = resolve_sampler(parameters["sampler"]), resolve_segmenter(parameters["segmenter"])
+    sampler = parameters["sampler"]
+    if sampler != ADAPTIVE:
+        sampler = resolve_sampler(sampler)
+    segmenter = resolve_segmenter(parameters["segmenter"])
     attributor = resolve_attributor(parameters["attribution"])
     if critic is None:
         return None
@@ -99,6 +109,8 @@ def resolve_round_options(
             f"The 'n_align' argument must be at most {n // n_rounds}, for {n_rounds} round{'s' * (n_rounds > 1)} of "
             f"different images out of {n}. Got {n_align} instead."
         )
+    if parameters["early_stopping"]:
+        n_held_out(n_align, parameters["validation_fraction"])
     return RoundOptions(
         sampler=sampler,
         n_align=n_align,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,80 +17,25 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lvlm_va._logits import predict_logits
-from lvlm_va.alignment import AlignmentSet
-from lvlm_va.attribution import Explanation
-from lvlm_va.critique import (
-    Critique,
-    CritiqueRequest,
-    SegmentFinding,
-    VerdictTable,
-    build_requests,
-    collect_critiques,
-    judge_critiques,
-    position_in_words,
+from lvlm_va._randomness import derive_seed
+from lvlm_va.adaptive_sampling import (
+    Candidates,
+    choose_portion,
+    exploration_order,
+    n_candidates,
+    portion_sizes,
+    survey,
 )
+from lvlm_va.attribution import Explanation
+from lvlm_va.critique import CritiqueRequest, build_requests, collect_critiques, judge_critiques
 from lvlm_va.image_classifier import TrainingData
+from lvlm_va.looking import Look
 from lvlm_va.round_options import RoundOptions
+from lvlm_va.round_types import Explained, Round, Selection, chosen_indices, join_portions
+from lvlm_va.round_verdicts import verdict_codes, verdict_table
 from lvlm_va.run_directory import RunDirectory
-from lvlm_va.sampling import select_alignment_set
-from lvlm_va.segmentation import Segmentation, positive_effect, spurious_masks
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """Rows of the training data chosen for critique: int64 tensor of shape (a,)."""
-
-    indices: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Explained:
-    """Images chosen for critique, with their segments.
-
-    Attributes
-    ----------
-    indices : Tensor of shape (a,), int64
-        Rows of the training data.
-    explanation : Explanation
-        Attributions of the logits of their labels.
-    segmentation : Segmentation
-        Segments of those attributions.
-    key : str
-        Stands for everything that the segments depend on.
-    """
-
-    indices: Tensor
-    explanation: Explanation
-    segmentation: Segmentation
-    key: str
-
-
-@dataclass(frozen=True, eq=False)
-class Round:
-    """What one round of critique found.
-
-    Attributes
-    ----------
-    module : torch.nn.Module
-        The classifier that was looked into.
-    indices : Tensor of shape (a,), int64
-        Rows of the training data that were critiqued.
-    explanation : Explanation
-        Attributions of the logits of their labels.
-    segmentation : Segmentation
-        Segments of those attributions.
-    critiques : tuple of Critique
-        What the critic said, one per image, with the judge's verdicts.
-    key : str
-        Stands for everything that the verdicts depend on.
-    """
-
-    module: nn.Module
-    indices: Tensor
-    explanation: Explanation
-    segmentation: Segmentation
-    critiques: tuple[Critique, ...]
-    key: str
+from lvlm_va.sampling import ADAPTIVE, select_alignment_set
+from lvlm_va.segmentation import Segmentation, pixel_effect
 
 
 @contextmanager
@@ -137,77 +82,44 @@ def run_round(
     Round
         What was found.
     """
-    explained = explain_round(module, data, options, run, module_key, seconds, earlier=earlier)
-    chosen, segmentation = explained.indices, explained.segmentation
-    key = critique_key(explained, options, run)
-    with (
-        timed(seconds, "critique"),
-        tqdm(total=len(chosen), desc="critique", disable=not options.verbose, leave=False) as bar,
-    ):
-        critiques = collect_critiques(
-            options.critic,
-            [data.image_ids[i] for i in chosen.tolist()],
-            lambda positions: critique_requests(data, options, explained, positions),
-            path=run.file("critiques", key, ".jsonl"),
-            on_progress=bar.update,
-        )
-    n_segments_of = segmentation.n_segments.tolist()
-    if options.judge is not None:
-        # Its own key: a judge with other examples reads what the critic said before.
-        key = run.key("judge", key, options.judge)
-        with timed(seconds, "judge"):
-            critiques = judge_critiques(
-                options.judge, critiques, n_segments_of, path=run.file("judged", key, ".jsonl")
-            )
-    for critique, n_segments in zip(critiques, n_segments_of, strict=True):
-        if len(critique.verdicts) != n_segments:
-            raise ValueError(
-                f"The 'critic' argument must reach a verdict on every segment. Got {len(critique.verdicts)} on the "
-                f"{n_segments} segments of image {critique.image_id!r} instead. A critic that only speaks needs a "
-                "judge: judge='parser' reads lines such as 'Segment 1: spurious'."
-            )
-    return Round(module, chosen, explained.explanation, segmentation, tuple(critiques), key)
+    steps = _Steps(module, data, options, run, seconds)
+    drawn, key = steps.draw(module_key, chosen_indices(earlier))
+    first, *later = steps.sizes()
+    portions = [steps.critique(steps.explain(drawn[:first], key))]
+    if later:
+        candidates = steps.survey(drawn[first:], key)
+        for size in later:
+            key = run.key("sample", portions[-1].key, size)
+            chosen = steps.choose(candidates, join_portions(portions), size, key)
+            portions.append(steps.critique(steps.explain(chosen, key)))
+    return join_portions(portions)
 
 
-def explain_round(
+def plan_round(
     module: nn.Module,
     data: TrainingData,
     options: RoundOptions,
     run: RunDirectory,
     module_key: str,
     seconds: dict[str, float],
-    *,
-    earlier: Sequence[Round] = (),
-) -> Explained:
-    """Do what comes before the critique; parameters as in `run_round`."""
-    exclude = chosen_indices(earlier)
-    key = run.key("sample", module_key, options.sampler, options.n_align, exclude, options.seed)
-    with timed(seconds, "sample"):
-        chosen = run.dataclass(
-            "sample", key, Selection, lambda: _select(module, data, options, exclude)
-        ).indices
-    images, labels = data.images[chosen], data.labels[chosen]
+) -> list[Explained]:
+    """Return about what the first round would critique, without asking anybody; parameters as in `run_round`.
 
-    key = run.key("explain", key, options.attributor, options.references)
-    with timed(seconds, "explain"):
-        explanation = run.dataclass(
-            "explain",
-            key,
-            Explanation,
-            lambda: options.attributor.attribute(
-                module, images, labels, options.references.for_images(images)
-            ),
-        )
-
-    key = run.key("segment", key, options.segmenter)
-    with timed(seconds, "segment"):
-        segmentation = run.dataclass(
-            "segment",
-            key,
-            Segmentation,
-            lambda: options.segmenter.segment(explanation.attributions, images, options.seed),
-        )
-    return Explained(chosen, explanation, segmentation, key)
+    In adaptive sampling these are the portions chosen so far and, instead of the others, as many images as explored.
+    """
+    steps = _Steps(module, data, options, run, seconds)
+    drawn, key = steps.draw(module_key, chosen_indices(()))
+    first, *later = steps.sizes()
+    portions = [steps.explain(drawn[:first], key)]
+    for done, size in enumerate(later, start=1):
+        key = run.key("sample", verdict_key(portions[-1], options, run), size)
+        chosen = run.find("sample", key, Selection)
+        if chosen is None:
+            left = drawn[~torch.isin(drawn, torch.cat([part.indices for part in portions]))]
+            portions.append(steps.explain(left[: sum(later[done - 1 :])], run.key("unasked", key)))
+            break
+        portions.append(steps.explain(chosen.indices, key))
+    return portions
 
 
 def critique_key(explained: Explained, options: RoundOptions, run: RunDirectory) -> str:
@@ -215,102 +127,126 @@ def critique_key(explained: Explained, options: RoundOptions, run: RunDirectory)
     return run.key("critique", explained.key, options.critic, options.specifications)
 
 
-def chosen_indices(rounds: Sequence[Round]) -> Tensor:
-    """Return the rows of the training data critiqued in these rounds, in order."""
-    return torch.cat([torch.empty(0, dtype=torch.int64), *(part.indices for part in rounds)])
+def verdict_key(explained: Explained, options: RoundOptions, run: RunDirectory) -> str:
+    """Return the key that stands for everything that the verdicts depend on."""
+    key = critique_key(explained, options, run)
+    # Its own key: a judge with other examples reads what the critic said before.
+    return key if options.judge is None else run.key("judge", key, options.judge)
 
 
-def verdict_table(rounds: Sequence[Round], options: RoundOptions) -> VerdictTable:
-    """Return the verdicts reached in these rounds, with the descriptions and examples that they stand on."""
-    verdicts = tuple(v for part in rounds for critique in part.critiques for v in critique.verdicts)
-    return VerdictTable(verdicts, options.specifications, tuple(getattr(options.judge, "examples", ())))
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """The steps of a round."""
 
+    module: nn.Module
+    data: TrainingData
+    options: RoundOptions
+    run: RunDirectory
+    seconds: dict[str, float]
 
-def read_corrections(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> VerdictTable:
-    """Return the table as an expert has corrected it in the run directory's JSON files, one for each round."""
-    for found in rounds:
-        path = run.file("verdicts", found.key, ".json")
-        if path is not None and path.exists():
-            table = table.corrected_by(VerdictTable.load(path))
-    return table
+    def sizes(self) -> list[int]:
+        """Return how many images are critiqued between two choices."""
+        n_align = self.options.n_align
+        return portion_sizes(n_align) if self.options.sampler == ADAPTIVE else [n_align]
 
+    def draw(self, module_key: str, exclude: Tensor) -> tuple[Tensor, str]:
+        """Return the rows to critique, or to begin with and then to choose from, and the key of that choice."""
+        how = self.options
+        key = self.run.key("sample", module_key, how.sampler, how.n_align, exclude, how.seed)
+        with timed(self.seconds, "sample"):
+            drawn = self.run.dataclass("sample", key, Selection, lambda: Selection(self._draw(exclude)))
+        return drawn.indices, key
 
-def keep_verdicts(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> None:
-    """Write what the table says of each round's images into the round's JSON file."""
-    for found in rounds:
-        path = run.file("verdicts", found.key, ".json")
-        if path is not None:
-            names = {critique.image_id for critique in found.critiques}
-            replace(table, verdicts=tuple(v for v in table.verdicts if v.image_id in names)).save(path)
-
-
-def make_alignment_set(rounds: Sequence[Round], data: TrainingData, verdicts: VerdictTable) -> AlignmentSet:
-    """Return the critiqued images with their masks: 1 where a segment was judged spurious.
-
-    Parameters
-    ----------
-    rounds : sequence of Round
-        What was critiqued.
-    data : TrainingData
-        The images.
-    verdicts : VerdictTable
-        Segments without a verdict, and ``unsure`` ones, are not masked.
-
-    Returns
-    -------
-    AlignmentSet
-        In the order of `chosen_indices`.
-    """
-    masks = []
-    for part in rounds:
-        spurious = torch.zeros(part.segmentation.shares.shape, dtype=torch.bool)
-        for row, index in enumerate(part.indices.tolist()):
-            for segment in range(1, int(part.segmentation.n_segments[row]) + 1):
-                verdict = verdicts.get(data.image_ids[index], segment)
-                spurious[row, segment - 1] = verdict is not None and verdict.verdict == "spurious"
-        masks.append(spurious_masks(part.segmentation, spurious, dtype=data.images.dtype))
-    rows = chosen_indices(rounds)
-    return AlignmentSet(data.images[rows], data.labels[rows], torch.cat(masks))
-
-
-def segment_findings(
-    explanation: Explanation,
-    segmentation: Segmentation,
-    critiques: Sequence[Critique],
-    verdicts: VerdictTable,
-    class_names: Sequence[str],
-) -> list[SegmentFinding]:
-    """Return what was found about each critiqued segment; a segment without a verdict is unsure."""
-    findings = []
-    for row, critique in enumerate(critiques):
-        for segment in range(1, int(segmentation.n_segments[row]) + 1):
-            verdict = verdicts.get(critique.image_id, segment)
-            row_share, column_share = segmentation.means[row, segment - 1].tolist()
-            findings.append(
-                SegmentFinding(
-                    critique.image_id,
-                    class_names[int(explanation.target[row])],
-                    segment,
-                    float(segmentation.shares[row, segment - 1]),
-                    position_in_words(row_share, column_share),
-                    "unsure" if verdict is None else verdict.verdict,
-                    "" if verdict is None else verdict.reason,
-                )
+    def _draw(self, exclude: Tensor) -> Tensor:
+        how, labels = self.options, self.data.labels
+        free = np.setdiff1d(np.arange(len(labels)), exclude.numpy())
+        logits = predict_logits(self.module, self.data.images, batch_size=how.batch_size)[free]
+        probabilities, classes = logits.softmax(1).numpy(), labels[free].numpy()
+        if how.sampler == ADAPTIVE:
+            rng = np.random.default_rng(derive_seed(how.seed, len(free)))
+            drawn = exploration_order(probabilities, classes, rng)
+            drawn = drawn[: self.sizes()[0] + n_candidates(how.n_align)]
+        else:
+            drawn = select_alignment_set(
+                how.sampler, probabilities, classes, how.n_align, random_state=how.seed
             )
-    return findings
+        return torch.from_numpy(free[drawn])
 
+    def survey(self, rows: Tensor, key: str) -> Candidates:
+        """Return what later portions are chosen from: rows that were drawn under this key."""
+        how = self.options
+        key = self.run.key("candidates", key, how.attributor, how.references, how.segmenter)
+        look = Look(self.module, self.data, how.looking)
+        with timed(self.seconds, "sample"):
+            return self.run.dataclass("candidates", key, Candidates, lambda: survey(look, rows))
 
-def _select(module: nn.Module, data: TrainingData, options: RoundOptions, exclude: Tensor) -> Selection:
-    free = np.setdiff1d(np.arange(len(data.labels)), exclude.numpy())
-    logits = predict_logits(module, data.images, batch_size=options.batch_size)[free]
-    chosen = select_alignment_set(
-        options.sampler,
-        logits.softmax(1).numpy(),
-        data.labels[free].numpy(),
-        options.n_align,
-        random_state=options.seed,
-    )
-    return Selection(torch.from_numpy(free[chosen]))
+    def choose(self, candidates: Candidates, found: Round, size: int, key: str) -> Tensor:
+        """Return the rows to critique next, by what was found so far."""
+        with timed(self.seconds, "sample"):
+            chosen = self.run.dataclass(
+                "sample", key, Selection, lambda: Selection(self._choose(candidates, found, size))
+            )
+        return chosen.indices
+
+    def _choose(self, candidates: Candidates, found: Round, size: int) -> Tensor:
+        codes, _ = verdict_codes(found, self.data, verdict_table([found], self.options))
+        look = Look(self.module, self.data, self.options.looking)
+        known = look.known(found.indices, found.segmentation, codes)
+        free = ~torch.isin(candidates.indices, found.indices)
+        labels = self.data.labels[candidates.indices]
+        return choose_portion(candidates, free, labels, known, size, self.options.seed)
+
+    def explain(self, chosen: Tensor, key: str) -> Explained:
+        """Return the explanations of these rows, chosen under this key, and their segments."""
+        how, images, labels = self.options, self.data.images[chosen], self.data.labels[chosen]
+        key = self.run.key("explain", key, how.attributor, how.references)
+        with timed(self.seconds, "explain"):
+            explanation = self.run.dataclass(
+                "explain",
+                key,
+                Explanation,
+                lambda: how.attributor.attribute(
+                    self.module, images, labels, how.references.for_images(images)
+                ),
+            )
+        key = self.run.key("segment", key, how.segmenter)
+        with timed(self.seconds, "segment"):
+            segmentation = self.run.dataclass(
+                "segment",
+                key,
+                Segmentation,
+                lambda: how.segmenter.segment(explanation.attributions, images, how.seed),
+            )
+        return Explained(chosen, explanation, segmentation, key)
+
+    def critique(self, explained: Explained) -> Round:
+        """Have the segments judged."""
+        how, chosen, segmentation = self.options, explained.indices, explained.segmentation
+        with (
+            timed(self.seconds, "critique"),
+            tqdm(total=len(chosen), desc="critique", disable=not how.verbose, leave=False) as bar,
+        ):
+            critiques = collect_critiques(
+                how.critic,
+                [self.data.image_ids[i] for i in chosen.tolist()],
+                lambda positions: critique_requests(self.data, how, explained, positions),
+                path=self.run.file("critiques", critique_key(explained, how, self.run), ".jsonl"),
+                on_progress=bar.update,
+            )
+        key, n_segments_of = verdict_key(explained, how, self.run), segmentation.n_segments.tolist()
+        if how.judge is not None:
+            with timed(self.seconds, "judge"):
+                critiques = judge_critiques(
+                    how.judge, critiques, n_segments_of, path=self.run.file("judged", key, ".jsonl")
+                )
+        for critique, n_segments in zip(critiques, n_segments_of, strict=True):
+            if len(critique.verdicts) != n_segments:
+                raise ValueError(
+                    f"The 'critic' argument must reach a verdict on every segment. Got {len(critique.verdicts)} on the "
+                    f"{n_segments} segments of image {critique.image_id!r} instead. A critic that only speaks needs a "
+                    "judge: judge='parser' reads lines such as 'Segment 1: spurious'."
+                )
+        return Round(self.module, chosen, explained.explanation, segmentation, tuple(critiques), key)
 
 
 def critique_requests(
@@ -320,12 +256,14 @@ def critique_requests(
     rows = torch.as_tensor(positions, dtype=torch.int64)
     indices = explained.indices[rows].tolist()
     names = [data.class_names[k] for k in data.labels[indices].tolist()]
+    effect = explained.segmentation.effect
     return build_requests(
         data.images[indices].numpy(),
         explained.segmentation.labels[rows].cpu().numpy(),
-        positive_effect(explained.explanation.attributions[rows]).cpu().numpy(),
+        pixel_effect(explained.explanation.attributions[rows], effect).cpu().numpy(),
         indices=indices,
         image_ids=[data.image_ids[i] for i in indices],
         labels=names,
         descriptions=[options.specifications.get(name, "") for name in names],
+        effect_kind=effect,
     )

@@ -133,6 +133,11 @@ class RunDirectory:
         # Read back even what was just written: a resumed run and a first one go the same way.
         return read_dataclass(path, kind)
 
+    def find(self, stage: str, key: str, kind: type[T]) -> T | None:
+        """Return what `dataclass` has kept, or None."""
+        path = self.file(stage, key, ".npz")
+        return None if path is None or not path.exists() else read_dataclass(path, kind)
+
 
 def read_dataclass(path: Path, kind: type[T]) -> T:
     """Return the result that `RunDirectory.dataclass` keeps in a file.

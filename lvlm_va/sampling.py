@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,9 @@ from lvlm_va._errors import unknown_name
 
 #: ``(probabilities (n, K), labels (n,), n_align, rng) -> n_align distinct indices``.
 Sampler = Callable[[NDArray[np.float64], NDArray[Any], int, np.random.RandomState], ArrayLike]
+
+#: The strategy that needs verdicts on the way, which only the estimator has.
+ADAPTIVE: Literal["adaptive"] = "adaptive"
 
 # Probabilities from a softmax in half precision miss 1 by about this much.
 _SUM_TOLERANCE = 1e-2
@@ -70,7 +73,9 @@ def select_alignment_set(
         The most confident predictions of every class, as many of each as possible. Good where
         ``"low_entropy"`` would choose images of one easy class only.
 
-    Ties go to the lower index.
+    Ties go to the lower index. `LVLMVAClassifier` has one more, ``"adaptive"``, which follows the critic's verdicts and
+    so cannot choose here: the critic is asked about a few images, then about those which look like what it judged
+    spurious. Good where shortcuts show in some images only, or nothing is known of them.
 
     Parameters
     ----------
@@ -146,14 +151,19 @@ def _random(
 def _class_balanced(
     probabilities: NDArray[np.float64], labels: NDArray[Any], n_align: int, rng: np.random.RandomState
 ) -> NDArray[np.intp]:
-    entropies = entropy(probabilities)
+    return class_balanced_order(labels, entropy(probabilities))[:n_align]
+
+
+def class_balanced_order(labels: NDArray[Any], scores: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return all positions: those of the least score of every class, then of the second least, and so on.
+
+    A class that runs out leaves its places to the others; ties go to the lower index.
+    """
     rank = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        rank[members[np.argsort(entropies[members], kind="stable")]] = np.arange(len(members))
-    # The best of every class, then the second best of every class, and so on; a class that runs out leaves
-    # its places to the others.
-    return np.lexsort((entropies, rank))[:n_align]
+        rank[members[np.argsort(scores[members], kind="stable")]] = np.arange(len(members))
+    return np.lexsort((scores, rank))
 
 
 _SAMPLERS: dict[str, Sampler] = {
@@ -185,8 +195,13 @@ def resolve_sampler(sampler: str | Sampler) -> Sampler:
         If the name is unknown.
     """
     if isinstance(sampler, str):
+        if sampler == ADAPTIVE:
+            raise ValueError(
+                "The 'sampler' argument must be a strategy that chooses by probabilities alone. Got 'adaptive' "
+                "instead, which follows a critic's verdicts. Give it to LVLMVAClassifier(sampler='adaptive')."
+            )
         if sampler not in _SAMPLERS:
-            raise unknown_name("sampler", sampler, _SAMPLERS)
+            raise unknown_name("sampler", sampler, [*_SAMPLERS, ADAPTIVE])
         return _SAMPLERS[sampler]
     if not callable(sampler):
         raise TypeError(

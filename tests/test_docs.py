@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from lvlm_va.backends import ChatRequest, Turn, load_backend
+from lvlm_va.datasets import decoy_digits
 from lvlm_va.testing import check_backend
 
-PAGE = Path(__file__).parent.parent / "docs" / "bring_your_own_lvlm.md"
+DOCS = Path(__file__).parent.parent / "docs"
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), flags=re.S)
+def blocks(language: str, page: str = "bring_your_own_lvlm.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), flags=re.S)
 
 
 @pytest.fixture
@@ -59,3 +60,19 @@ def test_the_entry_point_is_found(page, tmp_path, monkeypatch):
     (tmp_path / "my_package.py").write_text("\n".join(code))
     monkeypatch.syspath_prepend(tmp_path)
     assert load_backend("my-model:v2").name == "my-model-v2"
+
+
+def test_the_scorer_prefers_the_aligned_where_accuracy_prefers_the_shortcut():
+    space = {}
+    for block in blocks("python", "model_selection.md"):
+        exec(block, space)
+    search, test = space["search"], decoy_digits("test")
+    by_accuracy = search.cv_results_["params"][search.cv_results_["rank_test_accuracy"].argmin()]
+    assert by_accuracy == {"rrr_strength": 0.0}
+    assert search.best_params_ == {"rrr_strength": 0.01}
+    aligned, clf = search.best_estimator_, space["clf"]
+    accuracy = aligned.score(test.images, test.labels)
+    assert accuracy > 0.03 + clf.set_params(rrr_strength=0.0).realign(clf.verdicts_).score(
+        test.images, test.labels
+    )
+    assert space["scores"][0.01] > space["scores"][0.0]

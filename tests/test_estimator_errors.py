@@ -133,7 +133,7 @@ def test_more_critiques_than_images(blobs, parameters):
         ({"segmenter": "ppeps-wgm"}, "'segmenter' argument must be one of.*Did you mean 'ppeps_wgm'"),
         ({"attribution": "deeplift"}, "'attribution' argument must be one of.*Did you mean 'deeplift_shap'"),
         ({"references": "zero"}, "'references' argument must be one of.*Did you mean 'zeros'"),
-        ({"module": "resnet"}, "'module' argument must be one of.*Did you mean 'resnet18'"),
+        ({"module": "resnet"}, "'module' argument must be one of.*Did you mean 'resnet8'"),
         ({"optimizer": "adma"}, "'optimizer' argument must be one of.*Did you mean 'adam'"),
         ({"device": "cuda:99"}, "'device' argument"),
         ({"rrr_strength": -1.0}, "'rrr_strength' parameter"),

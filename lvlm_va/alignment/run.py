@@ -51,6 +51,8 @@ class TrainingRun:
         How often each training image comes in an epoch.
     weighting : Weighting or None
         Weighs the rows of each batch; changed in place.
+    points : callable or None
+        Points of the module for each of some images, asked for after each epoch; the best epoch's module is kept.
     """
 
     def __init__(
@@ -65,9 +67,10 @@ class TrainingRun:
         key: str,
         repeats: Tensor | None = None,
         weighting: Weighting | None = None,
+        points: Callable[[nn.Module], Tensor] | None = None,
     ) -> None:
         self._module, self._rows, self._held_out, self._options = module, rows, held_out, options
-        self._seed, self._path, self._key, self._weighting = seed, path, key, weighting
+        self._seed, self._path, self._key, self._weighting, self._points = seed, path, key, weighting, points
         like = torch.zeros((), device=rows.device, dtype=rows.dtype)
         marked = torch.empty(0, dtype=torch.bool)
         if rows.alignment is not None:
@@ -88,6 +91,7 @@ class TrainingRun:
         self._share = True
         self._stops_early = held_out is not None and rows.alignment is None
         self._best: dict[str, Any] | None = None
+        self._most_points: Tensor | None = None
         self._history = History()
         if path is not None and path.exists():
             self._restore(path)
@@ -161,11 +165,16 @@ class TrainingRun:
         }
         self._require_finite(values["loss"], squared_norm)
         values |= self._validate()
+        points = None
+        if self._points is not None:
+            self._module.eval()
+            points = self._points(self._module).to("cpu", torch.float64)
+            values["validation_score"] = float(points.mean())
         values["seconds"] = time.perf_counter() - start
         self._history = dataclasses.replace(
             self._history, **{name: (*getattr(self._history, name), value) for name, value in values.items()}
         )
-        self._keep_best()
+        self._keep_best(points)
 
     def _set_training_mode(self) -> None:
         self._module.train()
@@ -215,13 +224,27 @@ class TrainingRun:
             "validation_accuracy": float((logits.argmax(1) == labels).double().mean()),
         }
 
-    def _keep_best(self) -> None:
+    def _keep_best(self, points: Tensor | None) -> None:
         losses = self._history.validation_loss
-        if self._stops_early and losses[-1] == min(losses) and losses.index(losses[-1]) == len(losses) - 1:
+        if points is not None:
+            better = self._scores_best(points)
+        else:
+            better = self._stops_early and losses[-1] < min(losses[:-1], default=math.inf)
+        if better:
             self._best = {
                 name: value.detach().clone() if isinstance(value, Tensor) else value
                 for name, value in self._module.state_dict().items()
             }
+
+    def _scores_best(self, points: Tensor) -> bool:
+        """Whether no epoch so far was better than this one by more than the standard error of the difference."""
+        most = self._most_points
+        if most is None or points.mean() >= most.mean():
+            self._most_points = points
+            return True
+        difference = most - points
+        standard_error = difference.std(correction=0) / math.sqrt(max(1, len(difference) - 1))
+        return bool(difference.mean() <= standard_error)
 
     def _require_finite(self, loss: float, squared_norm: float) -> None:
         if math.isfinite(loss) and math.isfinite(squared_norm):
@@ -244,6 +267,7 @@ class TrainingRun:
                 "epochs": self._options.epochs,
                 "module": self._module.state_dict(),
                 "best": self._best,
+                "most_points": self._most_points,
                 "optimizer": self._optimizer.state_dict(),
                 "schedule": None if self._schedule is None else self._schedule.state_dict(),
                 "strength": self._strength.state_dict(),
@@ -260,7 +284,7 @@ class TrainingRun:
                 "a run of other options, seed, data or module. Remove it or name another."
             )
         self._module.load_state_dict(state["module"])
-        self._best = state["best"]
+        self._best, self._most_points = state["best"], state["most_points"]
         self._optimizer.load_state_dict(state["optimizer"])
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"])

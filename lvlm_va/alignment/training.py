@@ -38,6 +38,7 @@ def train(
     alignment_set: AlignmentSet | None = None,
     repeats: Tensor | None = None,
     weighting: Weighting | None = None,
+    points: Callable[[nn.Module], Tensor] | None = None,
     seed: int,
     device: str | torch.device | None = None,
     checkpoint_path: str | os.PathLike[str] | None = None,
@@ -74,6 +75,11 @@ def train(
     weighting : Weighting or None, default=None
         Weighs the rows of each batch in plain training, for example `WorstGroupWeighting`; None counts all alike. It
         is copied and never touched.
+    points : callable, default=None
+        Returns the points of a module, a tensor with one value for each of some images, the more the better. Called
+        after each epoch with the module, in evaluation mode, which it must leave as it is. The result is the module of
+        the last epoch that no earlier one beats in the mean by more than one standard error of the difference: better
+        by an image or two, out of few, is not better. With a checkpoint, it counts by its fields.
     seed : int
         Fixes batches, dropout and the held-out images. The user's random generators are left as they were.
     device : str, torch.device or None, default=None
@@ -129,6 +135,11 @@ def train(
                 "The 'weighting' argument must be None in alignment and with held-out images, whose loss is not "
                 "weighted. Got both; leave out 'alignment_set' and 'validation_fraction'."
             )
+    if points is not None and options.validation_fraction and alignment_set is None:
+        raise ValueError(
+            "The 'points' argument must be None in plain training with held-out images, whose loss decides. Got both; "
+            "leave out 'validation_fraction'."
+        )
     all_labels, penalised = labels, False
     if alignment_set is not None:
         check_alignment_set(alignment_set, images.shape[1:])
@@ -136,7 +147,7 @@ def train(
         penalised = bool(alignment_set.masks.any())
     key = ""
     if checkpoint_path is not None:
-        extras = [extra for extra in (repeats, weighting) if extra is not None]
+        extras = [extra for extra in (repeats, weighting, points) if extra is not None]
         key = fingerprint(options, module, images, labels, alignment_set, seed, *extras)
 
     trained, weighting = copy.deepcopy(module), copy.deepcopy(weighting)
@@ -173,6 +184,7 @@ def train(
             key=key,
             repeats=repeats,
             weighting=weighting,
+            points=points,
         )
         return run.finish(on_epoch, verbose=verbose)
 

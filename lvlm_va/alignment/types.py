@@ -49,6 +49,8 @@ class History:
         Mean cross-entropy of the held-out images, in nats; empty where none are held out.
     validation_accuracy : tuple of float
         Share of held-out images that were right; empty where none are held out.
+    validation_score : tuple of float
+        Mean of what `train`'s ``points`` returned; empty without.
     seconds : tuple of float
         Wall-clock seconds of the epoch.
     """
@@ -60,6 +62,7 @@ class History:
     accuracy: tuple[float, ...] = ()
     validation_loss: tuple[float, ...] = ()
     validation_accuracy: tuple[float, ...] = ()
+    validation_score: tuple[float, ...] = ()
     seconds: tuple[float, ...] = ()
 
 

@@ -30,7 +30,7 @@ class RivalClassifier(ImageClassifier):
 
     Parameters
     ----------
-    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet18"} or None, default=None
+    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet8", "resnet18"} or None, default=None
         The classifier to train, as in `lvlm_va.LVLMVAClassifier`; never changed.
     image_shape : tuple of (C, H, W) or (H, W), default=None
         How to read flat rows of X. None reads a row as one line of pixels.

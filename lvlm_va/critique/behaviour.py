@@ -1,4 +1,4 @@
-"""What a classifier relies on for each class: shares of positive effect by what the critiqued segments cover."""
+"""What a classifier relies on for each class: shares of the effect by what the critiqued segments cover."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lvlm_va._html import html_table
-from lvlm_va.critique.types import VERDICTS, Verdict
+from lvlm_va.critique.types import SPEAKS, VERDICTS, EffectKind, Verdict
 
 TEMPLATE = "template"
 _MOST_WORDS = 160
@@ -28,13 +28,15 @@ class SegmentFinding:
     segment : int
         Number of the segment.
     share : float
-        Share of the image's positive effect in it, in [0, 1].
+        Share of the image's effect in it, in [0, 1].
     place : str
         Where it lies, in words.
     verdict : {"spurious", "relevant", "unsure"}
         The verdict on it.
     reason : str
         The critic's words.
+    effect : {"positive", "absolute"}
+        Which effect the share is of.
     """
 
     image_id: str
@@ -44,6 +46,7 @@ class SegmentFinding:
     place: str
     verdict: Verdict
     reason: str = ""
+    effect: EffectKind = "positive"
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Cover:
     verdict : {"spurious", "relevant", "unsure"}
         The verdict on these segments.
     share : float
-        Share of the positive effect of the class's images in them, in [0, 1].
+        Share of the effect in the class's images in them, in [0, 1].
     n_segments : int
         How many they are.
     place : str
@@ -86,7 +89,7 @@ class ClassBehaviour:
     n_images : int
         Critiqued images of the class.
     shares : mapping of verdict to float
-        Share of their positive effect in segments of each verdict, the mean over the images.
+        Share of their effect in segments of each verdict, the mean over the images.
     covers : tuple of Cover
         What the segments cover, the largest share first.
     text : str
@@ -124,7 +127,7 @@ class BehaviourSummary:
 
     def _repr_html_(self) -> str:
         return html_table(
-            "What the classifier relies on, by share of positive effect",
+            "What the classifier relies on, by share of its effect",
             ("class", "images", *VERDICTS, "in words"),
             [
                 (
@@ -202,7 +205,9 @@ def _of_class(label: str, findings: Sequence[SegmentFinding]) -> ClassBehaviour:
         (_cover(verdict, group, n_images) for (verdict, _), group in groups.items()),
         key=lambda cover: -cover.share,
     )
-    return ClassBehaviour(label, n_images, shares, tuple(covers), _text(n_images, shares, covers))
+    return ClassBehaviour(
+        label, n_images, shares, tuple(covers), _text(n_images, shares, covers, own[0].effect)
+    )
 
 
 def _cover(verdict: Verdict, group: Sequence[SegmentFinding], n_images: int) -> Cover:
@@ -221,7 +226,7 @@ def _cover(verdict: Verdict, group: Sequence[SegmentFinding], n_images: int) -> 
     )
 
 
-def _text(n_images: int, shares: Mapping[Verdict, float], covers: Sequence[Cover]) -> str:
+def _text(n_images: int, shares: Mapping[Verdict, float], covers: Sequence[Cover], effect: EffectKind) -> str:
     spurious, relevant, unsure = (100 * shares[v] for v in ("spurious", "relevant", "unsure"))
     counted = "1 image was" if n_images == 1 else f"{n_images} images were"
     if shares["spurious"] >= 0.5:
@@ -233,9 +238,9 @@ def _text(n_images: int, shares: Mapping[Verdict, float], covers: Sequence[Cover
     else:
         verdict = "So it relies mostly on what should count."
     parts = [
-        f"{counted} critiqued. Of what speaks for the class in {'it' if n_images == 1 else 'them'}, {spurious:.0f} % "
-        f"lies in segments that are spurious, {relevant:.0f} % in relevant ones, and on {unsure:.0f} % there is no "
-        f"verdict. {verdict}"
+        f"{counted} critiqued. Of what {SPEAKS[effect]} the class in {'it' if n_images == 1 else 'them'}, "
+        f"{spurious:.0f} % lies in segments that are spurious, {relevant:.0f} % in relevant ones, and on "
+        f"{unsure:.0f} % there is no verdict. {verdict}"
     ]
     for kind in VERDICTS:
         listed = [str(cover) for cover in covers if cover.verdict == kind]

@@ -20,7 +20,7 @@ _LONGEST = 4000
 class BehaviourWriter(ModelUser):
     """Ask a language model for an account of what a classifier relies on, class by class.
 
-    The model reads the class, the expert's description, the shares of positive effect and what the critic said of
+    The model reads the class, the expert's description, the shares of the effect and what the critic said of
     the segments, all fenced as data; it sees no image. What it writes changes no figure and no verdict.
 
     Parameters

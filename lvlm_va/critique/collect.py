@@ -10,7 +10,15 @@ from pathlib import Path
 
 from lvlm_va.critique.checks import check_critiques, check_verdicts
 from lvlm_va.critique.model_user import ModelStoppedError
-from lvlm_va.critique.types import Critic, Critique, CritiqueRequest, Judge, SegmentVerdict, Statement
+from lvlm_va.critique.types import (
+    SPEAKS,
+    Critic,
+    Critique,
+    CritiqueRequest,
+    Judge,
+    SegmentVerdict,
+    Statement,
+)
 
 
 def collect_critiques(
@@ -69,7 +77,7 @@ def collect_critiques(
         check_critiques(asked, answers)
         critiques = list(answers)
         critiques += [
-            Critique(request.image_id, "No pixel speaks for this class.")
+            Critique(request.image_id, f"No pixel {SPEAKS[request.effect_kind]} this class.")
             for request in requests
             if not request.n_segments
         ]

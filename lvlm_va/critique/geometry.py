@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lvlm_va.critique.types import CritiqueRequest
+from lvlm_va.critique.types import SPEAKS, CritiqueRequest, EffectKind
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,15 @@ class SegmentFacts:
     area : float
         Share of the image's pixels, in (0, 1].
     effect : float
-        Share of the image's positive effect, in [0, 1].
+        Share of the image's effect, in [0, 1].
     box : tuple of (top, left, bottom, right)
         Bounding box in pixels, the ends excluded; rows downwards.
     position : str
         Where its middle lies, in words: ``"top left"``, ``"centre"``, ...
     borders : tuple of str
         Borders of the image that it touches.
+    effect_kind : {"positive", "absolute"}
+        Which effect it is.
     """
 
     segment: int
@@ -36,12 +38,13 @@ class SegmentFacts:
     box: tuple[int, int, int, int]
     position: str
     borders: tuple[str, ...]
+    effect_kind: EffectKind = "positive"
 
     def __str__(self) -> str:
         touching = f", touching the {_and(self.borders)} border" if self.borders else ""
         return (
             f"{_percent(self.area)} of the image, {self.position}{touching}; "
-            f"{_percent(self.effect)} of what speaks for the class"
+            f"{_percent(self.effect)} of what {SPEAKS[self.effect_kind]} the class"
         )
 
 
@@ -102,6 +105,7 @@ def _facts(request: CritiqueRequest, segment: int, mask: NDArray[np.bool_]) -> S
         box=box,
         position=position_in_words(row, column),
         borders=tuple(name for name, touched in borders if touched),
+        effect_kind=request.effect_kind,
     )
 
 

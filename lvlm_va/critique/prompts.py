@@ -66,7 +66,7 @@ def _shipped(kind: str) -> tuple[str, str]:
     """Return the system text and the question that ship with the package."""
     folder = files("lvlm_va.critique") / "templates"
     system, question = (
-        folder.joinpath(f"{kind}_{part}_1.txt").read_text("utf-8") for part in ("system", "question")
+        folder.joinpath(f"{kind}_{part}.txt").read_text("utf-8") for part in ("system", "question")
     )
     return system.strip(), question.strip()
 
@@ -101,7 +101,7 @@ class CriticPrompt(_Prompt):
     question: str = field(default_factory=lambda: _shipped("critic")[1])
     version: str = ""
 
-    shipped = ("critic", "six steps 1")
+    shipped = ("critic", "six steps 2")
     allowed = frozenset(("label", "description", "marks", "facts", "segments", "verdict_lines"))
     required = frozenset(("description", "segments"))
 
@@ -157,7 +157,7 @@ class BehaviourPrompt(_Prompt):
     question: str = field(default_factory=lambda: _shipped("behaviour")[1])
     version: str = ""
 
-    shipped = ("behaviour", "account 1")
+    shipped = ("behaviour", "account 2")
     allowed = frozenset(("label", "description", "findings"))
     required = frozenset(("findings",))
 

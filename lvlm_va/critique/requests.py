@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvlm_va.critique.types import CritiqueRequest
+from lvlm_va.critique.types import CritiqueRequest, EffectKind
 
 # How far outside [0, 1] rounding may take an image that belongs there.
 _ROUNDING = 1e-3
@@ -22,6 +22,7 @@ def build_requests(
     image_ids: Sequence[str],
     labels: Sequence[str],
     descriptions: Sequence[str],
+    effect_kind: EffectKind = "positive",
 ) -> list[CritiqueRequest]:
     """Return one request per image.
 
@@ -32,11 +33,13 @@ def build_requests(
     segments : ndarray of shape (n, H, W), integer
         0 for background, else the number of the segment, from 1.
     effects : ndarray of shape (n, H, W), floating
-        Positive effect of each pixel, not negative, in any unit; divided by its sum over the image.
+        Effect of each pixel, not negative, in any unit; divided by its sum over the image.
     indices : sequence of int of length n
         Row of each image in the data given to ``fit``.
     image_ids, labels, descriptions : sequence of str of length n
         Name, class, and what the expert says of the class, for each image.
+    effect_kind : {"positive", "absolute"}, default="positive"
+        Which effect it is.
 
     Returns
     -------
@@ -83,6 +86,7 @@ def build_requests(
             effect=shares[i],
             label=str(labels[i]),
             description=str(descriptions[i]),
+            effect_kind=effect_kind,
         )
         for i in range(len(images))
     ]

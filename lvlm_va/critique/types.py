@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Verdict = Literal["spurious", "relevant", "unsure"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+EffectKind = Literal["positive", "absolute"]
+# What a pixel with such an effect does for the class, in words.
+SPEAKS: Mapping[EffectKind, str] = {"positive": "speaks for", "absolute": "speaks for or against"}
 StatementStatus = Literal["ok", "truncated", "refused", "failed"]
 
 
@@ -34,11 +37,13 @@ class CritiqueRequest:
     segments : ndarray of shape (H, W), int64
         0 for background, else the number of the segment, from 1.
     effect : ndarray of shape (H, W), float64
-        Share of the positive effect in each pixel; sums to 1 over the image.
+        Share of the image's effect in each pixel; sums to 1 over the image.
     label : str
         The class of the image.
     description : str
         What the expert says should count for this class; empty where nothing was said.
+    effect_kind : {"positive", "absolute"}
+        Whether `effect` is what speaks for the class, or what speaks for or against it.
     """
 
     index: int
@@ -48,6 +53,7 @@ class CritiqueRequest:
     effect: NDArray[np.float64]
     label: str
     description: str = ""
+    effect_kind: EffectKind = "positive"
 
     @property
     def n_segments(self) -> int:

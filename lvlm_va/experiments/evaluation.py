@@ -57,7 +57,12 @@ class Evaluation:
 
 
 def evaluate(
-    module: nn.Module, data: DecoyData, references: ReferenceSet, *, batch_size: int = 1024
+    module: nn.Module,
+    data: DecoyData,
+    references: ReferenceSet,
+    *,
+    batch_size: int = 1024,
+    n_explained: int | None = None,
 ) -> Evaluation:
     """Measure a module on a data set with known spurious pixels.
 
@@ -71,6 +76,8 @@ def evaluate(
         References of the attributions (DeepLIFT SHAP of the labels' logits).
     batch_size : int, default=1024
         Images per batch of predictions.
+    n_explained : int or None, default=None
+        How many images, from the first, alignment is measured on; None: all.
 
     Returns
     -------
@@ -79,11 +86,12 @@ def evaluate(
     """
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
     predictions = predict_logits(module, images, batch_size=batch_size).argmax(1)
-    explanation = DeepLiftShap().attribute(module, images, labels, references.for_images(images))
+    shown = images[:n_explained]
+    explanation = DeepLiftShap().attribute(module, shown, labels[:n_explained], references.for_images(shown))
     return Evaluation(
         groups=group_accuracies(data.labels, predictions.numpy(), groups=data.groups),
         worst_class=group_accuracies(data.labels, predictions.numpy(), groups=data.labels).worst,
-        alignment=alignment_score(explanation.attributions, data.masks),
+        alignment=alignment_score(explanation.attributions, data.masks[:n_explained]),
         predictions=predictions,
     )
 

@@ -1,10 +1,10 @@
-"""The methods of the main table, each from a task's training data to a module."""
+"""The methods that experiments compare, each from a task's training data to a module."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import nn
@@ -13,6 +13,7 @@ from lvlm_va.comparison import RIVALS
 from lvlm_va.critique import OracleCritic
 from lvlm_va.datasets import DecoyData
 from lvlm_va.estimator import LVLMVAClassifier
+from lvlm_va.experiments.findings import measure_findings
 from lvlm_va.experiments.tasks import Task
 
 
@@ -28,11 +29,14 @@ class Fitted:
         Images that a critic, or an annotator of masks or groups, had to look at.
     seconds : float
         Wall-clock seconds of training, the shared first training included where it is built upon.
+    findings : mapping of str to float
+        What the method found out on its way; see `lvlm_va.experiments.findings`.
     """
 
     module: nn.Module
     n_critiqued: int
     seconds: float
+    findings: Mapping[str, float] = field(default_factory=dict)
 
 
 # (task, training data, the net of plain training, seed) -> result
@@ -49,25 +53,47 @@ def plain_training(task: Task, data: DecoyData, seed: int) -> Fitted:
     return Fitted(erm.module_, 0, time.perf_counter() - start)
 
 
-def _lvlm_va(verdict_accuracy: float, propagate: bool) -> Method:
+def erm(task: Task, data: DecoyData, erm: Fitted, seed: int) -> Fitted:
+    """Return the plainly trained net."""
+    return erm
+
+
+def lvlm_va(*, verdict_accuracy: float = 1.0, propagate: bool = False, **changes: Any) -> Method:
+    """Return LVLM-VA with a critic that knows the true masks.
+
+    Parameters
+    ----------
+    verdict_accuracy : float, default=1.0
+        Share of right verdicts to expect.
+    propagate : bool, default=False
+        Whether verdicts are extended, to as many images as the task says.
+    **changes
+        Parameters of `LVLMVAClassifier` other than the task's.
+
+    Returns
+    -------
+    callable
+        The method.
+    """
+
     def run(task: Task, data: DecoyData, erm: Fitted, seed: int) -> Fitted:
         start = time.perf_counter()
-        parameters = _parameters(task) | {"module": erm.module, "epochs": 0}
-        classifier = LVLMVAClassifier(
-            **parameters,
-            align_epochs=task.settings.align_epochs,
-            critic=OracleCritic(data.masks, verdict_accuracy, seed),
-            sampler="random",
-            n_align=task.n_align,
-            propagate=propagate and task.propagate,
-            random_state=seed,
-        ).fit(data.images, data.labels)
-        return Fitted(classifier.module_, task.n_align, erm.seconds + time.perf_counter() - start)
+        parameters = _parameters(task) | {"module": erm.module, "epochs": 0, "sampler": "random"}
+        parameters |= {"align_epochs": task.settings.align_epochs, "n_align": task.n_align}
+        parameters |= {"propagate": propagate and task.propagate, **changes}
+        parameters["n_align"] = min(parameters["n_align"], len(data.labels) // parameters.get("n_rounds", 1))
+        critic = OracleCritic(data.masks, verdict_accuracy, seed)
+        classifier = LVLMVAClassifier(**parameters, critic=critic, random_state=seed)
+        classifier.fit(data.images, data.labels)
+        seconds = erm.seconds + time.perf_counter() - start
+        findings = measure_findings(classifier, data.masks)
+        return Fitted(classifier.module_, len(classifier.alignment_set_), seconds, findings)
 
     return run
 
 
-def _rival(name: str) -> Method:
+def rival(name: str) -> Method:
+    """Return the method of `lvlm_va.comparison` of this name."""
     kind = RIVALS[name]
 
     def run(task: Task, data: DecoyData, erm: Fitted, seed: int) -> Fitted:
@@ -82,24 +108,11 @@ def _rival(name: str) -> Method:
             given["groups"] = data.groups
         if kind.needs_masks:
             given["masks"] = data.masks
-        rival = kind(**parameters, random_state=seed).fit(data.images, data.labels, **given)
+        fitted = kind(**parameters, random_state=seed).fit(data.images, data.labels, **given)
         seconds = time.perf_counter() - start + (erm.seconds if name in _FINE_TUNED else 0)
-        return Fitted(rival.module_, len(data.labels) if given else 0, seconds)
+        return Fitted(fitted.module_, len(data.labels) if given else 0, seconds)
 
     return run
-
-
-def _erm(task: Task, data: DecoyData, erm: Fitted, seed: int) -> Fitted:
-    return erm
-
-
-METHODS: dict[str, Method] = {
-    "erm": _erm,
-    "lvlm_va": _lvlm_va(1.0, propagate=False),
-    "lvlm_va_propagated": _lvlm_va(1.0, propagate=True),
-    "lvlm_va_propagated_70": _lvlm_va(0.7, propagate=True),
-    **{name: _rival(name) for name in RIVALS if name != "erm"},
-}
 
 
 def _parameters(task: Task) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -12,43 +13,89 @@ from lvlm_va._files import atomic_path
 
 PAGE = """# Results
 
-Written by `make results` from the files of the experiments; do not edit. Means and standard deviations over seeds; test
-images, whose shortcut tells nothing. {environment}
+Written by `make results` from the files of the experiments; do not edit. {environment}
 
-`lvlm-va experiment main --quick --seeds {seeds}`: small nets and few images, so that everybody can run it. WGA is the
-accuracy of the worst group, AGA the plain mean over groups, Δ the change from plain training (`erm`), μ the share
-of absolute attribution outside the shortcut. `lvlm va` is the paper's method with a critic that is always right;
-`propagated` extends its verdicts to the other images; `70` has three in ten verdicts wrong. `ground truth rrr` and
-`counterexamples` are given masks of all images, `dfr`, `subg` and `group dro` the group of every image. A dash: not
-applicable, because a group is empty, every class is one group, or no error is made.
-
-{table}
-![Worst-group accuracy](worst_group.png)
+Means and standard deviations over seeds, on test images whose shortcut tells nothing. WGA is the accuracy of the worst
+group, AGA the plain mean over groups, Δ the change from plain training (`erm`), μ the share of absolute attribution
+outside the shortcut. The critic knows the true masks, and errs only where a table says so: how right a model's verdicts
+are is another question (see `lvlm-va tiny-critic evaluate`). A dash: not applicable, because a group is empty, every
+class is one group, or no error is made.
 """
+SECTIONS = {
+    "main": """## All methods
+
+`lvlm va` is the paper's method; `propagated` extends its verdicts to the other images; `70` has three in ten verdicts
+wrong. `ground truth rrr` and `counterexamples` are given masks of all images, `dfr`, `subg` and `group dro` the group
+of every image.""",
+    "lambda": """## The weight of the penalty
+
+A fixed λ, and the one that follows the data (`auto`); propagated verdicts.""",
+    "sampling": """## Which images are critiqued
+
+`spurious images`: share of critiqued images with a segment that has most of its positive effect on the shortcut;
+`spurious effect`: mean share of the effect there. No propagation.""",
+    "segmenters": """## How explanations are cut
+
+`purity`: share of the effect on the side, shortcut or not, where most of its segment's lies; `masked`: share of the
+shortcut's effect that verdicts masked. No propagation.""",
+    "verdicts": """## How right the critic is""",
+    "critiques": """## How many images are critiqued""",
+    "components": """## How many components the mixture has
+
+Columns as for the segmenters.""",
+    "rounds": """## Rounds of critique
+
+A hundred images in each.""",
+}
 
 
-def write_results_page(run: str | os.PathLike[str], page: str | os.PathLike[str]) -> None:
-    """Write the page, and the picture beside it, from the folder of the main experiment.
+def write_results_page(runs: str | os.PathLike[str], page: str | os.PathLike[str]) -> None:
+    """Write the page, and the pictures beside it, from the folders of the experiments.
 
     Parameters
     ----------
-    run : path-like
-        Folder that ``lvlm-va experiment main`` wrote.
+    runs : path-like
+        Holds a folder per experiment, as ``lvlm-va experiment NAME --out runs/NAME`` writes it; one that is missing is
+        left out.
     page : path-like
         The Markdown file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no experiment.
     """
     from lvlm_va._show_versions import environment
 
-    run, page = Path(run), Path(page)
-    results = json.loads((run / "metrics.json").read_text())
-    seeds = max(len(rows) for methods in results.values() for rows in methods.values())
+    runs, page = Path(runs), Path(page)
+    found = {name: runs / name for name in SECTIONS if (runs / name / "metrics.json").exists()}
+    if not found:
+        raise FileNotFoundError(
+            f"The 'runs' argument must hold an experiment's folder, such as {runs / 'main'}. Got none."
+        )
     facts = environment()
-    machine = f"torch {facts['torch']}, GPU: {facts['gpu']}."
-    text = PAGE.format(environment=machine, seeds=seeds, table=(run / "table.md").read_text())
+    parts = [PAGE.format(environment=f"torch {facts['torch']}, GPU: {facts['gpu']}.")]
+    for name, run in found.items():
+        about = json.loads((run / "about.json").read_text())
+        made = f"`{about['command']}`, {about['core_seconds'] / 60:.0f} minutes of one core."
+        data = "\n".join(
+            f"- {data_set}: {_in_words(facts)}" for data_set, facts in about["data_sets"].items()
+        )
+        figure = f"{page.stem}_{name}.png"
+        table = (run / "table.md").read_text()
+        parts.append(f"{SECTIONS[name]}\n\n{made}\n\n{data}\n\n{table}\n![{name}]({figure})\n")
+        with atomic_path(page.with_name(figure)) as temporary:
+            temporary.write_bytes((run / "figure.png").read_bytes())
     with atomic_path(page) as temporary:
-        temporary.write_text(text)
-    with atomic_path(page.with_name("worst_group.png")) as temporary:
-        temporary.write_bytes((run / "worst_group.png").read_bytes())
+        temporary.write_text("\n".join(parts))
+
+
+def _in_words(task: dict[str, Any]) -> str:
+    settings = task["settings"]
+    return (
+        f"{task['images']}; {settings['module']}, {settings['epochs']} epochs, {settings['align_epochs']} of "
+        f"alignment; {task['n_align']} critiques, propagated to {task['propagate']:,} images or all."
+    )
 
 
 if __name__ == "__main__":

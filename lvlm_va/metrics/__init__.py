@@ -8,6 +8,7 @@ from lvlm_va.metrics.groups import (
     worst_group_accuracy,
 )
 from lvlm_va.metrics.intervals import wilson_interval
+from lvlm_va.metrics.right_reasons import right_reasons_accuracy, spurious_share
 from lvlm_va.metrics.verdicts import VerdictAccuracy, verdict_accuracy
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "alignment_score",
     "average_group_accuracy",
     "group_accuracies",
+    "right_reasons_accuracy",
+    "spurious_share",
     "verdict_accuracy",
     "wilson_interval",
     "worst_group_accuracy",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+
+from lvlm_va.metrics.maps import check_maps
 
 
 def alignment_score(attributions: Tensor | ArrayLike, masks: Tensor | ArrayLike) -> float:
@@ -41,31 +42,10 @@ def alignment_score(attributions: Tensor | ArrayLike, masks: Tensor | ArrayLike)
     >>> alignment_score(attributions, masks)
     0.75
     """
-    phi, mask = _tensor(attributions), _tensor(masks)
-    if phi.ndim != 4:
-        raise ValueError(
-            f"The 'attributions' argument must have shape (n, C, H, W). Got {tuple(phi.shape)} instead."
-        )
-    expected = (phi.shape[0], *phi.shape[2:])
-    if mask.shape != expected:
-        raise ValueError(
-            f"The 'masks' argument must have shape {expected}, one mask per image, to fit attributions of "
-            f"shape {tuple(phi.shape)}. Got {tuple(mask.shape)} instead."
-        )
-    if mask.dtype != torch.bool and not ((mask == 0) | (mask == 1)).all():
-        raise ValueError(
-            "The 'masks' argument must be boolean or hold 0 and 1 only. Got other values instead."
-        )
+    phi, mask = check_maps(attributions, masks)
     magnitude = phi.abs().sum(1, dtype=torch.float64)
     total = magnitude.sum((1, 2))
     if not total.isfinite().all():
         raise ValueError("The 'attributions' argument must be finite. Got NaN or infinity instead.")
     share = (magnitude * mask.to(magnitude)).sum((1, 2)) / total
     return 1 - float(share[total > 0].mean())
-
-
-def _tensor(values: Tensor | ArrayLike) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.detach()
-    # A tensor cannot share the memory of a read-only array, such as joblib hands to its workers.
-    return torch.from_numpy(np.require(values, requirements="W"))

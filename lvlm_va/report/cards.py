@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from lvlm_va.critique import SegmentVerdict, Verdict, position_in_words
 from lvlm_va.critique.behaviour import what_it_covers
 from lvlm_va.report.run_record import RunRecord
 from lvlm_va.report.thumbnails import TINY, areas_address, effect_address, image_address
-from lvlm_va.segmentation import positive_effect
 
 # Sides of photographs and of the maps on them, in pixels; smaller where there are many.
 _SIDE, _MAP_SIDE = 224, 112
@@ -29,7 +27,7 @@ class Area:
     segment : int
         Its number.
     share : float
-        Share of what speaks for the class in this image, in [0, 1].
+        Share of the image's effect in it, in [0, 1].
     place, covers : str
         Where it lies and what it covers, in words; the latter may be empty.
     verdict : {"spurious", "relevant", "unsure"}
@@ -103,7 +101,7 @@ class Card:
     critique: str
 
     def share(self, verdict: Verdict) -> float:
-        """Return the share of what speaks for the class in segments of this verdict."""
+        """Return the share of the image's effect in segments of this verdict."""
         return sum(area.share for area in self.areas if area.verdict == verdict)
 
 
@@ -120,8 +118,7 @@ def make_cards(record: RunRecord) -> Iterator[Card]:
     Card
         One per image.
     """
-    effects = positive_effect(record.explanation.attributions).cpu().numpy()
-    after = record.outcome.attributions.clamp_min(0).numpy()
+    before, after = record.effects()
     labels = record.segmentation.labels.cpu().numpy()
     few = len(record) <= _MANY
     side, map_side = (_SIDE, _MAP_SIDE) if few else (_SIDE // 2, TINY)
@@ -136,7 +133,7 @@ def make_cards(record: RunRecord) -> Iterator[Card]:
             width=image.shape[2],
             tiny=max(image.shape[1:]) <= TINY,
             image=image_address(image, side),
-            effect_before=effect_address(effects[row], map_side),
+            effect_before=effect_address(before[row], map_side),
             effect_after=effect_address(after[row], map_side),
             areas_image=areas_address(labels[row], [area.verdict for area in areas], map_side),
             before=_answer(record, row, record.outcome.probabilities_before),
@@ -147,7 +144,7 @@ def make_cards(record: RunRecord) -> Iterator[Card]:
 
 
 def attention_on_masks(record: RunRecord) -> tuple[float, float, int]:
-    """Return what share of positive effect lies on masked pixels, before and after.
+    """Return what share of the effect lies on masked pixels, before and after.
 
     Returns
     -------
@@ -158,10 +155,9 @@ def attention_on_masks(record: RunRecord) -> tuple[float, float, int]:
     """
     masked = record.masks.any((1, 2))
     shares = []
-    for maps in (positive_effect(record.explanation.attributions), record.outcome.attributions.clamp_min(0)):
-        effect: NDArray[np.float64] = maps.double().cpu().numpy()[masked]
-        total = effect.sum((1, 2))
-        inside = (effect * record.masks[masked]).sum((1, 2))
+    for effect in record.effects():
+        total = effect[masked].sum((1, 2))
+        inside = (effect * record.masks)[masked].sum((1, 2))
         shares.append(float((inside[total > 0] / total[total > 0]).mean()) if (total > 0).any() else np.nan)
     return shares[0], shares[1], int(masked.sum())
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lvlm_va._files import atomic_path
 from lvlm_va.report.measures import Measures
 from lvlm_va.report.plots import Example, new_figure, plot_before_after, plot_segments
 from lvlm_va.report.run_record import RunRecord
-from lvlm_va.segmentation import positive_effect
 
 _COLUMNS = 5
 
@@ -61,9 +61,10 @@ def write_figures(record: RunRecord, folder: str | os.PathLike[str]) -> tuple[Pa
     folder = Path(folder)
     rows = _most_spurious(record)
     written = [folder / "before_after.png", folder / "segments.png"]
-    examples = [_example(record, row) for row in rows]
+    effects = record.effects()
+    examples = [_example(record, row, *effects) for row in rows]
     axes = plot_before_after(
-        examples, title="Before and after", caption="Orange: the pixels that speak for the true class."
+        examples, title="Before and after", caption="Orange: the pixels on which the true class hangs."
     )
     _save(axes[0, 0].figure, written[0])
     figure = new_figure(0.7 + 1.9 * len(rows), 2.8)
@@ -101,15 +102,17 @@ def _verdicts(record: RunRecord, row: int) -> list[Any]:
     return ["unsure" if verdict is None else verdict.verdict for verdict in found]
 
 
-def _example(record: RunRecord, row: int) -> Example:
+def _example(
+    record: RunRecord, row: int, effect_before: NDArray[np.float64], effect_after: NDArray[np.float64]
+) -> Example:
     before, after = record.outcome.probabilities_before[row], record.outcome.probabilities_after[row]
     return Example(
         image=record.images[row],
         label=record.label(row),
         before=record.class_names[int(before.argmax())],
         after=record.class_names[int(after.argmax())],
-        effect_before=positive_effect(record.explanation.attributions[row : row + 1])[0].cpu().numpy(),
-        effect_after=record.outcome.attributions[row].numpy(),
+        effect_before=effect_before[row],
+        effect_after=effect_after[row],
     )
 
 

@@ -22,7 +22,7 @@ from lvlm_va.report.colours import VERDICT_MARKS, VERDICT_WORDS
 from lvlm_va.report.figures import write_figures
 from lvlm_va.report.measures import Measures
 from lvlm_va.report.run_record import RunRecord
-from lvlm_va.rounds import segment_findings
+from lvlm_va.round_verdicts import segment_findings
 
 TITLE = "What the classifier looks at, and what changed"
 # Rows of the table of the largest segments; the cards show all.
@@ -124,6 +124,7 @@ def render_report(
         costs=[(use, use.cost(prices)) for use in record.costs],
         currency=prices.currency if prices else "",
         command=None if record.command is None else shlex.join(record.command.arguments),
+        direction="for or against" if record.segmentation.effect == "absolute" else "for",
         marks=VERDICT_MARKS,
         words=VERDICT_WORDS,
         style=Markup(style),

@@ -20,7 +20,7 @@ from lvlm_va.outcome import Outcome
 from lvlm_va.report.cost import ModelUse, read_costs
 from lvlm_va.report.measures import Measures
 from lvlm_va.run_directory import FORMAT, read_dataclass
-from lvlm_va.segmentation import Segmentation, concatenate_segmentations
+from lvlm_va.segmentation import Segmentation, concatenate_segmentations, pixel_effect
 
 _FACTS = {
     "files": dict,
@@ -123,6 +123,12 @@ class RunRecord:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def effects(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the effect (a, H, W) that is cut into segments, before alignment and after."""
+        maps = (self.explanation.attributions, self.outcome.attributions[:, None])
+        before, after = (pixel_effect(part, self.segmentation.effect).cpu().numpy() for part in maps)
+        return before, after
+
     def label(self, row: int) -> str:
         """Return the name of an image's class."""
         return self.class_names[int(self.labels[row])]
@@ -189,11 +195,12 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         path=folder,
         verdict_files=tuple(files["verdicts"]),
     )
-    lengths = {
-        len(part)
-        for part in (image_ids, aligned.images, record.explanation.target, record.segmentation.labels)
-    } | {len(record.outcome.attributions)}
-    if len(lengths) != 1:
+    n = len(image_ids)
+    if {n} != {
+        len(record.labels),
+        len(record.segmentation.labels),
+        len(record.outcome.attributions),
+    } or record.explanation.target.tolist() != record.labels.tolist():
         raise ValueError(f"{folder / 'latest.json'} names files of different runs. {_AGAIN}")
     return record
 

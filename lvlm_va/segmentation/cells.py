@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from lvlm_va.segmentation.effect import positive_effect, shares_of_effect
+from lvlm_va.segmentation.checks import check_images
+from lvlm_va.segmentation.effect import Effect, check_attributions, pixel_effect, shares_of_effect
 from lvlm_va.segmentation.types import Segmentation
 
 # Float64 values per chunk in one (images, pixels, segments) array: 64 MiB, a few of which are alive at once.
@@ -118,7 +120,7 @@ def segmentation_of_cells(effect: Tensor, cells: Tensor, n_cells: int, min_share
     Parameters
     ----------
     effect : Tensor of shape (n, H, W), float64
-        Share of the image's positive effect in each pixel.
+        Share of the image's effect in each pixel.
     cells : Tensor of shape (n, H, W), int64
         Cell of each pixel, from 1.
     n_cells : int
@@ -132,24 +134,81 @@ def segmentation_of_cells(effect: Tensor, cells: Tensor, n_cells: int, min_share
 
 
 def segment_in_chunks(
-    segment: Callable[[Tensor, slice], Segmentation], attributions: Tensor, n_segments: int
+    segment: Callable[[Tensor, slice], Segmentation], attributions: Tensor, effect: Effect, n_segments: int
 ) -> Segmentation:
     """Segment a few images at a time, so that memory does not grow with their number.
 
     Parameters
     ----------
     segment : callable (effect, rows) -> Segmentation
-        Segments images `rows`, given the share of positive effect in each of their pixels, float64 (k, H, W).
+        Segments images `rows`, given the share of the effect in each of their pixels, float64 (k, H, W).
     attributions : Tensor of shape (n, C, H, W)
         Attributions.
+    effect : {"positive", "absolute"}
+        Which effect of theirs is cut into segments.
     n_segments : int
         Number of segments that bounds the memory.
     """
-    effect = positive_effect(attributions)
-    n, height, width = effect.shape
+    effects = pixel_effect(attributions, effect)
+    n, height, width = effects.shape
     size = max(1, _CHUNK_ELEMENTS // (height * width * n_segments))
     chunks = [slice(start, start + size) for start in range(0, max(n, 1), size)]
-    return concatenate_segmentations([segment(shares_of_effect(effect[rows]), rows) for rows in chunks])
+    found = concatenate_segmentations([segment(shares_of_effect(effects[rows]), rows) for rows in chunks])
+    return replace(found, effect=effect)
+
+
+def segment_images(
+    cells_of: Callable[[Tensor], Tensor],
+    attributions: Tensor,
+    images: Tensor,
+    *,
+    n_segments: int,
+    min_share: float,
+    effect: Effect,
+) -> Segmentation:
+    """Cut each image into cells by its looks, and keep the cells with the largest shares of the effect.
+
+    Parameters
+    ----------
+    cells_of : callable (image) -> Tensor
+        Cells of an image (C, H, W): an int64 tensor of shape (H, W), from 1.
+    attributions, images : Tensor of shape (n, C, H, W)
+        Attributions, and what they are of.
+    n_segments : int
+        Most segments that are kept.
+    min_share : float
+        Least share of a segment.
+    effect : {"positive", "absolute"}
+        Which effect counts.
+
+    Raises
+    ------
+    ValueError
+        If the images do not fit the attributions, or are not finite.
+    """
+    check_attributions(attributions)
+    check_images(images, attributions)
+
+    def segment(shares: Tensor, rows: slice) -> Segmentation:
+        cells = torch.zeros_like(shares, dtype=torch.int64)
+        for row, image in enumerate(images[rows]):
+            cells[row] = cells_of(image.detach())
+        found = max(int(cells.max()) if len(cells) else 0, n_segments)
+        return _keep_strongest(segmentation_of_cells(shares, cells, found, min_share), n_segments)
+
+    return segment_in_chunks(segment, attributions, effect, n_segments)
+
+
+def _keep_strongest(segmentation: Segmentation, most: int) -> Segmentation:
+    """Keep the first `most` segments and columns."""
+    return replace(
+        segmentation,
+        labels=segmentation.labels.masked_fill(segmentation.labels > most, 0),
+        n_segments=segmentation.n_segments.clamp_max(most),
+        shares=segmentation.shares[:, :most],
+        means=segmentation.means[:, :most],
+        covariances=segmentation.covariances[:, :most],
+    )
 
 
 def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
@@ -158,7 +217,7 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
     Parameters
     ----------
     parts : sequence of Segmentation
-        At least one; all of images of one size.
+        At least one; all of images of one size, and of one kind of effect.
 
     Returns
     -------
@@ -168,10 +227,15 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
     Raises
     ------
     ValueError
-        If there is nothing to concatenate.
+        If there is nothing to concatenate, or the parts are of different effects.
     """
     if not parts:
         raise ValueError("The 'parts' argument must hold at least one Segmentation. Got none instead.")
+    effects = sorted({part.effect for part in parts})
+    if len(effects) > 1:
+        raise ValueError(
+            f"The 'parts' argument must be segments of one kind of effect. Got {effects} instead."
+        )
     if len(parts) == 1:
         return parts[0]
     width = max(part.shares.shape[1] for part in parts)
@@ -181,6 +245,7 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
         shares=torch.cat([widen(part.shares, width, 0.0) for part in parts]),
         means=torch.cat([widen(part.means, width, torch.nan) for part in parts]),
         covariances=torch.cat([widen(part.covariances, width, torch.nan) for part in parts]),
+        effect=parts[0].effect,
     )
 
 

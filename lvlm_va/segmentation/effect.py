@@ -1,9 +1,50 @@
-"""From attributions to the positive effect of each pixel."""
+"""From attributions to the effect of each pixel."""
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
+
+from lvlm_va._errors import unknown_name
+
+Effect = Literal["positive", "absolute"]
+
+
+def pixel_effect(attributions: Tensor, effect: Effect) -> Tensor:
+    """Return the effect of each pixel on the explained logit, >= 0.
+
+    Parameters
+    ----------
+    attributions : Tensor of shape (n, C, H, W)
+        Finite attributions of one logit per image, in any floating dtype.
+    effect : {"positive", "absolute"}
+        What the pixel adds to the logit, ``max(sum over channels of Phi, 0)``, or how much it changes it either way,
+        ``|sum over channels of Phi|``.
+
+    Returns
+    -------
+    Tensor of shape (n, H, W), float64
+        Effect, in logits, on the same device.
+
+    Raises
+    ------
+    TypeError
+        If the attributions are no floating tensor.
+    ValueError
+        If they have another shape, or hold NaN or infinity, or the effect is unknown.
+
+    Examples
+    --------
+    >>> import torch
+    >>> pixel_effect(torch.tensor([[[[1.0, -3.0]], [[0.5, 1.0]]]]), "absolute")
+    tensor([[[1.5000, 2.0000]]], dtype=torch.float64)
+    """
+    check_effect(effect)
+    check_attributions(attributions)
+    total = attributions.detach().sum(1, dtype=torch.float64)
+    return total.abs() if effect == "absolute" else total.clamp_min(0)
 
 
 def positive_effect(attributions: Tensor) -> Tensor:
@@ -34,20 +75,24 @@ def positive_effect(attributions: Tensor) -> Tensor:
     >>> positive_effect(torch.tensor([[[[1.0, -3.0]], [[0.5, 1.0]]]]))
     tensor([[[1.5000, 0.0000]]], dtype=torch.float64)
     """
-    check_attributions(attributions)
-    return attributions.detach().sum(1, dtype=torch.float64).clamp_min(0)
+    return pixel_effect(attributions, "positive")
+
+
+def check_effect(effect: object) -> None:
+    """Raise unless this is a kind of effect."""
+    if effect not in get_args(Effect):
+        raise unknown_name("effect", effect, get_args(Effect))
 
 
 def shares_of_effect(effect: Tensor) -> Tensor:
-    """Return ``p = Phi+ / sum Phi+``, the share of the image's positive effect in each pixel.
+    """Return the share of the image's effect in each pixel.
 
-    It is the probability that one unit of positive effect comes from this pixel; 0 throughout an image
-    without positive effect.
+    It is the probability that one unit of effect comes from this pixel; 0 throughout an image without effect.
 
     Parameters
     ----------
     effect : Tensor of shape (n, H, W), float64
-        Positive effect.
+        Effect >= 0.
     """
     # By the largest value first: the sum of tiny values could underflow, that of huge ones overflow.
     effect = _divide(effect, effect.amax((1, 2), keepdim=True))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lvlm_va.segmentation.cells import segment_in_chunks, segmentation_of_cells
 from lvlm_va.segmentation.checks import check_count, check_number
+from lvlm_va.segmentation.effect import Effect, check_effect
 from lvlm_va.segmentation.types import Segmentation
 
 
@@ -17,8 +18,8 @@ from lvlm_va.segmentation.types import Segmentation
 class Grid:
     """Equal cells of a grid, to compare with.
 
-    A cell that holds at least `min_share` of the positive effect is a segment. Its labelled pixels are those
-    with positive effect; the others, and those of weaker cells, belong to no segment.
+    A cell that holds at least `min_share` of the effect is a segment. Its labelled pixels are those
+    with effect; the others, and those of weaker cells, belong to no segment.
 
     Parameters
     ----------
@@ -27,7 +28,9 @@ class Grid:
     n_columns : int, default=4
         Number of bands from left to right.
     min_share : float, default=0.02
-        Least share of the positive effect of a segment, in [0, 1).
+        Least share of the effect of a segment, in [0, 1).
+    effect : {"positive", "absolute"}, default="positive"
+        Which effect of a pixel counts: what it adds to the explained logit, or how much it changes it either way.
 
     Raises
     ------
@@ -38,6 +41,7 @@ class Grid:
     n_rows: int = 4
     n_columns: int = 4
     min_share: float = 0.02
+    effect: Effect = "positive"
 
     name: ClassVar[str] = "grid"
 
@@ -45,6 +49,7 @@ class Grid:
         check_count("n_rows", self.n_rows)
         check_count("n_columns", self.n_columns)
         check_number("min_share", self.min_share, 0, 1)
+        check_effect(self.effect)
 
     def segment(self, attributions: Tensor, images: Tensor, seed: int) -> Segmentation:
         """Cut each attribution map along the grid.
@@ -80,4 +85,4 @@ class Grid:
             cells = band[:, None] * self.n_columns + column_band + 1
             return segmentation_of_cells(effect, cells.expand(effect.shape), n_cells, self.min_share)
 
-        return segment_in_chunks(segment, attributions, n_cells)
+        return segment_in_chunks(segment, attributions, self.effect, n_cells)

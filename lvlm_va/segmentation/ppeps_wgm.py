@@ -1,4 +1,4 @@
-"""PPEPS-WGM: a Gaussian mixture over where the positive effect lands."""
+"""PPEPS-WGM: a Gaussian mixture over where the effect lands."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lvlm_va._errors import unknown_name
 from lvlm_va.ops import EMResult, ppeps_em
 from lvlm_va.segmentation.cells import cell_shares, segment_in_chunks, sorted_segmentation, widen
 from lvlm_va.segmentation.checks import check_count, check_number
+from lvlm_va.segmentation.effect import Effect, check_effect
 from lvlm_va.segmentation.starts import draw_uniforms, kmeans_plus_plus
 from lvlm_va.segmentation.types import Segmentation
 
@@ -47,10 +48,13 @@ class PPEPSWGM:
     tol : float, default=1e-4
         A fit ends when its log-likelihood per unit of weight grew by less in one update.
     min_share : float, default=0.02
-        Least share of the positive effect of a segment, in [0, 1).
+        Least share of the effect of a segment, in [0, 1).
     covariance_floor : pair of float, optional
         Least variance along rows and columns, in squared image heights and widths. By default that of a
         uniform pixel, ``(1 / (12 H^2), 1 / (12 W^2))``.
+    effect : {"positive", "absolute"}, default="positive"
+        Which effect of a pixel counts: the paper's ``Phi+``, or ``|sum over channels of Phi|``, which also shows
+        what speaks against the class.
 
     Raises
     ------
@@ -76,6 +80,7 @@ class PPEPSWGM:
     tol: float = 1e-4
     min_share: float = 0.02
     covariance_floor: tuple[float, float] | None = None
+    effect: Effect = "positive"
 
     name: ClassVar[str] = "ppeps_wgm"
 
@@ -89,6 +94,7 @@ class PPEPSWGM:
         check_count("max_iter", self.max_iter)
         check_number("tol", self.tol, 0)
         check_number("min_share", self.min_share, 0, 1)
+        check_effect(self.effect)
         if self.covariance_floor is not None:
             if not isinstance(self.covariance_floor, tuple) or len(self.covariance_floor) != 2:
                 raise TypeError(
@@ -114,7 +120,7 @@ class PPEPSWGM:
         -------
         Segmentation
             `n_segments` columns (`max_segments` with ``"bic"``), on the attributions' device. An image with
-            fewer pixels of positive effect than that has fewer segments; one with none has no segment.
+            fewer pixels with effect than that has fewer segments; one with none has no segment.
 
         Raises
         ------
@@ -126,7 +132,9 @@ class PPEPSWGM:
         check_count("seed", seed, least=0)
         width = self._candidates()[-1]
         uniforms = draw_uniforms(int(seed), self.n_restarts, width)
-        return segment_in_chunks(lambda effect, _: self._segment(effect, uniforms), attributions, width)
+        return segment_in_chunks(
+            lambda shares, _: self._segment(shares, uniforms), attributions, self.effect, width
+        )
 
     def _candidates(self) -> range:
         """Return the numbers of components to try."""

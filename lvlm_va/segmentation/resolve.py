@@ -7,6 +7,7 @@ from collections.abc import Callable
 from lvlm_va._errors import unknown_name
 from lvlm_va.segmentation.grid import Grid
 from lvlm_va.segmentation.ppeps_wgm import PPEPSWGM
+from lvlm_va.segmentation.sam import SAM
 from lvlm_va.segmentation.slic import SLIC
 from lvlm_va.segmentation.types import Segmenter
 
@@ -18,8 +19,9 @@ def resolve_segmenter(spec: str | Segmenter) -> Segmenter:
 
     Parameters
     ----------
-    spec : {"ppeps_wgm", "grid", "slic"} or Segmenter
-        A name (with default parameters), or an object with a ``segment`` method.
+    spec : {"ppeps_wgm", "grid", "slic"}, "sam:FOLDER" or Segmenter
+        A name (with default parameters), `SAM` with the checkpoint in a folder, or an object with a ``segment``
+        method.
 
     Returns
     -------
@@ -31,16 +33,21 @@ def resolve_segmenter(spec: str | Segmenter) -> Segmenter:
     TypeError
         If `spec` is neither a name nor an object with a ``segment`` method.
     ValueError
-        If the name is unknown.
+        If the name is unknown, or the folder holds no SAM checkpoint.
+    FileNotFoundError
+        If there is no such folder.
 
     Examples
     --------
     >>> resolve_segmenter("grid")
-    Grid(n_rows=4, n_columns=4, min_share=0.02)
+    Grid(n_rows=4, n_columns=4, min_share=0.02, effect='positive')
     """
     if isinstance(spec, str):
+        kind, _, folder = spec.partition(":")
+        if kind == SAM.name and folder:
+            return SAM(folder)
         if spec not in _SEGMENTERS:
-            raise unknown_name("segmenter", spec, _SEGMENTERS)
+            raise unknown_name("segmenter", spec, [*_SEGMENTERS, f"{SAM.name}:FOLDER"])
         return _SEGMENTERS[spec]()
     if isinstance(spec, type):
         raise TypeError(

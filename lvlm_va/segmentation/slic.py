@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lvlm_va.segmentation.cells import segment_in_chunks, segmentation_of_cells
+from lvlm_va.segmentation.cells import segment_images
 from lvlm_va.segmentation.checks import check_count, check_number
-from lvlm_va.segmentation.effect import check_attributions
+from lvlm_va.segmentation.effect import Effect, check_effect
 from lvlm_va.segmentation.types import Segmentation
 
 
@@ -21,8 +21,8 @@ from lvlm_va.segmentation.types import Segmentation
 class SLIC:
     """SLIC superpixels of the image (Achanta et al. 2012; scikit-image's), to compare with.
 
-    A superpixel that holds at least `min_share` of the positive effect is a segment; of more than
-    `n_segments` of them the strongest are kept. The labelled pixels are those with positive effect; the
+    A superpixel that holds at least `min_share` of the effect is a segment; of more than
+    `n_segments` of them the strongest are kept. The labelled pixels are those with effect; the
     others, and those of weaker superpixels, belong to no segment. Needs scikit-image:
     ``pip install 'lvlm-va[slic]'``.
 
@@ -34,7 +34,9 @@ class SLIC:
         Weight of nearness against likeness of colour, > 0. Images are compared in Lab; grey ones are
         repeated to three channels, so that the number means the same for them.
     min_share : float, default=0.02
-        Least share of the positive effect of a segment, in [0, 1).
+        Least share of the effect of a segment, in [0, 1).
+    effect : {"positive", "absolute"}, default="positive"
+        Which effect of a pixel counts: what it adds to the explained logit, or how much it changes it either way.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class SLIC:
     n_segments: int = 16
     compactness: float = 10.0
     min_share: float = 0.02
+    effect: Effect = "positive"
 
     name: ClassVar[str] = "slic"
 
@@ -54,6 +57,7 @@ class SLIC:
         if self.compactness == 0:
             raise ValueError("The 'compactness' argument must be positive. Got 0 instead.")
         check_number("min_share", self.min_share, 0, 1)
+        check_effect(self.effect)
 
     def segment(self, attributions: Tensor, images: Tensor, seed: int) -> Segmentation:
         """Cut each image into superpixels and weigh them by its attribution map.
@@ -83,20 +87,9 @@ class SLIC:
             If the attributions or the images have another shape or are not finite.
         """
         slic = _import_slic()
-        check_attributions(attributions)
-        if images.ndim != 4 or (len(images), *images.shape[2:]) != (
-            len(attributions),
-            *attributions.shape[2:],
-        ):
-            raise ValueError(
-                "The 'images' argument must have shape (n, C, H, W) with the attributions' n, H and W. Got "
-                f"{tuple(images.shape)} for attributions of shape {tuple(attributions.shape)} instead."
-            )
-        if not images.isfinite().all():
-            raise ValueError("The 'images' argument must be finite. Got NaN or infinity instead.")
 
         def superpixels(image: Tensor) -> Tensor:
-            channels_last = image.detach().movedim(0, -1).double().cpu().numpy()
+            channels_last = image.movedim(0, -1).double().cpu().numpy()
             if channels_last.shape[-1] == 1:
                 channels_last = channels_last.repeat(3, axis=-1)
             cells = slic(
@@ -106,27 +99,16 @@ class SLIC:
                 channel_axis=-1,
                 start_label=1,
             )
-            return torch.as_tensor(cells, dtype=torch.int64, device=attributions.device)
+            return torch.as_tensor(cells, dtype=torch.int64)
 
-        def segment(effect: Tensor, rows: slice) -> Segmentation:
-            cells = torch.zeros_like(effect, dtype=torch.int64)
-            for row, image in enumerate(images[rows]):
-                cells[row] = superpixels(image)
-            found = max(int(cells.max()) if len(cells) else 0, self.n_segments)
-            return _strongest(segmentation_of_cells(effect, cells, found, self.min_share), self.n_segments)
-
-        return segment_in_chunks(segment, attributions, self.n_segments)
-
-
-def _strongest(segmentation: Segmentation, most: int) -> Segmentation:
-    """Keep the first `most` segments and columns."""
-    return Segmentation(
-        labels=segmentation.labels.masked_fill(segmentation.labels > most, 0),
-        n_segments=segmentation.n_segments.clamp_max(most),
-        shares=segmentation.shares[:, :most],
-        means=segmentation.means[:, :most],
-        covariances=segmentation.covariances[:, :most],
-    )
+        return segment_images(
+            superpixels,
+            attributions,
+            images,
+            n_segments=self.n_segments,
+            min_share=self.min_share,
+            effect=self.effect,
+        )
 
 
 def _import_slic() -> Callable[..., NDArray[np.int64]]:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import Tensor
 
+from lvlm_va.segmentation.effect import Effect
+
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """Segments of a batch of attribution maps, largest share of positive effect first.
+    """Segments of a batch of attribution maps, largest share of the effect first.
 
     Attributes
     ----------
     labels : Tensor of shape (n, H, W), int64
-        0 where a pixel belongs to no segment (no positive effect), else the number of its segment, from 1.
+        0 where a pixel belongs to no segment (no effect), else the number of its segment, from 1.
     n_segments : Tensor of shape (n,), int64
-        Number of segments of each image; 0 where the attribution has no positive part.
+        Number of segments of each image; 0 where the image has no effect.
     shares : Tensor of shape (n, J), float64
-        Share of the image's positive effect in segments 1..J, in [0, 1]; 0 past ``n_segments``.
+        Share of the image's effect in segments 1..J, in [0, 1]; 0 past ``n_segments``.
     means : Tensor of shape (n, J, 2), float64
         Centres (row, column) in [0, 1]; NaN past ``n_segments``.
     covariances : Tensor of shape (n, J, 2, 2), float64
         Covariances in the same coordinates; NaN past ``n_segments``.
+    effect : {"positive", "absolute"}
+        The effect that was cut into segments; see `lvlm_va.segmentation.pixel_effect`.
     """
 
     labels: Tensor
@@ -31,10 +35,18 @@ class Segmentation:
     shares: Tensor
     means: Tensor
     covariances: Tensor
+    effect: Effect = "positive"
 
     def select(self, rows: Tensor) -> Segmentation:
         """Return the segmentation of some of the images: `rows` of shape (m,), int64."""
-        return Segmentation(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return replace(
+            self,
+            labels=self.labels[rows],
+            n_segments=self.n_segments[rows],
+            shares=self.shares[rows],
+            means=self.means[rows],
+            covariances=self.covariances[rows],
+        )
 
 
 class Segmenter(Protocol):

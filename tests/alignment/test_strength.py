@@ -53,6 +53,22 @@ def test_waits_while_marked_pixels_get_quieter_by_themselves() -> None:
     assert values[-1] == values[-10]
 
 
+def test_rises_no_faster_than_the_cross_entropy_bears() -> None:
+    strength = SteeredStrength(1000, ONE)
+
+    def values(cross_entropies: list[float]) -> list[float]:
+        return [
+            float(strength.update(_gradient(1, 1), _mask(), ONE * 1e6, ONE * c).log())
+            for c in cross_entropies
+        ]
+
+    calm, growing = values([0.1] * 20), values([0.1 + 0.02 * k for k in range(40)])
+    recovered = values([0.9] * 1500)
+    assert calm[-1] - calm[-2] == pytest.approx(20 / 1000, rel=1e-3)
+    assert growing[-1] < growing[-2]
+    assert recovered[-1] - recovered[-2] == pytest.approx(20 / 1000, rel=1e-3)
+
+
 def test_ratio_has_no_unit() -> None:
     strengths = []
     for scale in (1.0, 1e4):

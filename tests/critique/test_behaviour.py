@@ -1,5 +1,7 @@
 """From findings on segments to an account of what a classifier relies on."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +42,8 @@ def test_shares_and_what_is_covered():
         "the tag (62 %, mostly top left). Relevant: the bone (12 %, mostly centre). Unsure: something that the "
         "critique does not name (25 %, mostly centre)."
     )
+    absolute = summarize_behaviour([replace(finding, effect="absolute") for finding in FOUND])
+    assert "Of what speaks for or against the class in them, 62 %" in absolute["ill"].text
     assert str(summary["well"].covers[0]) == "of its effect lies in the centre (100 %, mostly centre)"
     assert str(summary).startswith("Class ill: 2 images were")
     with pytest.raises(KeyError):

@@ -1,5 +1,7 @@
 """What a model is shown: nothing cut off, nothing hidden, every segment marked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,6 +139,8 @@ def test_facts_in_words():
         "2 % of the image, top left, touching the top and left border; 20 % of what speaks for the class"
     )
     assert str(second) == "8 % of the image, centre; 80 % of what speaks for the class"
+    absolute = segment_facts(replace(corner_and_centre(), effect_kind="absolute"))
+    assert str(absolute[1]).endswith("; 80 % of what speaks for or against the class")
     assert second.box == (10, 10, 18, 18)
 
 

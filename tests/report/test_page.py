@@ -188,3 +188,14 @@ def test_photographs_are_made_smaller():
     assert "data:image/jpeg" not in tiny
     assert "data:image/jpeg" in large
     assert len(large) < 3 * len(tiny)
+
+
+def test_absolute_effect_speaks_against_too():
+    record = make_record()
+    segmentation = replace(record.segmentation, effect="absolute")
+    found = Page(render_report(replace(record, segmentation=segmentation)))
+    assert "speak for or against its class" in found.text
+    assert "Of what speaks for or against the class in them, 50 %" in found.text
+    before, after = replace(record, segmentation=segmentation).effects()
+    np.testing.assert_allclose(before, after, rtol=1e-5)  # the outcome is the explanation's negative
+    assert (before > 0).all()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lvlm_va.segmentation import PPEPSWGM, SLIC, Grid, Segmentation, Segmenter, positive_effect
+from lvlm_va.segmentation import PPEPSWGM, SAM, SLIC, Grid, Segmentation, Segmenter, pixel_effect
 from tests.segmentation.maps import attribution_maps, noise
 from tests.tolerances import OP
 
@@ -18,11 +18,21 @@ SEGMENTERS = [
     PPEPSWGM(n_segments="bic", max_segments=3, n_restarts=1),
     PPEPSWGM(n_segments=4, min_share=0.0, tol=0.0, max_iter=3),
     PPEPSWGM(n_segments=4, min_share=0.3),
+    PPEPSWGM(n_segments=3, n_restarts=1, effect="absolute"),
     Grid(n_rows=3, n_columns=2),
+    Grid(n_rows=3, n_columns=2, effect="absolute"),
     SLIC(n_segments=4),
+    SLIC(n_segments=4, effect="absolute"),
 ]
-every_segmenter = pytest.mark.parametrize("segmenter", SEGMENTERS, ids=repr)
 properties = settings(deadline=None, derandomize=True, max_examples=25)
+
+
+@pytest.fixture(scope="module", params=[*SEGMENTERS, SAM], ids=repr)
+def segmenter(request: pytest.FixtureRequest) -> Segmenter:
+    if request.param is not SAM:
+        return request.param
+    lenient = {"stability_score_thresh": 0.0, "box_nms_thresh": 1.0}  # lets masks of random weights pass
+    return SAM(request.getfixturevalue("tiny_sam"), points_per_side=2, **lenient)
 
 
 def segment(segmenter: Segmenter, attributions: Tensor, seed: int = 0) -> Segmentation:
@@ -33,24 +43,24 @@ def segment(segmenter: Segmenter, attributions: Tensor, seed: int = 0) -> Segmen
 
 
 def effect_of_segments(attributions: Tensor, found: Segmentation) -> Tensor:
-    """Return the share of positive effect in the pixels of each segment, (n, J)."""
-    effect = positive_effect(attributions)
+    """Return the share of effect in the pixels of each segment, (n, J)."""
+    effect = pixel_effect(attributions, found.effect)
     numbers = range(1, found.shares.shape[1] + 1)
     shares = torch.stack([(effect * (found.labels == j)).sum((1, 2)) for j in numbers], 1)
     total = effect.sum((1, 2))[:, None]
     return shares / total.where(total > 0, 1)
 
 
-@every_segmenter
 @given(attributions=attribution_maps)
 @properties
 def test_labels_shares_and_moments_fit_together(segmenter: Segmenter, attributions: Tensor):
     before = attributions.clone()
     found = segment(segmenter, attributions)
-    effect = positive_effect(attributions)
+    effect = pixel_effect(attributions, segmenter.effect)
     n, width = found.shares.shape
     present = torch.arange(width) < found.n_segments[:, None]
     assert torch.equal(attributions, before)
+    assert found.effect == segmenter.effect
     assert found.labels.shape == effect.shape
     assert found.labels.dtype == found.n_segments.dtype == torch.int64
     assert found.means.shape == (n, width, 2)
@@ -71,7 +81,6 @@ def test_labels_shares_and_moments_fit_together(segmenter: Segmenter, attributio
     assert (strong >= segmenter.min_share - RTOL).all()
 
 
-@every_segmenter
 @given(attributions=attribution_maps, seed=st.integers(0, 2**40))
 @properties
 def test_an_image_does_not_depend_on_its_batch_mates(segmenter: Segmenter, attributions: Tensor, seed: int):
@@ -83,7 +92,6 @@ def test_an_image_does_not_depend_on_its_batch_mates(segmenter: Segmenter, attri
             torch.testing.assert_close(one[0], many[i], rtol=RTOL, atol=ATOL, equal_nan=True)
 
 
-@every_segmenter
 @given(attributions=attribution_maps, exponent=st.integers(-200, 200))
 @properties
 def test_the_scale_of_attributions_does_not_matter(segmenter: Segmenter, attributions: Tensor, exponent: int):
@@ -92,14 +100,12 @@ def test_the_scale_of_attributions_does_not_matter(segmenter: Segmenter, attribu
     assert torch.equal(found.shares, scaled.shares)
 
 
-@every_segmenter
 def test_no_images(segmenter: Segmenter):
     found = segment(segmenter, torch.zeros(0, 1, 6, 5))
     assert found.labels.shape == (0, 6, 5)
     assert found.n_segments.shape == (0,)
 
 
-@every_segmenter
 def test_chunks_change_nothing(segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch):
     attributions = noise(3, 5, 1, 9, 8, density=0.5)
     whole = segment(segmenter, attributions)
@@ -110,7 +116,6 @@ def test_chunks_change_nothing(segmenter: Segmenter, monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(one, other, rtol=RTOL, atol=ATOL, equal_nan=True)
 
 
-@every_segmenter
 def test_float32_and_requires_grad(segmenter: Segmenter):
     attributions = noise(0, 2, 3, 8, 8, density=0.5).float()
     found = segment(segmenter, attributions.requires_grad_())
@@ -120,7 +125,6 @@ def test_float32_and_requires_grad(segmenter: Segmenter):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
-@every_segmenter
 def test_a_gpu_finds_the_same_segments(segmenter: Segmenter):
     attributions = noise(7, 4, 3, 20, 16, density=0.5)
     found, expected = segment(segmenter, attributions.cuda()), segment(segmenter, attributions)

@@ -1,12 +1,21 @@
-"""Positive effect, and the errors that every segmenter shares."""
+"""Positive and absolute effect, and the errors that every segmenter shares."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from lvlm_va.segmentation import PPEPSWGM, SLIC, Grid, Segmenter, positive_effect
+from lvlm_va.segmentation import (
+    PPEPSWGM,
+    SLIC,
+    Grid,
+    Segmenter,
+    concatenate_segmentations,
+    pixel_effect,
+    positive_effect,
+)
 from lvlm_va.segmentation.effect import shares_of_effect
+from tests.segmentation.maps import single_pixels
 
 
 def test_positive_effect_is_the_positive_part_of_the_sum_over_channels():
@@ -15,6 +24,41 @@ def test_positive_effect_is_the_positive_part_of_the_sum_over_channels():
     assert effect.dtype == torch.float64
     assert not effect.requires_grad
     assert torch.equal(effect, torch.tensor([[[1.5, 0.0]]], dtype=torch.float64))
+    assert torch.equal(pixel_effect(attributions, "positive"), effect)
+
+
+def test_absolute_effect_is_the_size_of_the_sum_over_channels():
+    attributions = torch.tensor([[[[1.0, -3.0]], [[0.5, 1.0]]]])
+    effect = pixel_effect(attributions, "absolute")
+    assert torch.equal(effect, torch.tensor([[[1.5, 2.0]]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", [PPEPSWGM, Grid, SLIC])
+def test_what_speaks_against_the_class_has_a_segment_in_the_absolute_effect_only(kind):
+    attributions = single_pixels((8, 8), [(1, 1, 1.0), (6, 6, -3.0)])
+    images = torch.zeros(1, 1, 8, 8)
+    positive = kind().segment(attributions, images, 0)
+    absolute = kind(effect="absolute").segment(attributions, images, 0)
+    assert (positive.effect, absolute.effect) == ("positive", "absolute")
+    assert [int(positive.labels[0, i, i]) for i in (1, 6)] == [1, 0]
+    assert [int(absolute.labels[0, i, i]) for i in (1, 6)] == [2, 1]
+    assert absolute.shares[0, :2].tolist() == pytest.approx([0.75, 0.25])
+
+
+@pytest.mark.parametrize("kind", [PPEPSWGM, Grid, SLIC])
+def test_unknown_effects_are_refused(kind):
+    with pytest.raises(ValueError, match=r"'effect' argument must be one of .* Did you mean 'absolute'"):
+        kind(effect="absolut")
+
+
+def test_segments_of_different_effects_are_not_mixed():
+    attributions = torch.rand(1, 1, 4, 4)
+    parts = [
+        Grid(effect=effect).segment(attributions, attributions, 0) for effect in ("positive", "absolute")
+    ]
+    with pytest.raises(ValueError, match=r"one kind of effect. Got \['absolute', 'positive'\] instead"):
+        concatenate_segmentations(parts)
+    assert parts[1].select(torch.tensor([0])).effect == "absolute"
 
 
 @pytest.mark.parametrize("scale", [5e-324, 1e-300, 1.0, 1e305])

@@ -1,4 +1,4 @@
-"""The main table, made small: what it writes, that it resumes, and the page made of it."""
+"""The comparisons, made small: what they write, that they resume, and the page made of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from lvlm_va.datasets import DecoyData
-from lvlm_va.experiments.main_table import COLUMNS, run_main_table
-from lvlm_va.experiments.methods import METHODS
-from lvlm_va.experiments.results_page import write_results_page
+from lvlm_va.experiments.comparisons import COMPARISONS
+from lvlm_va.experiments.results_page import SECTIONS, write_results_page
+from lvlm_va.experiments.table import FIGURES, Comparison, run_comparison
 from lvlm_va.experiments.tasks import Task, TrainingSettings, make_tasks
 
 
@@ -39,20 +39,27 @@ def alone(split: str, seed: int) -> DecoyData:
 
 
 SETTINGS = TrainingSettings("mlp", epochs=4, align_epochs=2, batch_size=16)
-TASKS = {"marked": Task(load, SETTINGS, 12, 40), "alone": Task(alone, SETTINGS, 12, 40)}
+TASKS = {
+    "marked": Task(load, "80 of 6 x 6", SETTINGS, 12, 40),
+    "alone": Task(alone, "80 of 6 x 6", SETTINGS, 12, 40, n_explained=20),
+}
+MAIN = COMPARISONS["main"]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    out, lines = tmp_path_factory.mktemp("main"), []
-    return out, run_main_table(TASKS, seeds=2, out=out, echo=lines.append), lines
+    out, lines = tmp_path_factory.mktemp("runs") / "main", []
+    results = run_comparison(
+        MAIN, TASKS, seeds=2, out=out, echo=lines.append, command="lvlm-va experiment main"
+    )
+    return out, results, lines
 
 
 def test_every_method_has_a_row_for_each_seed_or_says_why_not(run):
     out, results, _ = run
     assert json.loads((out / "metrics.json").read_text()) == results
     for task, methods in results.items():
-        assert list(methods) == list(METHODS)
+        assert list(methods) == list(MAIN.methods)
         for name, rows in methods.items():
             assert len(rows) == 2
             for row in rows:
@@ -60,7 +67,7 @@ def test_every_method_has_a_row_for_each_seed_or_says_why_not(run):
                     assert task == "alone" or name == "jtt"
                     assert "argument" in row["not_applicable"]
                 else:
-                    assert set(COLUMNS) <= set(row)
+                    assert set(FIGURES) <= set(row)
     assert all("not_applicable" in row for name in ("dfr", "subg") for row in results["alone"][name])
     assert not any("not_applicable" in row for row in results["marked"]["subg"])
 
@@ -69,9 +76,9 @@ def test_an_error_is_no_reason_to_leave_a_method_out(tmp_path):
     def broken(task, data, erm, seed):
         raise ValueError("something else is wrong")
 
-    methods = {"erm": METHODS["erm"], "broken": broken}
+    comparison = Comparison({"erm": MAIN.methods["erm"], "broken": broken}, MAIN.draw)
     with pytest.raises(ValueError, match="something else is wrong"):
-        run_main_table(TASKS, seeds=1, out=tmp_path, echo=lambda line: None, methods=methods)
+        run_comparison(comparison, TASKS, seeds=1, out=tmp_path, echo=lambda line: None)
 
 
 def test_gains_are_over_plain_training_with_the_same_seed(run):
@@ -88,30 +95,73 @@ def test_gains_are_over_plain_training_with_the_same_seed(run):
 def test_table_and_picture_show_every_row(run):
     out, _, lines = run
     table = (out / "table.md").read_text()
-    assert table.count("\n| ") == len(TASKS) * (1 + len(METHODS))
+    assert table.count("\n| ") == len(TASKS) * (1 + len(MAIN.methods))
     assert "| subg | - |" in table
     assert lines[-1].strip() == table.strip()
-    with Image.open(out / "worst_group.png") as picture:
+    with Image.open(out / "figure.png") as picture:
         assert picture.width > 400
 
 
 def test_a_second_run_makes_nothing_again_and_prints_the_same(run):
     out, results, lines = run
     before = {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()}
-    assert len(before) == len(TASKS) * len(METHODS) * 2
+    assert len(before) == len(TASKS) * len(MAIN.methods) * 2
     again = []
-    assert run_main_table(TASKS, seeds=2, out=out, echo=again.append) == results
+    command = "lvlm-va experiment main"
+    assert run_comparison(MAIN, TASKS, seeds=2, out=out, echo=again.append, command=command) == results
     assert again == lines
     assert {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()} == before
 
 
-def test_the_page_holds_the_table(run, tmp_path):
+@pytest.mark.parametrize("name", [name for name in COMPARISONS if name != "main"])
+def test_every_comparison_runs(name, tmp_path):
+    chosen = {"erm", "0.001", list(COMPARISONS[name].methods)[-1]}
+    methods = {key: method for key, method in COMPARISONS[name].methods.items() if key in chosen}
+    comparison = replace(COMPARISONS[name], methods=methods)
+    tasks = {"marked": TASKS["marked"]}
+    results = run_comparison(comparison, tasks, seeds=1, out=tmp_path, echo=lambda line: None)
+    for method, (row,) in results["marked"].items():
+        missing = set(comparison.columns) - set(row)
+        assert (
+            not missing
+            if method != "erm"
+            else missing <= {"spurious_images", "spurious_effect", "purity", "masked"}
+        )
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert picture.width > 400
+
+
+def test_several_jobs_give_the_same_figures(run, tmp_path):
+    _, results, _ = run
+    comparison = Comparison({name: MAIN.methods[name] for name in ("erm", "lvlm_va")}, MAIN.draw)
+    again = run_comparison(comparison, TASKS, seeds=2, out=tmp_path, echo=silent, jobs=2)
+    timed = {"seconds", "core_seconds"}
+    for task, methods in again.items():
+        for name, rows in methods.items():
+            for row, other in zip(rows, results[task][name], strict=True):
+                assert {k: v for k, v in row.items() if k not in timed} == {
+                    k: v for k, v in other.items() if k not in timed
+                }
+
+
+def silent(line: str) -> None:
+    """Say nothing."""
+
+
+def test_the_page_holds_the_tables_that_there_are(run, tmp_path):
     out, _, _ = run
-    write_results_page(out, tmp_path / "results.md")
+    write_results_page(out.parent, tmp_path / "results.md")
     page = (tmp_path / "results.md").read_text()
     assert (out / "table.md").read_text() in page
-    assert "--seeds 2`" in page
-    assert (tmp_path / "worst_group.png").read_bytes() == (out / "worst_group.png").read_bytes()
+    assert "`lvlm-va experiment main`" in page
+    assert page.count("\n## ") == 1
+    assert (tmp_path / "results_main.png").read_bytes() == (out / "figure.png").read_bytes()
+    with pytest.raises(FileNotFoundError, match="'runs' argument must hold an experiment's folder"):
+        write_results_page(tmp_path / "nothing", tmp_path / "results.md")
+
+
+def test_every_comparison_has_its_section():
+    assert set(SECTIONS) == set(COMPARISONS)
 
 
 def test_quick_tasks_need_no_file():

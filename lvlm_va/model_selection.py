@@ -1,0 +1,289 @@
+"""Choose between classifiers without group labels: a scikit-learn scorer that knows what was judged spurious."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lvlm_va._inputs import check_images, read_dataset
+from lvlm_va._logits import module_device_and_dtype
+from lvlm_va.critique import Critic, Judge
+from lvlm_va.critiqued_classifier import CritiquedClassifier
+from lvlm_va.image_classifier import Images
+from lvlm_va.metrics import right_reasons_accuracy
+from lvlm_va.propagated_masks import propagate as extend
+from lvlm_va.propagation import Propagation, resolve_propagation
+from lvlm_va.round_options import resolve_critic_and_judge, resolve_round_options
+from lvlm_va.round_verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
+from lvlm_va.rounds import run_round
+
+
+class RightReasonsScorer:
+    """Scores classifiers by their `lvlm_va.metrics.right_reasons_accuracy` on images whose spurious pixels are known.
+
+    To be passed as ``scoring`` to ``GridSearchCV``, ``HalvingGridSearchCV``, ``cross_val_score`` and the like, for
+    all classifiers of this package and for pipelines that end in one. On data in which a shortcut agrees with the
+    class, accuracy chooses the classifier that lives off it; this chooses one that does not, and needs no group
+    labels. Scoring asks no critic.
+
+    Images are known by their pixels, so that every fold scores those of its images that were critiqued; the others
+    do not count. Of a pipeline, they are the images that go into it, and its transformers must leave the pixels in
+    their places. Of an image that comes several times, the masks are joined.
+
+    Parameters
+    ----------
+    X : array-like, Tensor or Dataset
+        Images in any form that classifiers take: ``uint8`` or in [0, 1], flat or not.
+    masks : array-like or Tensor of shape (n, H, W)
+        Boolean or 0/1: 1 where a pixel is spurious, or was judged so.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or the masks do not fit.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from lvlm_va import LVLMVAClassifier, RegionCritic
+    >>> from lvlm_va.datasets import decoy_digits
+    >>> data = decoy_digits("train")
+    >>> X, y = data.images[:100], data.labels[:100] % 2
+    >>> clf = LVLMVAClassifier("mlp", critic=RegionCritic({"irrelevant": ["corners"]}), n_align=40,
+    ...                        epochs=2, align_epochs=1, random_state=0)
+    >>> scorer = RightReasonsScorer.from_critiqued(clf.fit(X, y))
+    >>> search = GridSearchCV(clf, {"lr": [1e-3, 1e-2]}, scoring=scorer, cv=2)
+    >>> bool(0 < search.fit(X, y).best_score_ <= 1)
+    True
+    """
+
+    def __init__(self, X: Images, masks: ArrayLike | Tensor) -> None:
+        names = _fingerprints(X)
+        array = masks.detach().cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
+        if array.ndim != 3 or len(array) != len(names) or not np.isin(array, (0, 1)).all():
+            raise ValueError(
+                f"The 'masks' argument must be boolean or 0/1, of shape ({len(names)}, H, W), a mask for each image. "
+                f"Got {array.dtype} of shape {array.shape} instead."
+            )
+        self._masks: dict[str, NDArray[np.bool_]] = {}
+        for name, mask in zip(names, array.astype(bool), strict=True):
+            self._masks[name] = self._masks[name] | mask if name in self._masks else mask
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self._masks)} images)"
+
+    def __call__(self, estimator: Any, X: Images, y: ArrayLike | None = None) -> float:
+        """Return the score of a fitted classifier.
+
+        Parameters
+        ----------
+        estimator : classifier of this package, or Pipeline that ends in one
+            Fitted.
+        X : array-like, Tensor or Dataset
+            Held-out images.
+        y : array-like of shape (n,), default=None
+            Their labels; None takes those of a Dataset.
+
+        Returns
+        -------
+        float
+            In [0, 1]; more is better.
+
+        Raises
+        ------
+        TypeError
+            If the classifier cannot explain.
+        ValueError
+            If none of the images was critiqued, or their masks are of another size.
+        """
+        transform, classifier = _steps(estimator)
+        X, y = _in_memory(X, y)
+        if y is None:
+            raise ValueError("The 'y' argument must hold the labels of the images. Got None instead.")
+        names = _fingerprints(X)
+        rows = [row for row, name in enumerate(names) if name in self._masks]
+        if not rows:
+            raise ValueError(
+                f"The 'X' argument must hold images that were critiqued: they alone are scored. Got {len(names)} "
+                "others instead. Have more images critiqued, or make folds larger."
+            )
+        images = _safe_indexing(X, rows)
+        # An image that is wrong scores 0 whatever speaks for it, so that the predicted class may be explained.
+        return right_reasons_accuracy(
+            _safe_indexing(y, rows),
+            estimator.predict(images),
+            attributions=classifier.explain(transform(images)).attributions,
+            masks=np.stack([self._masks[names[row]] for row in rows]),
+        )
+
+    @classmethod
+    def from_critiqued(
+        cls,
+        estimator: Any,
+        X: Images | None = None,
+        y: ArrayLike | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
+    ) -> Self:
+        """Return a scorer that knows what a fitted classifier aligned with: no critic is asked.
+
+        These are the critiqued images, and with ``propagate`` those to which the verdicts were extended.
+
+        Parameters
+        ----------
+        estimator : LVLMVAClassifier, or Pipeline that ends in one
+            Fitted, with a critic.
+        X, y, image_ids : default=None
+            What it was fitted on; needed for a pipeline, and for a classifier that was pickled or copied since.
+
+        Returns
+        -------
+        RightReasonsScorer
+            The scorer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the estimator is another one or had no critic, or the training data are missing or others.
+        """
+        transform, classifier = _critiqued(estimator)
+        check_is_fitted(classifier, "masks_")
+        if X is None and classifier is not estimator:
+            raise ValueError(
+                "The 'X' argument must hold the images that the pipeline was fitted on. Got None instead."
+            )
+        if X is not None:
+            X, y = _in_memory(X, y)
+        data = classifier._fitted_data(None if X is None else transform(X), y, image_ids)
+        rows, masks = classifier.alignment_set_, classifier.masks_
+        if hasattr(classifier, "propagated_"):
+            rows, masks = classifier.propagated_.indices.numpy(), classifier.propagated_.masks
+        return cls(_safe_indexing(data.images if X is None else X, rows), masks)
+
+    @classmethod
+    def from_critic(
+        cls,
+        estimator: Any,
+        X: Images,
+        y: ArrayLike | None = None,
+        *,
+        critic: Critic | str | None = None,
+        judge: Judge | str | None = None,
+        propagate: bool | Propagation = False,
+        image_ids: Sequence[str] | None = None,
+        run_dir: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """Have held-out images critiqued, all of them and once, and return a scorer that knows the verdicts.
+
+        Parameters
+        ----------
+        estimator : LVLMVAClassifier, or Pipeline that ends in one
+            Fitted; its unaligned module is explained, by its parameters.
+        X : array-like, Tensor or Dataset
+            Images, as many as the critic is to be asked about.
+        y : array-like of shape (n,), default=None
+            Their labels; None takes those of a Dataset.
+        critic, judge : default=None
+            Who judges; without a critic the estimator's own are asked.
+        propagate : bool or Propagation, default=False
+            Whether to correct the verdicts by each other, and to look for a consensus; see
+            `lvlm_va.propagation.Propagation`.
+        image_ids : sequence of str, default=None
+            Names of the images; None numbers them.
+        run_dir : path-like or None, default=None
+            Folder in which critiques are kept and found again; not that of a fit.
+
+        Returns
+        -------
+        RightReasonsScorer
+            The scorer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the estimator is another one, or images, labels, critic or folder do not fit.
+        """
+        transform, classifier = _critiqued(estimator)
+        check_is_fitted(classifier, "module_")
+        module = getattr(classifier, "unaligned_module_", classifier.module_)
+        X, y = _in_memory(X, y)
+        images, y = check_images(classifier, transform(X), y, reset=False)
+        data = classifier._training_data(images, y, image_ids, module_device_and_dtype(module)[1])
+        if critic is None:
+            critic, judge = classifier.critic, classifier.judge if judge is None else judge
+        asked, reader = resolve_critic_and_judge(critic, judge, run_dir)
+        changes = {"sampler": _all, "n_align": len(data.labels), "n_rounds": 1, "early_stopping": False}
+        parameters = {**classifier.get_params(deep=False), **changes}
+        seed, references = classifier._seed, classifier.references_
+        options = resolve_round_options(parameters, asked, reader, references, data, seed)
+        if options is None:
+            raise ValueError(
+                "The 'critic' argument must name who judges, where the estimator has no critic. Got None instead."
+            )
+
+        run = data.open_run(run_dir)
+        seconds: dict[str, float] = {}
+        rounds = [run_round(module, data, options, run, run.key(module), seconds)]
+        verdicts = read_corrections(verdict_table(rounds, options), rounds, run)
+        keep_verdicts(verdicts, rounds, run)
+        run.publish(seconds=seconds)
+        masks = make_alignment_set(rounds, data, verdicts).masks
+        propagation = resolve_propagation(propagate)
+        if propagation is not None:
+            masks = extend(rounds, data, verdicts, options.looking, propagation).masks
+        return cls(X, masks)
+
+
+def _steps(estimator: Any) -> tuple[Callable[[Any], Any], Any]:
+    """Return what happens to images before they reach the classifier, and the classifier."""
+    transform, classifier = (lambda X: X), estimator
+    if isinstance(estimator, Pipeline):
+        classifier = estimator[-1]
+        if len(estimator) > 1:
+            transform = estimator[:-1].transform
+    if not hasattr(classifier, "explain"):
+        raise TypeError(
+            "The 'estimator' argument must be a classifier of this package, or a Pipeline that ends in one. "
+            f"Got {type(classifier).__name__} instead, which cannot explain."
+        )
+    return transform, classifier
+
+
+def _critiqued(estimator: Any) -> tuple[Callable[[Any], Any], CritiquedClassifier]:
+    transform, classifier = _steps(estimator)
+    if not isinstance(classifier, CritiquedClassifier):
+        raise TypeError(
+            "The 'estimator' argument must be an LVLMVAClassifier, or a Pipeline that ends in one. "
+            f"Got {type(classifier).__name__} instead."
+        )
+    return transform, classifier
+
+
+def _in_memory(X: Images, y: ArrayLike | None) -> tuple[Any, Any]:
+    """Return images and labels that can be indexed."""
+    if isinstance(X, Dataset):
+        X, labels = read_dataset(X)
+        y = labels if y is None else y
+    return X, y
+
+
+def _fingerprints(X: Images) -> list[str]:
+    """Return a key for each image's pixels: the same for all types and shapes in which it may come."""
+    images, _ = check_images(BaseEstimator(), X, reset=True)
+    pixels = np.ascontiguousarray(images.reshape(len(images), -1), dtype=np.float32)
+    return [hashlib.sha256(row.data).hexdigest() for row in pixels]
+
+
+def _all(probabilities: Any, labels: Any, n_align: int, rng: Any) -> NDArray[np.int64]:
+    return np.arange(n_align)
