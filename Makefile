@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: setup demo test lint check-cuda gpu-check bench growth results clean
+.PHONY: setup demo test lint check-cuda gpu-check bench growth results screenshots clean
 
 setup: $(READY)
 
@@ -55,6 +55,10 @@ results: setup
 	for name in $(COMPARISONS); do test -d $(RUNS)/$$name || $(BIN)/lvlm-va experiment $$name --quick \
 		--data-set decoy-digits --out $(RUNS)/$$name || exit 1; done
 	$(BIN)/python -m lvlm_va.experiments.results_page $(RUNS) docs/results.md
+
+# The pictures in docs/images; needs Debian's chromium and chromium-driver.
+screenshots: setup
+	$(BIN)/python -m tools.screenshots
 
 growth: $(PEERS)
 	$(BIN)/python -m benchmarks.growth

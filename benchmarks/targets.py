@@ -39,6 +39,9 @@ TARGETS: dict[str, Target] = {
     "rrr_whole_batch": Target(1.5, 2),
     "method_end_to_end": Target(5, 15),
     "backend_concurrency_ideal": Target(1.5, 1.15, floor=True),
+    # Of the most that they may take.
+    "review_answer": Target(1, 0.3, floor=True),
+    "review_first_paint": Target(1, 0.5, floor=True),
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``lvlm-va demo | align | report | experiment | tiny-critic | info``."""
+"""The command line: ``lvlm-va demo | align | report | review | experiment | tiny-critic | info``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lvlm_va._threads import one_thread
 from lvlm_va.cli_experiment import SAMPLERS, experiment
 from lvlm_va.cli_models import ModelOptions
 from lvlm_va.cli_report import report
+from lvlm_va.cli_review import review
 from lvlm_va.tiny_critic.cli import app as tiny_critic_app
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the messag
 compiled part is missing; 4 a model stopped answering (run again: what it has answered is kept).
 """
 
+VERDICTS = (
+    "Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; asks nobody."
+)
+
 app = typer.Typer(
     name="lvlm-va",
     help="Find out when an image classifier looks at the wrong thing, and mend it with words.",
@@ -38,6 +43,7 @@ app = typer.Typer(
 )
 app.add_typer(tiny_critic_app, name="tiny-critic")
 app.command(epilog=EXIT_CODES)(report)
+app.command(epilog=EXIT_CODES)(review)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -54,6 +60,7 @@ def demo(
         "demo"
     ),
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    verdicts: Annotated[Path | None, typer.Option(help=VERDICTS)] = None,
 ) -> None:
     """Mend a net that reads a grey patch instead of the digit (scikit-learn's digits, about a minute).
 
@@ -64,7 +71,7 @@ def demo(
     from lvlm_va.experiments.demo import run_demo
 
     with one_thread():
-        run_demo(out, seed=seed, echo=typer.echo)
+        run_demo(out, seed=seed, verdicts=verdicts, echo=typer.echo)
 
 
 app.command(epilog=EXIT_CODES)(experiment)
@@ -130,6 +137,7 @@ def align(
     describe: Annotated[
         list[str] | None, typer.Option(help="'class=TEXT': what should count for the class; repeatable.")
     ] = None,
+    verdicts: Annotated[Path | None, typer.Option(help=VERDICTS)] = None,
     table: Annotated[
         str, typer.Option(help="CSV table of the images; 'folders' takes each image's folder as its label.")
     ] = "labels.csv",
@@ -183,6 +191,7 @@ def align(
         table=None if table == "folders" else table,
         columns=_pairs(column, "--column"),
         extension=extension,
+        verdicts=verdicts,
         dry_run=dry_run,
         prices=models.make_prices(),
         command=("lvlm-va", *sys.argv[1:]),

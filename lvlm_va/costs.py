@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lvlm_va.backends import ChatRequest, Estimate, Prices
-from lvlm_va.critique import Critique, CritiqueRequest, LLMJudge, LVLMCritic, Statement, read_critiques
+from lvlm_va.critique import (
+    Critic,
+    Critique,
+    CritiqueRequest,
+    Judge,
+    LLMJudge,
+    LVLMCritic,
+    Statement,
+    read_critiques,
+)
 from lvlm_va.image_classifier import TrainingData
 from lvlm_va.round_options import RoundOptions
 from lvlm_va.round_types import Explained
@@ -55,18 +64,51 @@ def estimate_round(
     )
     for start in range(0, len(explained.indices), _CHUNK):
         positions = range(start, min(start + _CHUNK, len(explained.indices)))
-        requests = [r for r in critique_requests(data, options, explained, positions) if r.n_segments]
-        if isinstance(critic, LVLMCritic):
-            pending = [request for request in requests if request.image_id not in said]
-            total += _sum(critic, critic.chat_requests(pending), prices)
-        if isinstance(judge, LLMJudge):
-            unread = [request for request in requests if request.image_id not in judged]
-            critiques = [said.get(r.image_id) or _longest_critique(critic, r) for r in unread]
-            chats = judge.chat_requests(
-                [critique for critique in critiques if not critique.verdicts],
-                [r.n_segments for r, c in zip(unread, critiques, strict=True) if not c.verdicts],
-            )
-            total += _sum(judge, chats, prices)
+        requests = critique_requests(data, options, explained, positions)
+        total += estimate_critiques(critic, judge, requests, prices, said=said, judged=judged)
+    return total
+
+
+def estimate_critiques(
+    critic: Critic,
+    judge: Judge | None,
+    requests: Sequence[CritiqueRequest],
+    prices: Prices | None = None,
+    *,
+    said: Mapping[str, Critique] | None = None,
+    judged: Mapping[str, Critique] | None = None,
+) -> Estimate:
+    """Return about what critiques of some images would ask of the critic's and the judge's models.
+
+    Parameters
+    ----------
+    critic, judge : Critic, Judge or None
+        Who is asked.
+    requests : sequence of CritiqueRequest
+        The images and their segments.
+    prices : Prices or None, default=None
+        As in `estimate_round`.
+    said, judged : mapping of str to Critique, default=None
+        What was answered before, by image, and is not asked again.
+
+    Returns
+    -------
+    Estimate
+        As in `estimate_round`.
+    """
+    total, said, judged = Estimate(), said or {}, judged or {}
+    requests = [request for request in requests if request.n_segments]
+    if isinstance(critic, LVLMCritic):
+        pending = [request for request in requests if request.image_id not in said]
+        total += _sum(critic, critic.chat_requests(pending), prices)
+    if isinstance(judge, LLMJudge):
+        unread = [request for request in requests if request.image_id not in judged]
+        critiques = [said.get(r.image_id) or _longest_critique(critic, r) for r in unread]
+        chats = judge.chat_requests(
+            [critique for critique in critiques if not critique.verdicts],
+            [r.n_segments for r, c in zip(unread, critiques, strict=True) if not c.verdicts],
+        )
+        total += _sum(judge, chats, prices)
     return total
 
 

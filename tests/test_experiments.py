@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lvlm_va.critique import VerdictTable
 from lvlm_va.experiments import demo
 from lvlm_va.experiments.decoy import DIGITS, digits_loader, make_critic, run_decoy
 from lvlm_va.experiments.evaluation import MEASURES, markdown_table
@@ -79,3 +80,11 @@ def test_demo_writes_figures_picture_and_a_page_that_needs_nothing_else(tmp_path
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in links.found)
     assert f"{metrics['after']['accuracy']:.3f}" in page
     assert "worst group accuracy" in "\n".join(lines)
+
+    (file,) = tmp_path.glob("verdicts-*.json")
+    table = VerdictTable.load(file)
+    corrected = table.replace([replace(verdict, verdict="unsure") for verdict in table.verdicts])
+    corrected.save(tmp_path / "corrected.json")
+    again = demo.run_demo(tmp_path, seed=0, verdicts=tmp_path / "corrected.json", echo=lines.append)
+    assert again["before"] == metrics["before"]
+    assert VerdictTable.load(file) == corrected

@@ -33,7 +33,8 @@ def test_a_source_distribution_holds_all_that_the_build_needs(tmp_path: Path) ->
         held = {Path(*Path(name).parts[1:]) for name in archive.getnames()}
     needed = {path.relative_to(ROOT) for path in (ROOT / "csrc").rglob("*") if path.is_file()}
     model = ROOT / "lvlm_va/critique/tiny_critic_model"
-    needed |= {path.relative_to(ROOT) for path in model.iterdir()}
+    pages = [path for path in (ROOT / "lvlm_va/review").glob("[st]*/*") if path.suffix != ".pyc"]
+    needed |= {path.relative_to(ROOT) for path in (*model.iterdir(), *pages)}
     needed |= {Path(name) for name in ("setup.py", "pyproject.toml", "LICENSE", "lvlm_va/py.typed")}
     assert needed <= held
 

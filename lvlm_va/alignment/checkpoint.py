@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def read_progress(path: Path) -> tuple[int, int]:
+    """Return how many epochs are done, and of how many, by the checkpoint of a run of training.
+
+    Raises
+    ------
+    ValueError
+        If the file is no checkpoint of this format.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            state = _decode(json.loads(file.metadata()["state"]), defaultdict(lambda: None))
+        return len(state["history"]["loss"]), state["epochs"]
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a checkpoint of this version ({error!r}).") from error
+
+
 def _encode(value: object, name: str, tensors: dict[str, Tensor]) -> Any:
     # Containers become one-entry objects that say what they were; pairs keep keys that are numbers.
     if isinstance(value, Tensor):
@@ -75,7 +92,7 @@ def _encode(value: object, name: str, tensors: dict[str, Tensor]) -> Any:
     )
 
 
-def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _decode(value: Any, tensors: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return [_decode(item, tensors) for item in value]
     if not isinstance(value, dict):

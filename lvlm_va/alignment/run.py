@@ -264,6 +264,7 @@ class TrainingRun:
             self._path,
             {
                 "key": self._key,
+                "epochs": self._options.epochs,
                 "module": self._module.state_dict(),
                 "best": self._best,
                 "most_points": self._most_points,

@@ -33,6 +33,7 @@ def align_folder(
     columns: Mapping[str, str],
     extension: str,
     parameters: Mapping[str, Any],
+    verdicts: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
     prices: Prices | None = None,
     command: Sequence[str] = (),
@@ -54,6 +55,8 @@ def align_folder(
         As in `lvlm_va.datasets.load_image_folder`.
     parameters : mapping of str to object
         More parameters of `LVLMVAClassifier`.
+    verdicts : path-like or None, default=None
+        JSON file of corrected verdicts to align with.
     dry_run : bool, default=False
         Say what asking models would take, and stop before anything is sent.
     prices : Prices or None, default=None
@@ -89,6 +92,8 @@ def align_folder(
         echo(f"Nothing was sent. The models would be asked for at most: {cost}; retries come on top.")
         return classifier
     classifier.fit(folder.images[training], folder.labels[training], image_ids=ids)
+    if verdicts is not None:
+        classifier.realign(verdicts)
 
     state = {
         name: tensor.detach().cpu().contiguous().clone()
@@ -96,12 +101,12 @@ def align_folder(
     }
     with atomic_path(out / "aligned.safetensors") as temporary:
         save_file(state, temporary)
-    verdicts = classifier.verdicts_.counts()
-    echo(f"{len(ids)} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {verdicts}")
+    counts = classifier.verdicts_.counts()
+    echo(f"{len(ids)} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {counts}")
     behaviour = classifier.behaviour_summary()
     echo(str(behaviour))
     metrics: dict[str, Any] = {
-        "verdicts": verdicts,
+        "verdicts": counts,
         "seconds": classifier.seconds_,
         "behaviour": {found.label: found.text for found in behaviour.classes},
     }
@@ -113,7 +118,7 @@ def align_folder(
             "groups": None if folder.groups is None else folder.groups[test],
             "masks": None if folder.masks is None else folder.masks[test],
         }
-    if command:
+    if command and verdicts is None:
         keep_command(out, command)
     try:
         echo(f"Look at {classifier.report(out / 'report.html', prices=prices, **test_data)}.")

@@ -29,7 +29,13 @@ SUMMARY = (
 )
 
 
-def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], Any]) -> dict[str, Any]:
+def run_demo(
+    out: str | os.PathLike[str],
+    *,
+    seed: int,
+    verdicts: str | os.PathLike[str] | None = None,
+    echo: Callable[[str], Any],
+) -> dict[str, Any]:
     """Run the demo and write ``metrics.json``, ``before_after.png`` and ``report.html``.
 
     Parameters
@@ -38,6 +44,8 @@ def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], An
         Run directory, made when missing.
     seed : int
         Seed of everything random.
+    verdicts : path-like or None, default=None
+        JSON file of corrected verdicts to align with.
     echo : callable
         Gets each line of text.
 
@@ -49,6 +57,8 @@ def run_demo(out: str | os.PathLike[str], *, seed: int, echo: Callable[[str], An
     out = Path(out)
     data, test = decoy_digits("train", random_state=seed), decoy_digits("test", random_state=seed)
     classifier = fit_decoy(data, DIGITS, seed=seed, run_dir=out)
+    if verdicts is not None:
+        classifier.realign(verdicts)
     before = evaluate(classifier.unaligned_module_, test, classifier.references_)
     after = evaluate(classifier.module_, test, classifier.references_)
     counts = classifier.verdicts_.counts()

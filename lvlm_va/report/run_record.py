@@ -156,7 +156,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     """
     folder = Path(path)
     identity, latest = _read_heads(folder)
-    files = {stage: [folder / name for name in names] for stage, names in latest["files"].items()}
+    files = {stage: [_inside(folder, name) for name in names] for stage, names in latest["files"].items()}
     if not files.get("verdicts"):
         raise ValueError(
             f"The 'path' argument must name a run with a critic. {folder} holds one that only trained."
@@ -259,6 +259,14 @@ def _read_heads(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"{folder / 'latest.json'} is damaged or of an earlier version: no {name!r}. {_AGAIN}"
             )
     return run["identity"], latest
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return the file of this name; a run that came from elsewhere must not have other files read."""
+    file = folder / name
+    if file.resolve().parent != folder.resolve():
+        raise ValueError(f"{folder / 'latest.json'} must name files of its own folder. Got {name!r} instead.")
+    return file
 
 
 def _read_object(file: Path, missing: str) -> dict[str, Any]:

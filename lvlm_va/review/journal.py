@@ -1,0 +1,260 @@
+"""The verdicts of a review on disk: a journal of every change, and the table that the changes make."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from lvlm_va._files import atomic_path
+from lvlm_va.critique import VerdictTable
+from lvlm_va.critique.verdict_json import table_to_json
+from lvlm_va.review.changes import (
+    Address,
+    Change,
+    Values,
+    apply_changes,
+    differences,
+    merged,
+    table_of,
+    values_of,
+)
+from lvlm_va.review.entries import Action, Entry, append_entry, read_entries
+from lvlm_va.review.lock import lock_folder
+
+TABLE_FILE = "verdicts.json"
+JOURNAL_FILE = "verdicts.journal.jsonl"
+
+
+class StaleRevisionError(ValueError):
+    """Something was changed since the revision that an edit was made on."""
+
+
+class Journal:
+    """All that was done in the review of a run, and the verdicts that it led to; threads may share it.
+
+    Every change is on disk, first in ``verdicts.journal.jsonl`` and then in ``verdicts.json``, before a method returns.
+    A process that was killed in between leaves a journal from which the next one mends the table. A table that
+    another program has changed counts as imported.
+
+    Parameters
+    ----------
+    folder : path-like
+        The run directory.
+    found : VerdictTable
+        The verdicts of the run, to start from.
+    run : str
+        Stands for the segments that they are on. Where it is another than before, the descriptions and examples of the
+        review stay and its verdicts are put aside; the journal keeps them.
+    by : str
+        Who reviews.
+    facts : mapping of str to JSON value, default=None
+        More about the run, for the journal.
+
+    Attributes
+    ----------
+    entries : list of Entry
+        All that was done.
+    values : dict of Address to JSON value
+        The present state, which `table` gives as a `VerdictTable`.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process reviews this run.
+    ValueError
+        If a file is damaged, or judges segments that the run does not have.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        found: VerdictTable,
+        *,
+        run: str,
+        by: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._table_path, self._path = Path(folder) / TABLE_FILE, Path(folder) / JOURNAL_FILE
+        self.by = by
+        self.entries: list[Entry] = []
+        self.values: Values = {}
+        self._done: list[tuple[Change, ...]] = []
+        self._undone: list[tuple[Change, ...]] = []
+        self._seen: tuple[int, int] | None = None
+        self._one_at_a_time = threading.RLock()
+        self._lock = lock_folder(folder)
+        try:
+            self._open(values_of(found), {"run": run, **(facts or {})})
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def revision(self) -> int:
+        """Number of the present state; re-alignments, which change nothing, do not count."""
+        return self.entries[-1].revision if self.entries else -1
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit to take back."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an edit to make again."""
+        return bool(self._undone)
+
+    def table(self) -> VerdictTable:
+        """Return the present state."""
+        return table_of(self.values)
+
+    def edit(
+        self, new: Mapping[Address, Any], *, revision: int, action: Action = "edit", by: str | None = None
+    ) -> None:
+        """Put new values in their places.
+
+        Parameters
+        ----------
+        new : mapping of Address to JSON value
+            The values; None removes one.
+        revision : int
+            The state that they are to change.
+        action : {"edit", "import", "ask"}, default="edit"
+            What is done. Where nothing changes, nothing is written.
+        by : str, default=None
+            Who does it; None for the reviewer.
+
+        Raises
+        ------
+        StaleRevisionError
+            If the state is no longer that one. Nothing is changed.
+        TypeError, ValueError
+            If a value is not what should stand there.
+        """
+        with self._one_at_a_time:
+            self._check(revision)
+            wanted = {a: value for a, value in {**self.values, **new}.items() if value is not None}
+            changes = differences(self.values, wanted)
+            if changes:
+                self._commit(action, changes, by=by)
+
+    def undo(self, *, revision: int) -> None:
+        """Take back the last edit that was not taken back, if any; parameters and errors as in `edit`."""
+        with self._one_at_a_time:
+            self._check(revision)
+            if self._done:
+                self._commit("undo", [change.reversed() for change in self._done[-1]])
+
+    def redo(self, *, revision: int) -> None:
+        """Make the edit again that was taken back last, if any; parameters and errors as in `edit`."""
+        with self._one_at_a_time:
+            self._check(revision)
+            if self._undone:
+                self._commit("redo", self._undone[-1])
+
+    def record(self, action: Action, facts: Mapping[str, Any]) -> None:
+        """Write down something that changes no value."""
+        with self._one_at_a_time:
+            self._commit(action, (), facts)
+
+    def close(self) -> None:
+        """Let others review the run."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _open(self, found: Values, facts: Mapping[str, Any]) -> None:
+        before: Values = {}
+        for number, entry in enumerate(read_entries(self._path), start=1):
+            before = self.values
+            try:
+                self._take(entry)
+            except (ValueError, IndexError) as error:
+                raise ValueError(
+                    f"{self._path}, line {number}: does not follow from the others: {error}"
+                ) from error
+        runs = [entry.facts["run"] for entry in self.entries if entry.action == "start"]
+        if runs:
+            self._mend(before)
+        if runs and runs[-1] == facts["run"]:
+            return
+        if runs:
+            kept = {a: v for a, v in self.values.items() if a.kind in ("description", "examples")}
+            found = {**found, **kept}
+        elif self._table_path.exists():
+            found = merged(found, VerdictTable.load(self._table_path))
+        self._commit("start", differences(self.values, found), facts)
+
+    def _check(self, revision: int) -> None:
+        self._mend(self.values)
+        if revision != self.revision:
+            raise StaleRevisionError(
+                f"The 'revision' argument must be the present state's, {self.revision}. Got {revision!r} instead: "
+                "something was changed since. Nothing was overwritten."
+            )
+
+    def _mend(self, before: Values) -> None:
+        """Write the table if it is missing or as it was before; else take over what another program wrote into it."""
+        signature = self._signature()
+        if signature is not None and signature == self._seen:
+            return
+        if signature is not None:
+            # What critics said anew stands in the journal alone.
+            now, then = ({a: v for a, v in s.items() if a.kind != "critique"} for s in (self.values, before))
+            written = values_of(VerdictTable.load(self._table_path))
+            if written not in (now, then):
+                merged(now, table_of(written))
+                self._commit("import", differences(now, written), by="another program")
+                return
+        self._write(self.table())
+
+    def _commit(
+        self,
+        action: Action,
+        changes: Sequence[Change],
+        facts: Mapping[str, Any] | None = None,
+        by: str | None = None,
+    ) -> None:
+        table = table_of(apply_changes(self.values, changes))  # refuses what could not be read again
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        new_state = bool(changes) or action == "start"
+        entry = Entry(self.revision + new_state, action, by or self.by, at, tuple(changes), facts or {})
+        append_entry(self._path, entry)
+        self._take(entry)
+        if new_state:
+            self._write(table)
+
+    def _take(self, entry: Entry) -> None:
+        self.values = apply_changes(self.values, entry.changes)
+        self.entries.append(entry)
+        if entry.action == "undo":
+            self._undone.append(self._done.pop())
+        elif entry.action == "redo":
+            self._done.append(self._undone.pop())
+        elif entry.action == "start":
+            self._done, self._undone = [], []
+        elif entry.changes:
+            self._done.append(entry.changes)
+            self._undone = []
+
+    def _signature(self) -> tuple[int, int] | None:
+        try:
+            status = self._table_path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_mtime_ns, status.st_size
+
+    def _write(self, table: VerdictTable) -> None:
+        with atomic_path(self._table_path) as temporary, temporary.open("wb") as stream:
+            stream.write(table_to_json(table.verdicts, table.specifications, table.examples))
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._seen = self._signature()

@@ -1,0 +1,84 @@
+"""The pictures that the page shows of an image, as PNG files."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lvlm_va.critique.drawing import outlined, scaled, scaled_labels, square, square_labels
+from lvlm_va.critique.rendering import COLOURS
+from lvlm_va.report.run_record import RunRecord
+from lvlm_va.review.requests import request_of
+
+_SIZE, _THUMB, _LINE = 512, 80, 4
+_KEPT = 256  # pictures in memory
+# Vermilion: told apart from grey by colour-blind readers too.
+_EFFECT = np.array([213, 94, 0])
+
+
+class Pictures:
+    """Draw critiqued images.
+
+    Parameters
+    ----------
+    record : RunRecord
+        The run.
+    """
+
+    def __init__(self, record: RunRecord) -> None:
+        self._record = record
+        self.png = lru_cache(_KEPT)(self._png)
+
+    def _png(self, index: int, name: str) -> bytes | None:
+        """Return a picture as PNG.
+
+        Parameters
+        ----------
+        index : int
+            Number of the image.
+        name : str
+            ``"original"``, ``"thumb"``, ``"effect"`` and ``"after"`` (positive effect before and after alignment), or
+            ``"segment-<number>"``, the image with this segment outlined.
+
+        Returns
+        -------
+        bytes or None
+            None where there is no such picture.
+        """
+        if not 0 <= index < len(self._record):
+            return None
+        request = request_of(self._record, index)
+        pixels = square(request.image)
+        if name == "thumb":
+            return _encode(np.asarray(Image.fromarray(pixels).resize((_THUMB, _THUMB))))
+        if name == "original":
+            return _encode(scaled(pixels, _SIZE))
+        if name == "effect":
+            return _encode(scaled(square(_overlaid(request.image, request.effect)), _SIZE))
+        if name == "after":
+            after = self._record.outcome.attributions[index].clamp_min(0).numpy()
+            return _encode(scaled(square(_overlaid(request.image, after)), _SIZE))
+        kind, _, number = name.partition("-")
+        if kind != "segment" or not number.isdecimal() or not 1 <= int(number) <= request.n_segments:
+            return None
+        labels = scaled_labels(square_labels(request.segments), _SIZE)
+        mask, nothing = labels == int(number), np.zeros(labels.shape, bool)
+        colour = COLOURS[(int(number) - 1) % len(COLOURS)][1]
+        return _encode(outlined(scaled(pixels, _SIZE), mask, nothing, colour, _LINE))
+
+
+def _overlaid(image: NDArray[np.uint8], effect: NDArray[np.floating]) -> NDArray[np.uint8]:
+    grey = image.mean(-1, keepdims=True)
+    opacity = (effect / max(float(effect.max()), 1e-12))[..., None] ** 0.7
+    mixed = 0.6 * grey * (1 - opacity) + opacity * _EFFECT
+    return np.asarray(mixed.round(), dtype=np.uint8)
+
+
+def _encode(pixels: NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
