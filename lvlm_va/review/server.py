@@ -42,7 +42,8 @@ class ReviewServer:
             If the port is taken.
         """
         token = secrets.token_urlsafe(32)
-        listener = socket.socket()
+        # With its protocol named, asyncio sends answers at once, not when the browser has confirmed their beginning.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((_LOOPBACK, port))
