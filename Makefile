@@ -51,8 +51,8 @@ RUNS ?= runs/quick
 COMPARISONS := lambda sampling segmenters verdicts critiques components rounds
 
 results: setup
-	test -d $(RUNS)/main || $(BIN)/lvlm-va experiment main --quick --out $(RUNS)/main
-	for name in $(COMPARISONS); do test -d $(RUNS)/$$name || $(BIN)/lvlm-va experiment $$name --quick \
+	test -f $(RUNS)/main/metrics.json || $(BIN)/lvlm-va experiment main --quick --seeds 3 --out $(RUNS)/main
+	for name in $(COMPARISONS); do test -f $(RUNS)/$$name/metrics.json || $(BIN)/lvlm-va experiment $$name --quick --seeds 3 \
 		--data-set decoy-digits --out $(RUNS)/$$name || exit 1; done
 	$(BIN)/python -m lvlm_va.experiments.results_page $(RUNS) docs/results.md
 

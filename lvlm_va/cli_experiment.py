@@ -43,7 +43,9 @@ class Variant(StrEnum):
 def experiment(
     name: Annotated[Experiment, typer.Argument(help="What to run.")],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json and everything that resuming needs.")],
-    seeds: Annotated[int, typer.Option(help="Number of seeds, from 0.", min=1)] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(help="Number of seeds, from 0; otherwise 7, and 1 with --quick.", min=1)
+    ] = None,
     data_dir: Annotated[
         Path | None,
         typer.Option(help="Folder with the idx files (train-images-idx3-ubyte.gz, ...) of MNIST."),
@@ -91,6 +93,7 @@ def experiment(
     decoy-... compare the unaligned net, the aligned one, and one aligned with the true masks of all training images,
     as the options say; what is not given is as suits the data: 300 images of low entropy judged by the true masks.
     """
+    seeds = seeds or (1 if quick else 7)
     given: dict[str, Any] = {
         "critic": critic,
         "sampler": sampler,

@@ -64,7 +64,8 @@ class Task:
 _MLP = TrainingSettings("mlp", epochs=12, align_epochs=12, batch_size=256)
 _FASHION = TrainingSettings("cnn", epochs=6, align_epochs=6, batch_size=64, n_references=5)
 _DIGITS = TrainingSettings("mlp", epochs=40, align_epochs=40, batch_size=32)
-_RESNET = TrainingSettings("resnet8", 8, 6, batch_size=32, schedule="cosine", n_references=5)
+_RESNET = TrainingSettings("resnet8", 8, 8, batch_size=16, schedule="cosine", n_references=5)
+_QUICK_RESNET = TrainingSettings("resnet8", 12, 12, batch_size=16, schedule="cosine", n_references=5)
 # Of Fashion-MNIST's 60,000: a convolutional net with a second backward pass takes its time.
 _FASHION_SIZES = {"train": 6000, "test": 2000}
 
@@ -124,7 +125,7 @@ def _drawn(make: Callable[..., DecoyData], quick: bool) -> Task:
     return Task(
         lambda split, seed: make(split, n=sizes[split], size=size, seed=seed),
         f"{sizes['train']:,} of {size} x {size} pixels, tested on {sizes['test']:,}",
-        _RESNET,
+        _QUICK_RESNET if quick else _RESNET,
         100 if quick else 300,
         10_000,
         n_explained=100,
