@@ -98,5 +98,10 @@ def _in_words(task: dict[str, Any]) -> str:
     )
 
 
+def main(runs: Path, page: Path) -> None:
+    """Write the page from the folders of the experiments."""
+    write_results_page(runs, page)
+
+
 if __name__ == "__main__":
-    typer.run(write_results_page)
+    typer.run(main)
