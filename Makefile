@@ -45,7 +45,7 @@ bench: $(PEERS) growth
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-quiet -q \
 		--latest benchmarks/latest.json --benchmark-json benchmarks/details.json
 
-# The page of results, from experiments in their small settings (about 40 minutes on two cores). For the full ones run
+# The page of results, from experiments in their small settings. For the full ones run
 # `lvlm-va experiment NAME --seeds 7 --out runs/full/NAME` for each NAME, then `make results RUNS=runs/full`.
 RUNS ?= runs/quick
 COMPARISONS := lambda sampling segmenters verdicts critiques components rounds

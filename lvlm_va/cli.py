@@ -11,7 +11,7 @@ import typer
 
 from lvlm_va._threads import one_thread
 from lvlm_va.cli_experiment import SAMPLERS, experiment
-from lvlm_va.cli_models import ModelOptions
+from lvlm_va.cli_models import AllowRemote, Currency, MaxCost, MaxRequests, ModelOptions, PricesPerMillion
 from lvlm_va.cli_report import report
 from lvlm_va.cli_review import review
 from lvlm_va.tiny_critic.cli import app as tiny_critic_app
@@ -108,18 +108,11 @@ def align(
             help='Verdict table whose "examples" the judge is shown; without --judge the critic\'s model judges.'
         ),
     ] = None,
-    allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Let images and texts leave this machine.")
-    ] = False,
-    max_requests: Annotated[int | None, typer.Option(help="Most requests sent to models.", min=0)] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="Most money spent on models, at --prices.", min=0)
-    ] = None,
-    prices: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="What a million tokens cost, in and out: '--prices 2.5 10'."),
-    ] = None,
-    currency: Annotated[str, typer.Option(help="Of the prices.")] = "USD",
+    allow_remote: AllowRemote = False,
+    max_requests: MaxRequests = None,
+    max_cost: MaxCost = None,
+    prices: PricesPerMillion = None,
+    currency: Currency = "USD",
     dry_run: Annotated[
         bool,
         typer.Option(

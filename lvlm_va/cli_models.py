@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from lvlm_va.backends import Budget, Prices
     from lvlm_va.critique import Critic, Judge
+
+
+# Options of every command that asks models.
+AllowRemote = Annotated[bool, typer.Option("--allow-remote", help="Let images and texts leave this machine.")]
+MaxRequests = Annotated[int | None, typer.Option(help="Most requests sent to models in one go.", min=0)]
+MaxCost = Annotated[
+    float | None, typer.Option(help="Most money spent on models in one go, at --prices.", min=0)
+]
+PricesPerMillion = Annotated[
+    tuple[float, float] | None,
+    typer.Option(help="What a million tokens cost, in and out: '--prices 2.5 10'."),
+]
+Currency = Annotated[str, typer.Option(help="Currency of the prices.")]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lvlm_va.cli_models import Currency, PricesPerMillion
+
 
 def report(
     run_dir: Annotated[
@@ -16,11 +18,8 @@ def report(
         Path | None, typer.Option(help="The page; RUN_DIR/report.html where none is named.")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
-    prices: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="Money per million tokens in and out, to show what the run cost."),
-    ] = None,
-    currency: Annotated[str, typer.Option(help="Currency of the prices.")] = "USD",
+    prices: PricesPerMillion = None,
+    currency: Currency = "USD",
 ) -> None:
     """Write a page that shows what a run found and changed, and pictures of it in RUN_DIR/figures.
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from lvlm_va.cli_models import AllowRemote, Currency, MaxCost, MaxRequests, ModelOptions, PricesPerMillion
+
 
 def review(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a run: what --out named.")],
@@ -23,18 +25,11 @@ def review(
         typer.Option(help="Who may be asked again about images: 'tiny', 'hf:FOLDER', ... as for 'align'."),
     ] = None,
     judge: Annotated[str | None, typer.Option(help="Who reads the critic's words, as for 'align'.")] = None,
-    allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Let images and texts leave this machine.")
-    ] = False,
-    max_requests: Annotated[int | None, typer.Option(help="Most requests sent each time.", min=0)] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(help="Most money spent each time, at --prices.", min=0)
-    ] = None,
-    prices: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="What a million tokens cost, in and out: '--prices 2.5 10'."),
-    ] = None,
-    currency: Annotated[str, typer.Option(help="Of the prices.")] = "USD",
+    allow_remote: AllowRemote = False,
+    max_requests: MaxRequests = None,
+    max_cost: MaxCost = None,
+    prices: PricesPerMillion = None,
+    currency: Currency = "USD",
 ) -> None:
     """Correct the verdicts of a run in the browser, and align again.
 
@@ -42,7 +37,6 @@ def review(
     confirm or correct its verdicts, edit the descriptions of the classes, and align again; the critic is asked
     nothing unless you ask it to. Every change is saved at once, in verdicts.json of the folder. Stop with Ctrl+C.
     """
-    from lvlm_va.cli_models import ModelOptions
     from lvlm_va.review.reviewed import ReviewedRun
     from lvlm_va.review.server import ReviewServer
 

@@ -114,7 +114,7 @@ COMPARISONS: dict[str, Comparison] = {
         _CUT,
     ),
     "rounds": Comparison(
-        {"erm": erm, **{f"{n} rounds": lvlm_va(n_rounds=n, n_align=100) for n in (1, 2, 3)}},
+        {"erm": erm, **{f"n_rounds={n}": lvlm_va(n_rounds=n, n_align=100) for n in (1, 2, 3)}},
         draw_worst_groups,
     ),
 }

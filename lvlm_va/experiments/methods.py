@@ -53,9 +53,9 @@ def plain_training(task: Task, data: DecoyData, seed: int) -> Fitted:
     return Fitted(erm.module_, 0, time.perf_counter() - start)
 
 
-def erm(task: Task, data: DecoyData, erm: Fitted, seed: int) -> Fitted:
+def erm(task: Task, data: DecoyData, plain: Fitted, seed: int) -> Fitted:
     """Return the plainly trained net."""
-    return erm
+    return plain
 
 
 def lvlm_va(*, verdict_accuracy: float = 1.0, propagate: bool = False, **changes: Any) -> Method:

@@ -147,9 +147,7 @@ def _rows(
     runner, rows = _Runner(task, seed), dict[str, Row]()
     with one_thread():
         for method_name, method in comparison.methods.items():
-            key = fingerprint(
-                __version__, task.images, task.settings, task.n_align, task.propagate, method_name, seed
-            )
+            key = fingerprint(__version__, task, method_name, method, seed)
             path = out / "rows" / f"{name}-{method_name}-{seed}-{key}.json"
             row = _kept(path, partial(runner.row, method))
             if "not_applicable" not in row:

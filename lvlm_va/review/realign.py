@@ -56,4 +56,4 @@ class Progress:
             done, total = read_progress(path)
         except ValueError:
             return 0, 0, "aligning"
-        return done, total, f"epoch {done} of {total}" if done < total else "measuring"
+        return done, total, f"epoch {done} of {total}" + ", measuring" * (done == total)
