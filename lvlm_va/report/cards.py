@@ -11,7 +11,7 @@ import torch
 from lvlm_va.critique import SegmentVerdict, Verdict, position_in_words
 from lvlm_va.critique.behaviour import what_it_covers
 from lvlm_va.report.run_record import RunRecord
-from lvlm_va.report.thumbnails import TINY, areas_address, effect_address, image_address
+from lvlm_va.report.thumbnails import TINY, effect_address, image_address, segments_address
 
 # Sides of photographs and of the maps on them, in pixels; smaller where there are many.
 _SIDE, _MAP_SIDE = 224, 112
@@ -19,13 +19,13 @@ _MANY = 300
 
 
 @dataclass(frozen=True)
-class Area:
+class Segment:
     """One segment of an image.
 
     Attributes
     ----------
-    segment : int
-        Its number.
+    number : int
+        Its number, from 1.
     share : float
         Share of the image's effect in it, in [0, 1].
     place, covers : str
@@ -40,7 +40,7 @@ class Area:
         Where its number is put, in pixels of the image.
     """
 
-    segment: int
+    number: int
     share: float
     place: str
     covers: str
@@ -75,11 +75,11 @@ class Card:
         In pixels.
     tiny : bool
         Whether its pixels are to be seen as squares.
-    image, effect_before, effect_after, areas_image : str
+    image, effect_before, effect_after, segments_image : str
         Data addresses of the pictures.
     before, after : Answer
         What the classifier said and says.
-    areas : tuple of Area
+    segments : tuple of Segment
         Its segments, the largest share first.
     critique : str
         All that the critic said.
@@ -94,15 +94,15 @@ class Card:
     image: str
     effect_before: str
     effect_after: str
-    areas_image: str
+    segments_image: str
     before: Answer
     after: Answer
-    areas: tuple[Area, ...]
+    segments: tuple[Segment, ...]
     critique: str
 
     def share(self, verdict: Verdict) -> float:
         """Return the share of the image's effect in segments of this verdict."""
-        return sum(area.share for area in self.areas if area.verdict == verdict)
+        return sum(segment.share for segment in self.segments if segment.verdict == verdict)
 
 
 def make_cards(record: RunRecord) -> Iterator[Card]:
@@ -124,7 +124,7 @@ def make_cards(record: RunRecord) -> Iterator[Card]:
     side, map_side = (_SIDE, _MAP_SIDE) if few else (_SIDE // 2, TINY)
     for row, image_id in enumerate(record.image_ids):
         image = record.images[row]
-        areas = _spread(list(_areas(record, row)), *image.shape[1:])
+        segments = _spread(list(_segments(record, row)), *image.shape[1:])
         yield Card(
             number=row + 1,
             image_id=image_id,
@@ -135,10 +135,10 @@ def make_cards(record: RunRecord) -> Iterator[Card]:
             image=image_address(image, side),
             effect_before=effect_address(before[row], map_side),
             effect_after=effect_address(after[row], map_side),
-            areas_image=areas_address(labels[row], [area.verdict for area in areas], map_side),
+            segments_image=segments_address(labels[row], [segment.verdict for segment in segments], map_side),
             before=_answer(record, row, record.outcome.probabilities_before),
             after=_answer(record, row, record.outcome.probabilities_after),
-            areas=areas,
+            segments=segments,
             critique=record.critiques[row].text,
         )
 
@@ -162,18 +162,18 @@ def attention_on_masks(record: RunRecord) -> tuple[float, float, int]:
     return shares[0], shares[1], int(masked.sum())
 
 
-def _areas(record: RunRecord, row: int) -> Iterator[Area]:
+def _segments(record: RunRecord, row: int) -> Iterator[Segment]:
     segmentation = record.segmentation
     height, width = segmentation.labels.shape[1:]
     image_id = record.image_ids[row]
-    for segment in range(1, int(segmentation.n_segments[row]) + 1):
-        verdict = record.verdicts.get(image_id, segment) or SegmentVerdict(image_id, segment, "unsure")
-        row_share, column_share = segmentation.means[row, segment - 1].tolist()
-        yield Area(
-            segment=segment,
-            share=float(segmentation.shares[row, segment - 1]),
+    for number in range(1, int(segmentation.n_segments[row]) + 1):
+        verdict = record.verdicts.get(image_id, number) or SegmentVerdict(image_id, number, "unsure")
+        row_share, column_share = segmentation.means[row, number - 1].tolist()
+        yield Segment(
+            number=number,
+            share=float(segmentation.shares[row, number - 1]),
             place=position_in_words(row_share, column_share),
-            covers=what_it_covers(verdict.reason, segment),
+            covers=what_it_covers(verdict.reason, number),
             verdict=verdict.verdict,
             reason=verdict.reason,
             source=verdict.source,
@@ -183,22 +183,23 @@ def _areas(record: RunRecord, row: int) -> Iterator[Area]:
         )
 
 
-def _spread(areas: Sequence[Area], height: int, width: int) -> tuple[Area, ...]:
+def _spread(segments: Sequence[Segment], height: int, width: int) -> tuple[Segment, ...]:
     """Move numbers that would lie on each other, or on the border, apart."""
     gap_down, gap_across = 0.13 * height, 0.17 * width
-    placed: list[Area] = []
-    for area in areas:
+    placed: list[Segment] = []
+    for segment in segments:
         row, column = (
-            min(max(at, 0.09 * side), 0.91 * side) for at, side in ((area.row, height), (area.column, width))
+            min(max(at, 0.09 * side), 0.91 * side)
+            for at, side in ((segment.row, height), (segment.column, width))
         )
-        for _ in areas:
+        for _ in segments:
             if not any(
                 abs(row - other.row) < gap_down and abs(column - other.column) < gap_across
                 for other in placed
             ):
                 break
             row = row + gap_down if row + gap_down < 0.95 * height else row - 0.7 * height
-        placed.append(replace(area, row=row, column=column))
+        placed.append(replace(segment, row=row, column=column))
     return tuple(placed)
 
 

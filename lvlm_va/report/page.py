@@ -31,7 +31,7 @@ _STAGES = {
     "train": "training the classifier",
     "sample": "choosing the images",
     "explain": "explaining its answers",
-    "segment": "cutting the explanations into areas",
+    "segment": "cutting the explanations into segments",
     "critique": "the critic's look at them",
     "judge": "reading the critic's words",
     "propagate": "extending the verdicts to other images",
@@ -102,7 +102,9 @@ def render_report(
     environment.filters |= {"percent": percent, "seconds": in_words}
     style, script = _text("report.css"), _text("report.js")
     cards = list(make_cards(record))
-    areas = sorted(((card, area) for card in cards for area in card.areas), key=lambda pair: -pair[1].share)
+    segments = sorted(
+        ((card, segment) for card in cards for segment in card.segments), key=lambda pair: -pair[1].share
+    )
     attention = attention_on_masks(record)
     descriptions = {record.verdicts.specifications.get(name, "") for name in record.class_names}
     return environment.get_template("report.html").render(
@@ -110,8 +112,8 @@ def render_report(
         intro=intro,
         record=record,
         cards=cards,
-        areas=areas[:_MOST_ROWS],
-        n_areas=len(areas),
+        segments=segments[:_MOST_ROWS],
+        n_segments=len(segments),
         unanswered=sum(not critique.answered for critique in record.critiques),
         counts=record.verdicts.counts(),
         attention=None if np.isnan(attention).any() else attention,

@@ -17,7 +17,7 @@ from lvlm_va.report.colours import EFFECT, VERDICT_COLOURS
 # Images up to this many pixels a side are kept pixel by pixel, and shown so.
 TINY = 64
 _LEVELS = 16
-_AREA_OPACITY = 150
+_SEGMENT_OPACITY = 150
 
 
 def image_address(image: NDArray[np.uint8], side: int) -> str:
@@ -39,13 +39,13 @@ def effect_address(effect: NDArray[np.floating], side: int) -> str:
     return _palette(np.round(opacity * (_LEVELS - 1)), [EFFECT] * _LEVELS, alphas.tolist(), bits=4)
 
 
-def areas_address(labels: NDArray[np.int64], verdicts: Sequence[Verdict], side: int) -> str:
+def segments_address(labels: NDArray[np.int64], verdicts: Sequence[Verdict], side: int) -> str:
     """Return the segments (H, W) as a PNG, each in the colour of its verdict; `verdicts` holds one per segment."""
     names = list(VERDICT_COLOURS)
     number = np.array([0, *(names.index(verdict) + 1 for verdict in verdicts)], dtype=np.uint8)
-    areas = _reduced(Image.fromarray(number[labels]), side, Image.Resampling.NEAREST)
+    segments = _reduced(Image.fromarray(number[labels]), side, Image.Resampling.NEAREST)
     colours = [(0, 0, 0), *VERDICT_COLOURS.values()]
-    return _palette(np.asarray(areas), colours, [0, *[_AREA_OPACITY] * len(names)], bits=2)
+    return _palette(np.asarray(segments), colours, [0, *[_SEGMENT_OPACITY] * len(names)], bits=2)
 
 
 def _reduced(picture: Image.Image, side: int, how: Image.Resampling) -> Image.Image:

@@ -15,15 +15,15 @@ CLASSES = ("ill", "well")
 
 
 def make_record(n: int = 6, side: int = 12, channels: int = 1, **changes) -> RunRecord:
-    """Return a run of n images: the tag at the top left is spurious, the middle counts, the last area is unsure."""
+    """Return a run of n images: the tag at the top left is spurious, the middle counts, the last segment is unsure."""
     rng = np.random.default_rng(0)
     smooth = np.linspace(0, 200, side)[:, None] * np.ones(side)
     images = (smooth + rng.uniform(0, 50, (n, channels, side, side))).astype(np.uint8)
     labels = np.arange(n) % 2
-    areas = np.zeros((side, side), dtype=np.int64)
-    areas[: side // 3, : side // 3] = 1
-    areas[side // 3 : -side // 3] = 2
-    areas[-side // 3 :, side // 2 :] = 3
+    segments = np.zeros((side, side), dtype=np.int64)
+    segments[: side // 3, : side // 3] = 1
+    segments[side // 3 : -side // 3] = 2
+    segments[-side // 3 :, side // 2 :] = 3
     effect = torch.from_numpy(rng.normal(0, 1, (n, channels, side, side))).float()
     effect[:, :, : side // 3, : side // 3] += 3
     means = torch.tensor([[0.16, 0.16], [0.5, 0.5], [0.85, 0.75]], dtype=torch.float64)
@@ -45,7 +45,7 @@ def make_record(n: int = 6, side: int = 12, channels: int = 1, **changes) -> Run
         "labels": labels,
         "explanation": Explanation(effect, torch.from_numpy(labels), zeros, zeros, zeros, "deeplift_shap"),
         "segmentation": Segmentation(
-            torch.from_numpy(areas).expand(n, -1, -1),
+            torch.from_numpy(segments).expand(n, -1, -1),
             torch.full((n,), 3),
             torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64).expand(n, -1),
             means.expand(n, -1, -1),
@@ -53,7 +53,7 @@ def make_record(n: int = 6, side: int = 12, channels: int = 1, **changes) -> Run
         ),
         "critiques": tuple(Critique(name, f"All that was said of {name}.") for name in ids),
         "verdicts": VerdictTable(verdicts, {"ill": "The joint counts, never the tag."}),
-        "masks": np.broadcast_to(areas == 1, (n, side, side)),
+        "masks": np.broadcast_to(segments == 1, (n, side, side)),
         "outcome": Outcome(
             -effect.sum(1), torch.tensor([[0.8, 0.2]]).expand(n, -1), torch.tensor([[0.1, 0.9]]).expand(n, -1)
         ),

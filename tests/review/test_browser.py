@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from lvlm_va import VerdictTable
-from lvlm_va.cli import app
 from lvlm_va.critique import JudgeExample, SegmentVerdict
-from lvlm_va.datasets import decoy_digits
+from lvlm_va.experiments.demo import run_demo
 from lvlm_va.report import read_run
 from lvlm_va.review.journal import TABLE_FILE
 from tests.browser import accessibility_violations, open_browser, set_size, set_theme
 from tests.review.conftest import SCRIPT, serving
 
-DESCRIPTION = "The digit counts. The patch in the corner does not matter."
 WAIT_SECONDS = 60
 
 
@@ -32,40 +28,11 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def digits_run(tmp_path_factory):
-    """A run of ``lvlm-va align`` on decoyed digits."""
-    root = tmp_path_factory.mktemp("digits")
-    with (root / "labels.csv").open("w", newline="") as stream:
-        table = csv.writer(stream)
-        table.writerow(["path", "label", "split"])
-        for split, n in (("train", 200), ("test", 100)):
-            data = decoy_digits(split)
-            for i in range(n):
-                pixels = (data.images[i, 0] * 255).round().astype(np.uint8)
-                Image.fromarray(pixels).save(root / f"{split}-{i}.png")
-                table.writerow([f"{split}-{i}.png", data.labels[i], split])
-    arguments = [
-        "align",
-        ".",
-        "--module",
-        "mlp",
-        "--irrelevant",
-        "corners",
-        "--grey",
-        "--image-size",
-        "28",
-        "28",
-    ]
-    arguments += ["--n-align", "12", "--sampler", "random", "--epochs", "10", "--align-epochs", "10"]
-    arguments += ["--lr", "1e-3", "--out", "run"]
-    for label in range(10):
-        arguments += ["--describe", f"{label}={DESCRIPTION}"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.setattr(sys, "argv", ["lvlm-va", *arguments])
-        with suppress(SystemExit):
-            app()
-    return root / "run"
+def demo(tmp_path_factory):
+    """The demo's run."""
+    run = tmp_path_factory.mktemp("demo") / "run"
+    run_demo(run, seed=0, echo=lambda text: None)
+    return run
 
 
 @contextmanager
@@ -125,15 +92,15 @@ def flipped(verdict):
     return "relevant" if verdict == "spurious" else "spurious"
 
 
-def test_an_expert_mends_a_run(browser, digits_run):
-    found = read_run(digits_run)
+def test_an_expert_mends_a_run(browser, demo):
+    found = read_run(demo)
     table = found.verdicts
     name = found.image_ids[0]
-    critiques = {path: path.read_bytes() for path in digits_run.glob("critiques-*")}
+    critiques = {path: path.read_bytes() for path in demo.glob("critiques-*")}
     edits = [
         SegmentVerdict(name, k, flipped(table[name, k].verdict), reason="", source="human") for k in (1, 2, 3)
     ]
-    with process(digits_run) as (server, url):
+    with process(demo) as (server, url):
         page = Page(browser, url)
         assert "token" not in browser.current_url
         for k, edit in enumerate(edits, start=1):
@@ -145,9 +112,9 @@ def test_an_expert_mends_a_run(browser, digits_run):
         page.press("s")
         page.until(lambda: "does not answer" in page.text("#notice"))
     expected = table.replace(edits)
-    assert VerdictTable.load(digits_run / TABLE_FILE) == expected
+    assert VerdictTable.load(demo / TABLE_FILE) == expected
 
-    with process(digits_run) as (_, url):
+    with process(demo) as (_, url):
         page = Page(browser, url)
         page.saved(3)
         assert len(page.find("#segments .by.human")) == 3
@@ -176,7 +143,7 @@ def test_an_expert_mends_a_run(browser, digits_run):
         example = JudgeExample(table[name, 1].reason, edits[0].verdict)
         descriptions = {**table.specifications, label: "Only the strokes count."}
         expected = VerdictTable(expected.verdicts, descriptions, (example,))
-        assert VerdictTable.load(digits_run / TABLE_FILE) == expected
+        assert VerdictTable.load(demo / TABLE_FILE) == expected
 
         page.show("align")
         assert len(page.find("#figures thead th")) == 3
@@ -192,9 +159,9 @@ def test_an_expert_mends_a_run(browser, digits_run):
         assert any(text.startswith("epoch") for text in seen), seen
         page.until(lambda: len(page.find("#figures thead th")) == 4)
         assert "aligned again" in page.text("#figures thead")
-        assert VerdictTable.load(digits_run / TABLE_FILE) == expected
-        assert {path: path.read_bytes() for path in digits_run.glob("critiques-*")} == critiques
-        aligned = read_run(digits_run)
+        assert VerdictTable.load(demo / TABLE_FILE) == expected
+        assert {path: path.read_bytes() for path in demo.glob("critiques-*")} == critiques
+        aligned = read_run(demo)
         assert aligned.verdicts == expected
         assert not np.array_equal(aligned.masks, found.masks)
 

@@ -9,8 +9,8 @@
   const rows = [...byId("ranking").tBodies[0].rows];
   root.classList.add("js");
 
-  const fits = (area, verdict, share) =>
-    (!verdict || area.dataset.verdict === verdict) && Number(area.dataset.share) >= share;
+  const fits = (segment, verdict, share) =>
+    (!verdict || segment.dataset.verdict === verdict) && Number(segment.dataset.share) >= share;
 
   function filter() {
     const label = fields.label.value, verdict = fields.verdict.value, share = fields.share.value / 100;
@@ -18,8 +18,8 @@
     const all = !verdict && !share;
     let shown = 0;
     for (const card of cards) {
-      const areas = [...card.querySelectorAll(".areas li")];
-      card.hidden = (label && card.dataset.label !== label) || !(all || areas.some((a) => fits(a, verdict, share)));
+      const segments = [...card.querySelectorAll(".segments li")];
+      card.hidden = (label && card.dataset.label !== label) || !(all || segments.some((a) => fits(a, verdict, share)));
       shown += !card.hidden;
     }
     for (const row of rows) {
