@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 
 # A few hundred segments are told apart by chance in the hundreds of channels of a feature map, not in this many.
@@ -49,7 +48,7 @@ class VerdictLearner:
     Parameters
     ----------
     classifier : scikit-learn classifier with ``predict_proba``, or None
-        A clone of it learns the verdicts. None: a random forest, its leaves as large as predicts verdicts best.
+        A clone of it learns the verdicts. None: a random forest, its leaves as large as agrees best with the critic.
     seed : int
         Of the forest.
 
@@ -112,17 +111,19 @@ class VerdictLearner:
         return predict
 
     def _choose(self, known: SegmentVerdicts) -> Any:
-        """Return the classifier to be cloned: the user's, or the forest that predicts verdicts best out of bag."""
+        """Return the classifier to be cloned: the user's, or the forest that agrees best with the critic out of bag.
+
+        Not the one of least log loss: where spurious segments are few, that has leaves so large that a noisy critic's
+        verdicts on them drown, and no segment comes out as spurious.
+        """
         if self._spec is not None:
             return self._spec
         kinds, features = np.unique(known.spurious), self._directions(known.features)(known.features)
-        sizes = sorted({max(1, round(share * len(features))) for share in LEAF_SHARES})
-        forests = {size: self._forest(size) for size in sizes}
-        losses = {}
-        for size, forest in forests.items() if len(kinds) == 2 else ():
-            forest.fit(features, known.spurious)
-            losses[size] = log_loss(known.spurious, forest.oob_decision_function_)
-        return forests[min(losses, key=losses.__getitem__) if losses else sizes[0]]
+        sizes = sorted({max(1, round(share * len(features))) for share in LEAF_SHARES}, reverse=True)
+        forests = [self._forest(size) for size in sizes]
+        if len(kinds) < 2:
+            return forests[-1]
+        return max(forests, key=lambda forest: forest.fit(features, known.spurious).oob_score_)
 
     def _forest(self, size: int) -> RandomForestClassifier:
         return RandomForestClassifier(N_TREES, min_samples_leaf=size, oob_score=True, random_state=self._seed)

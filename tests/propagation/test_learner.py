@@ -33,6 +33,18 @@ def test_averages_wrong_verdicts_out(n_activations: int, accuracy: float, least:
     assert learner.agreement == pytest.approx(accuracy, abs=0.08)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_few_spurious_segments_do_not_drown_in_wrong_verdicts(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = np.arange(1500) % 18 == 0
+    features = (rng.normal(size=(1500, 20)) + 4 * truth[:, None] * (np.arange(20) < 2)).astype(np.float32)
+    verdicts = np.where(rng.random(1500) < 0.7, truth, ~truth)
+    learner = VerdictLearner(None, seed).fit(SegmentVerdicts(features, 0, np.arange(1500) // 5, verdicts))
+    found = learner.p_spurious(features) >= 0.5
+    assert found[truth].mean() >= 0.7
+    assert found[~truth].mean() <= 0.03
+
+
 def test_takes_any_classifier_and_leaves_it_as_it_was() -> None:
     verdicts, truth = known(100, 0.9)
     classifier = make_pipeline(StandardScaler(), LogisticRegression())
