@@ -69,6 +69,31 @@ def on_first(compute: Callable[[], T]) -> T:
     return value
 
 
+def on_each(compute: Callable[[], T]) -> list[T]:
+    """Return what `compute` returns on each rank, in their order. All ranks must call it.
+
+    Raises
+    ------
+    RuntimeError
+        On the other ranks, if it raised on one, where the error itself goes on.
+    """
+    if world_size() == 1:
+        return [compute()]
+    outcome: list[Any] = [None, None]
+    error: BaseException | None = None
+    try:
+        outcome[0] = compute()
+    except BaseException as raised:
+        error, outcome[1] = raised, f"{type(raised).__name__}: {raised}"
+    outcomes = gather(outcome)
+    if error is not None:
+        raise error
+    for number, (_, message) in enumerate(outcomes):
+        if message is not None:
+            raise RuntimeError(f"Process {number} failed, and this one, {rank()}, stops with it. {message}")
+    return [value for value, _ in outcomes]
+
+
 def _together() -> bool:
     return dist.is_available() and dist.is_initialized()
 
