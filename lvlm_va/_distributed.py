@@ -117,9 +117,34 @@ def on_first(compute: Callable[[], T]) -> T:
     if error is not None:
         raise error
     if outcome[1] is not None:
-        raise ProcessesStoppedError(f"Process 0 failed, and this one, {rank()}, stops with it. {outcome[1]}")
+        raise _stopped_with(0, outcome[1])
     value: T = outcome[0]
     return value
+
+
+def on_each(compute: Callable[[], T]) -> list[T]:
+    """Return what `compute` returns on each rank, in their order. All ranks must call it.
+
+    Raises
+    ------
+    ProcessesStoppedError
+        On the other ranks, if it raised on one, where the error itself goes on.
+    """
+    if world_size() == 1:
+        return [compute()]
+    outcome: list[Any] = [None, None]
+    error: BaseException | None = None
+    try:
+        outcome[0] = compute()
+    except BaseException as raised:
+        error, outcome[1] = raised, f"{type(raised).__name__}: {raised}"
+    outcomes = gather(outcome)
+    if error is not None:
+        raise error
+    for failed, (_, message) in enumerate(outcomes):
+        if message is not None:
+            raise _stopped_with(failed, message)
+    return [value for value, _ in outcomes]
 
 
 def add_up(tensor: Tensor) -> Tensor:
@@ -155,6 +180,10 @@ def require_same(what: str, value: object) -> None:
 
 def _together() -> bool:
     return not _alone and dist.is_available() and dist.is_initialized()
+
+
+def _stopped_with(failed: int, message: str) -> ProcessesStoppedError:
+    return ProcessesStoppedError(f"Process {failed} failed, and this one, {rank()}, stops with it. {message}")
 
 
 @contextmanager
