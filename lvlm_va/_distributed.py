@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -23,7 +23,7 @@ T = TypeVar("T")
 # While one rank asks a critic, the others wait: for hours, if need be. A rank that dies ends the wait at once.
 _LONGEST_WAIT = timedelta(days=30)
 
-# True while rank 0 does what the others wait for: whatever it calls then takes it for a process on its own.
+# True while this process computes what others wait for: whatever it calls then takes it for a process on its own.
 _alone = False
 
 
@@ -99,27 +99,18 @@ def on_first(compute: Callable[[], T]) -> T:
     ProcessesStoppedError
         On the other ranks, if it raised on rank 0, where the error itself goes on.
     """
-    global _alone
     if world_size() == 1:
         return compute()
-    outcome: list[Any] = [None, None]
-    error: BaseException | None = None
-    if rank() == 0:
-        _alone = True
-        try:
-            outcome[0] = compute()
-        except BaseException as raised:
-            error, outcome[1] = raised, f"{type(raised).__name__}: {raised}"
-        finally:
-            _alone = False
+    outcome, error = _attempt(compute) if rank() == 0 else ((None, None), None)
+    passed = [outcome]
     with _all_alive():
-        dist.broadcast_object_list(outcome, src=0, group=_control_group())
+        dist.broadcast_object_list(passed, src=0, group=_control_group())
     if error is not None:
         raise error
-    if outcome[1] is not None:
-        raise _stopped_with(0, outcome[1])
-    value: T = outcome[0]
-    return value
+    value, message = passed[0]
+    if message is not None:
+        raise _stopped_with(0, message)
+    return cast(T, value)
 
 
 def on_each(compute: Callable[[], T]) -> list[T]:
@@ -132,19 +123,14 @@ def on_each(compute: Callable[[], T]) -> list[T]:
     """
     if world_size() == 1:
         return [compute()]
-    outcome: list[Any] = [None, None]
-    error: BaseException | None = None
-    try:
-        outcome[0] = compute()
-    except BaseException as raised:
-        error, outcome[1] = raised, f"{type(raised).__name__}: {raised}"
+    outcome, error = _attempt(compute)
     outcomes = gather(outcome)
     if error is not None:
         raise error
     for failed, (_, message) in enumerate(outcomes):
         if message is not None:
             raise _stopped_with(failed, message)
-    return [value for value, _ in outcomes]
+    return [cast(T, value) for value, _ in outcomes]
 
 
 def add_up(tensor: Tensor) -> Tensor:
@@ -180,6 +166,18 @@ def require_same(what: str, value: object) -> None:
 
 def _together() -> bool:
     return not _alone and dist.is_available() and dist.is_initialized()
+
+
+def _attempt(compute: Callable[[], T]) -> tuple[tuple[T | None, str | None], BaseException | None]:
+    """Return what is computed while the others wait, or a message, and the error that it tells of."""
+    global _alone
+    _alone = True
+    try:
+        return (compute(), None), None
+    except BaseException as error:
+        return (None, f"{type(error).__name__}: {error}"), error
+    finally:
+        _alone = False
 
 
 def _stopped_with(failed: int, message: str) -> ProcessesStoppedError:

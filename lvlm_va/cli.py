@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
-compiled part is missing; 4 a model stopped answering (run again: what it has answered is kept).
+compiled part is missing; 4 a model stopped answering (run again: what it has answered is kept); 5 another process of
+this run stopped (run again: what is done is kept).
 """
 
 VERDICTS = (
@@ -160,8 +161,11 @@ def align(
     The table has a row per image: path, label and, where known, split (train, test), group, mask_path. The images
     of the test split, if any, are measured before and after; with masks of the spurious pixels, alignment too.
 
+    On several GPUs: torchrun --nproc-per-node 4 -m lvlm_va align ..., or accelerate launch -m lvlm_va align ...
+
     For example: lvlm-va align scans --module mynets:make_net --weights net.safetensors --irrelevant corners --out run
     """
+    from lvlm_va._distributed import join, rank
     from lvlm_va.experiments.align_folder import align_folder
 
     if (critic is None) == (irrelevant is None and relevant is None):
@@ -172,6 +176,7 @@ def align(
         raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
     models = ModelOptions(critic, judge, examples, allow_remote, max_requests, max_cost, prices, currency)
     asked, reader = models.make()
+    join(device)
     align_folder(
         data,
         module=_load_module(module, weights),
@@ -188,7 +193,7 @@ def align(
         dry_run=dry_run,
         prices=models.make_prices(),
         command=("lvlm-va", *sys.argv[1:]),
-        echo=typer.echo,
+        echo=typer.echo if rank() == 0 else lambda line: None,
         parameters={
             "sampler": sampler,
             "n_align": n_align,
@@ -268,13 +273,16 @@ def main() -> None:
     except (OSError, ImportError) as error:
         _fail(error, 3)
     except RuntimeError as error:
+        from lvlm_va._distributed import ProcessesStoppedError
         from lvlm_va.critique import ModelStoppedError
 
+        if isinstance(error, ProcessesStoppedError):
+            _fail(error, 5)
         if not isinstance(error, ModelStoppedError):
             raise
         _fail(error, 4)
 
 
-def _fail(error: Exception, code: int) -> None:
+def _fail(error: Exception, code: int) -> NoReturn:
     typer.secho(f"lvlm-va: {error}", err=True, fg="red")
     raise SystemExit(code)

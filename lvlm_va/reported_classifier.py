@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from lvlm_va._distributed import on_first
 from lvlm_va._inputs import encode_labels, read_dataset
 from lvlm_va.attribution import resolve_attributor
 from lvlm_va.backends import Prices
@@ -91,14 +92,18 @@ class ReportedClassifier(CritiquedClassifier):
         from lvlm_va.report import keep_measures, read_run, write_report
 
         check_is_fitted(self, "critiques_")
-        measures = None if X_test is None else self._measure(X_test, y_test, groups, masks)
-        if self._run.path is None:
-            record = replace(self._record(), measures=measures)
-        else:
-            if measures is not None:
-                keep_measures(self._run.path, measures)
-            record = read_run(self._run.path)
-        return write_report(record, path, title=title, intro=intro, prices=prices)
+
+        def write() -> Path:
+            measures = None if X_test is None else self._measure(X_test, y_test, groups, masks)
+            if self._run.path is None:
+                record = replace(self._record(), measures=measures)
+            else:
+                if measures is not None:
+                    keep_measures(self._run.path, measures)
+                record = read_run(self._run.path)
+            return write_report(record, path, title=title, intro=intro, prices=prices)
+
+        return on_first(write)
 
     def _measure(
         self, X: Images, y: ArrayLike | None, groups: ArrayLike | None, masks: ArrayLike | None
@@ -148,7 +153,7 @@ class ReportedClassifier(CritiquedClassifier):
 
     def _publish(self, data: TrainingData) -> None:
         """Leave in the run directory what a report needs besides the results."""
-        run = self._run
+        run, self.seconds_ = self._run, on_first(lambda: self.seconds_)
         if run.path is not None:
             key = run.key(
                 self.module_, self.unaligned_module_, self.alignment_set_, self.attribution, self.references_

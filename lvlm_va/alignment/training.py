@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lvlm_va._distributed import join, require_same, share_module, world_size
+from lvlm_va._distributed import join, on_first, require_same, share_module, world_size
 from lvlm_va._fingerprint import fingerprint
 from lvlm_va._logits import is_compiled, module_device_and_dtype
 from lvlm_va._randomness import derive_seed, isolated_generators
@@ -161,6 +161,7 @@ def train(
     if device is not None or world_size() > 1:
         trained.to(place)  # in each process its own GPU
     share_module(trained)
+    seed = on_first(lambda: seed)
     if world_size() > 1:
         require_same("images and labels", fingerprint(all_labels))
     key = ""
