@@ -65,3 +65,6 @@ L1_OBJECTIVE = 5e-3
 # Curves and weights of training in two processes, or batches cut into parts, against one: sums in another order,
 # carried on by the optimizer through some steps. In float64.
 PROCESSES: dict[str, float] = {"rtol": 1e-5, "atol": 1e-9}
+
+# Losses and their derivatives in bfloat16 against float32, relative: 8 bits, rounded once per layer and pass.
+BF16 = 3e-2

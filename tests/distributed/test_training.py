@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,9 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     ),
     "batch norm": lambda: nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
+    ),
+    "dropout": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.GELU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(64, 3)
     ),
     "unused parameter": lambda: Spare(),
 }
@@ -66,37 +68,37 @@ CASES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def trained(case: str, path: Path | None = None) -> tuple[dict[str, Any], list[np.ndarray]]:
+def trained(asked: dict[str, Any], **more: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Return the curves, and the weights and buffers, of one run."""
-    asked = dict(CASES[case])
+    asked = dict(asked)
     net = seeded(rank(), NETS[asked.pop("net")]).double()  # the first process' weights must count
     images, labels = data(23, dtype=torch.float64)
-    more: dict[str, Any] = {"points": asked.pop("points", None)}
+    more["points"] = asked.pop("points", None)
     n_aligned = asked.pop("aligned", 0)
     if n_aligned:
         more["alignment_set"] = alignment_set(n_aligned, dtype=torch.float64)
     if asked.pop("weighting", False):
         more["weighting"] = WorstGroupWeighting(torch.arange(23) % 3, step_size=0.5)
     options = TrainingOptions(**{"epochs": 4, "lr": 0.01, "batch_size": 8} | asked)
-    result = train(net, images, labels, options, seed=3, checkpoint_path=path, **more)
+    result = train(net, images, labels, options, seed=3, **more)
     curves = dataclasses.asdict(result.history)
     return curves, [value.numpy() for value in result.module.state_dict().values()]
 
 
-def assert_same(one: tuple[Any, Any], other: tuple[Any, Any], **tolerance: float) -> None:
+def assert_same(one: tuple[Any, Any], other: tuple[Any, Any], rtol: float = 0, atol: float = 0) -> None:
     curves, weights = zip(one, other, strict=True)
     for name in curves[0].keys() - {"seconds"}:
-        np.testing.assert_allclose(curves[0][name], curves[1][name], **tolerance, err_msg=name)
+        np.testing.assert_allclose(curves[0][name], curves[1][name], rtol, atol, err_msg=name)
     for first, second in zip(*weights, strict=True):
-        np.testing.assert_allclose(first, second, **tolerance)
+        np.testing.assert_allclose(first, second, rtol, atol)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_train_as_one(team: Team, case: str) -> None:
-    first, second = team.run(trained, case)
+    first, second = team.run(trained, CASES[case])
     assert_same(first, second)
     assert first[0]["seconds"] == second[0]["seconds"]
-    assert_same(first, trained(case), **PROCESSES)
+    assert_same(first, trained(CASES[case]), **PROCESSES)
 
 
 def dropout_masks() -> np.ndarray:
