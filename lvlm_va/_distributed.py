@@ -6,7 +6,6 @@ of 1, and every function returns at once.
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,8 +45,8 @@ def join(device: str | torch.device) -> None:
     ValueError
         If all processes would compute on one and the same GPU.
     """
-    together = _together() or int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if not together or _alone:
+    launched = {"RANK", "LOCAL_RANK"} <= os.environ.keys() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if _alone or not (launched or _together()):
         return
     place = str(device)
     if place.startswith("cuda:"):
@@ -63,7 +62,17 @@ def join(device: str | torch.device) -> None:
                 "Computing in several processes needs Accelerate. Install it with: pip install 'lvlm-va[distributed]'"
             ) from error
         PartialState(cpu=place == "cpu" or not torch.cuda.is_available())
-        atexit.register(_leave)
+        if not dist.is_initialized():
+            raise RuntimeError(
+                "The processes that were launched together cannot join: Accelerate was set up before, for one process. "
+                "On CPUs that takes accelerate.PartialState(cpu=True); or leave it out, and fit does it."
+            )
+
+
+def leave() -> None:
+    """Part from the other processes, when all is done."""
+    if _together():
+        dist.destroy_process_group()
 
 
 def rank() -> int:
@@ -202,8 +211,3 @@ def _group_of(tensor: Tensor) -> Any:
 @cache
 def _control_group() -> Any:
     return dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
-
-
-def _leave() -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()

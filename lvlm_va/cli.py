@@ -154,6 +154,12 @@ def align(
     batch_size: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    precision: Annotated[
+        str, typer.Option(help="'bf16' trains in bfloat16 where torch's autocast does; or 'float32'.")
+    ] = "float32",
+    accumulation_steps: Annotated[
+        int, typer.Option(help="Forward each batch in so many parts, to save memory.", min=1)
+    ] = 1,
     device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")] = "auto",
 ) -> None:
     """Align your own classifier on your own images.
@@ -165,7 +171,7 @@ def align(
 
     For example: lvlm-va align scans --module mynets:make_net --weights net.safetensors --irrelevant corners --out run
     """
-    from lvlm_va._distributed import join, rank
+    from lvlm_va._distributed import join, leave, rank
     from lvlm_va.experiments.align_folder import align_folder
 
     if (critic is None) == (irrelevant is None and relevant is None):
@@ -202,11 +208,14 @@ def align(
             "align_epochs": align_epochs,
             "batch_size": batch_size,
             "lr": lr,
+            "precision": precision,
+            "accumulation_steps": accumulation_steps,
             "random_state": seed,
             "device": device,
             "verbose": int(sys.stderr.isatty()),
         },
     )
+    leave()
 
 
 def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:

@@ -66,6 +66,13 @@ class BatchGradient:
         self._share = not self._bf16
         self._layers = None if self._bf16 else dense_layers(self._module)
 
+    def parts(self, batch: Batch) -> list[Batch]:
+        """Return what this process forwards of a batch, part by part."""
+        mine = batch if world_size() == 1 else batch.split(world_size())[rank()]
+        if self._n_parts == 1:
+            return [mine]  # even without rows: lambda asks all processes
+        return [part for part in mine.split(self._n_parts) if part.n_rows]
+
     def __call__(self, batch: Batch) -> Tensor:
         """Leave the gradient of the whole batch's loss in the parameters of every process.
 
@@ -82,13 +89,11 @@ class BatchGradient:
         """
         for parameter in self.parameters:
             parameter.grad = None
-        mine = batch if world_size() == 1 else batch.split(world_size())[rank()]
-        if self._n_parts > 1:
-            parts = [part for part in mine.split(self._n_parts) if part.n_rows]
-            steered = isinstance(self._strength, SteeredStrength) and len(batch.marked)
-            sums = self._follow(parts, batch) if steered else self._accumulate(parts)
+        parts = self.parts(batch)
+        if self._n_parts > 1 and isinstance(self._strength, SteeredStrength) and len(batch.marked):
+            sums = self._follow(parts, batch)
         else:
-            sums = self._differentiate(mine)
+            sums = sum(map(self._differentiate, parts), self._zeros(4))
         _add_up_gradients(self.parameters)
         return sums
 
@@ -108,16 +113,9 @@ class BatchGradient:
         loss = terms.loss.detach() * (batch.whole or batch).n_rows
         return torch.stack([loss, terms.cross_entropy_sum, terms.penalty_sum, terms.n_correct.to(loss)])
 
-    def _accumulate(self, parts: Sequence[Batch]) -> Tensor:
-        sums = torch.zeros(4, device=self._rows.device, dtype=self._rows.dtype)
-        for part in parts:
-            sums += self._differentiate(part)
-        return sums
-
     def _follow(self, parts: Sequence[Batch], whole: Batch) -> Tensor:
         """Differentiate both terms apart: lambda depends on all parts, and is known when the last is done."""
-        like = torch.zeros(0, device=self._rows.device, dtype=self._rows.dtype)
-        sums, measured = like.new_zeros(4), like.new_zeros(6)
+        sums, measured = self._zeros(4), self._zeros(6)
         by_penalty: list[Tensor | None] = [None] * len(self.parameters)
         for part in parts:
             forwarded = forward_batch(self._module, self._rows, part, bf16=self._bf16)
@@ -130,7 +128,7 @@ class BatchGradient:
             detached = [value.detach() for value in means]
             measured += measure(forwarded.gradient.detach(), forwarded.masks, *detached)
             sums += torch.stack(
-                [like.new_zeros(()), cross_entropy.detach(), penalty.detach(), forwarded.n_correct.to(like)]
+                [self._zeros(), cross_entropy.detach(), penalty.detach(), forwarded.n_correct.to(sums)]
             )
         strength = self._strength.follow(measured)
         for parameter, gradient in zip(self.parameters, by_penalty, strict=True):
@@ -138,6 +136,9 @@ class BatchGradient:
                 parameter.grad = _sum(parameter.grad, strength * gradient)
         sums[0] = sums[1] + strength * sums[2] * (whole.n_rows / whole.n_aligned)
         return sums
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, device=self._rows.device, dtype=self._rows.dtype)
 
     def _backward(self, loss: Tensor, *, retain_graph: bool = False) -> None:
         if loss.requires_grad:  # a share without rows leaves no graph
