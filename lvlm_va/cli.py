@@ -180,9 +180,9 @@ def align(
         )
     if ":" not in module and not epochs:
         raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
+    join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
     models = ModelOptions(critic, judge, examples, allow_remote, max_requests, max_cost, prices, currency)
     asked, reader = models.make()
-    join(device)
     align_folder(
         data,
         module=_load_module(module, weights),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
-from lvlm_va._distributed import gather, on_first, rank, world_size
+from lvlm_va._distributed import gather, on_first, rank, share_module, world_size
 from lvlm_va._logits import predict_logits
 from lvlm_va._randomness import derive_seed, seed_generators
 from lvlm_va.alignment.batch_gradient import BatchGradient
@@ -132,6 +132,7 @@ class TrainingRun:
                     on_epoch(self._history)
         if self._best is not None:
             self._module.load_state_dict(self._best)
+        share_module(self._module)  # processors of different kinds may round differently
         self._optimizer.zero_grad(set_to_none=True)
         self._module.eval()
         return TrainingResult(self._module, self._history, self._weighting)
