@@ -155,8 +155,10 @@ def share_module(module: nn.Module) -> None:
     if world_size() > 1:
         for value in module.state_dict().values():
             if isinstance(value, Tensor):
+                passed = value.contiguous()
                 with _all_alive():
-                    dist.broadcast(value, src=0, group=_group_of(value))
+                    dist.broadcast(passed, src=0, group=_group_of(value))
+                value.copy_(passed)
 
 
 def require_same(what: str, value: object) -> None:

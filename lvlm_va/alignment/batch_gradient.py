@@ -167,7 +167,8 @@ def _add_up_gradients(parameters: Sequence[nn.Parameter]) -> None:
         exists = exists if all(exists) else (total[-len(bucket) :] > 0).tolist()
         parts = total[: -len(bucket)].split([parameter.numel() for parameter in bucket])
         for parameter, part, there in zip(bucket, parts, exists, strict=True):
-            parameter.grad = part.view_as(parameter) if there else None
+            # Laid out in memory as the parameter is, which fused optimizers count on.
+            parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter)) if there else None
 
 
 def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -247,8 +249,8 @@ def _forward_apart(module: nn.Module, images: Tensor, n_marked: int, bf16: bool)
     return torch.cat(parts), input_gradient(parts[-1], marked)
 
 
-def _lowered(device: torch.device, bf16: bool) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+def _lowered(device: torch.device, bf16: bool) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def _n_correct(logits: Tensor, labels: Tensor) -> Tensor:

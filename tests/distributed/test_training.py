@@ -25,6 +25,9 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "batch norm": lambda: nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
     ),
+    "channels last": lambda: nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.GELU(), nn.Conv2d(4, 6, 2), nn.Flatten(), nn.Linear(6, 3)
+    ).to(memory_format=torch.channels_last),
     "dropout": lambda: nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.GELU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(64, 3)
     ),
@@ -49,6 +52,7 @@ def points(module: nn.Module) -> Tensor:
 
 CASES: dict[str, dict[str, Any]] = {
     "plain, cnn": {"net": "cnn", "batch_size": 7},
+    "plain, channels last": {"net": "channels last", "batch_size": 6},
     "plain, a process without rows": {"net": "mlp", "batch_size": 1, "optimizer": "sgd"},
     "plain, batch norm": {"net": "batch norm", "batch_size": 7, "validation_fraction": 0.2},
     "plain, unused parameter": {"net": "unused parameter", "batch_size": 6, "optimizer": "adamw"},
