@@ -6,6 +6,7 @@ of 1, and every function returns at once.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,8 +72,9 @@ def join(device: str | torch.device) -> None:
 
 def leave() -> None:
     """Part from the other processes, when all is done."""
-    if _together():
+    if dist.is_initialized():
         dist.destroy_process_group()
+        _control_group.cache_clear()  # threads of a group that is kept would abort the process at its end
 
 
 def rank() -> int:
@@ -212,4 +214,15 @@ def _group_of(tensor: Tensor) -> Any:
 
 @cache
 def _control_group() -> Any:
+    atexit.register(_leave_at_exit)
     return dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+
+
+def _leave_at_exit() -> None:
+    if not dist.is_initialized():
+        return
+    if dist.get_backend() == "gloo":
+        leave()
+    elif _control_group.cache_info().currsize:  # parting in NCCL might wait for a process that failed
+        dist.destroy_process_group(_control_group())
+        _control_group.cache_clear()
