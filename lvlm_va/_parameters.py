@@ -9,6 +9,7 @@ from typing import Any
 
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from lvlm_va.alignment.options import PRECISIONS
 from lvlm_va.propagation import Propagation
 
 _COUNT = Interval(Integral, 1, None, closed="left")
@@ -41,6 +42,8 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "optimizer": [str, callable],
     "schedule": [str, callable, None],
     "align_schedule": [str, callable, None],
+    "precision": [StrOptions(set(PRECISIONS))],
+    "accumulation_steps": [_COUNT],
     "device": [str],
     "run_dir": [str, os.PathLike, None],
     "random_state": ["random_state"],

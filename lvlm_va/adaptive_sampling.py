@@ -6,6 +6,7 @@ propagation, and foresees them for candidates that nobody was asked about.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,17 +78,22 @@ def exploration_order(
     return turns[np.sort(np.unique(turns, return_index=True)[1])]
 
 
-def survey(look: Look, rows: Tensor) -> Candidates:
-    """Explain and segment these rows."""
-    images, shares, features = [], [], []
-    start = 0
-    for part, segmentation, found in look.survey(rows, "look for more"):
-        exists = ~found[..., 0].isnan()
-        images.append(start + exists.nonzero()[:, 0])
-        shares.append(segmentation.shares[exists])
-        features.append(found[exists])
-        start += len(part)
-    return Candidates(rows, torch.cat(images), torch.cat(shares), torch.cat(features))
+def find_candidates(look: Look, rows: Tensor) -> Candidates:
+    """Explain and segment these rows, some hundred at most."""
+    segmentation, features = look.at(rows)
+    exists = ~features[..., 0].isnan()
+    return Candidates(rows, exists.nonzero()[:, 0], segmentation.shares[exists], features[exists])
+
+
+def join_candidates(parts: Sequence[Candidates]) -> Candidates:
+    """Return all candidates as one."""
+    starts = np.cumsum([0, *(len(part.indices) for part in parts)]).tolist()
+    return Candidates(
+        torch.cat([part.indices for part in parts]),
+        torch.cat([start + part.image_of for start, part in zip(starts, parts, strict=False)]),
+        torch.cat([part.shares for part in parts]),
+        torch.cat([part.features for part in parts]),
+    )
 
 
 def choose_portion(

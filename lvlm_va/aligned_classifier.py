@@ -163,12 +163,15 @@ class AlignedClassifier(ReportedClassifier):
         attributor, segmenter = resolve_attributor(self.attribution), resolve_segmenter(self.segmenter)
         looking = Looking(attributor, self.references_, segmenter, self._seed, self.verbose)
         self._run.forget("propagate")
+        key = self._run.key([part.key for part in rounds], self.verdicts_.verdicts, propagation)
+        folder = self._run.shards("propagate", key)
         with timed(self.seconds_, "propagate"):
             self.propagated_ = self._run.dataclass(
                 "propagate",
-                self._run.key([part.key for part in rounds], self.verdicts_.verdicts, propagation),
+                key,
                 Propagated,
-                lambda: propagate(rounds, data, self.verdicts_, looking, propagation),
+                lambda: propagate(rounds, data, self.verdicts_, looking, propagation, folder),
+                together=True,
             )
         rows = self.propagated_.indices
         masks = self.propagated_.masks.to(data.images.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
-compiled part is missing; 4 a model stopped answering (run again: what it has answered is kept).
+compiled part is missing; 4 a model stopped answering (run again: what it has answered is kept); 5 another process of
+this run stopped (run again: what is done is kept).
 """
 
 VERDICTS = (
@@ -153,6 +154,12 @@ def align(
     batch_size: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    precision: Annotated[
+        str, typer.Option(help="'bf16' trains in bfloat16 where torch's autocast does; or 'float32'.")
+    ] = "float32",
+    accumulation_steps: Annotated[
+        int, typer.Option(help="Forward each batch in so many parts, to save memory.", min=1)
+    ] = 1,
     device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")] = "auto",
 ) -> None:
     """Align your own classifier on your own images.
@@ -160,8 +167,11 @@ def align(
     The table has a row per image: path, label and, where known, split (train, test), group, mask_path. The images
     of the test split, if any, are measured before and after; with masks of the spurious pixels, alignment too.
 
+    On several GPUs: torchrun --nproc-per-node 4 -m lvlm_va align ..., or accelerate launch -m lvlm_va align ...
+
     For example: lvlm-va align scans --module mynets:make_net --weights net.safetensors --irrelevant corners --out run
     """
+    from lvlm_va._distributed import join, leave, rank
     from lvlm_va.experiments.align_folder import align_folder
 
     if (critic is None) == (irrelevant is None and relevant is None):
@@ -170,6 +180,7 @@ def align(
         )
     if ":" not in module and not epochs:
         raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
+    join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
     models = ModelOptions(critic, judge, examples, allow_remote, max_requests, max_cost, prices, currency)
     asked, reader = models.make()
     align_folder(
@@ -188,7 +199,7 @@ def align(
         dry_run=dry_run,
         prices=models.make_prices(),
         command=("lvlm-va", *sys.argv[1:]),
-        echo=typer.echo,
+        echo=typer.echo if rank() == 0 else lambda line: None,
         parameters={
             "sampler": sampler,
             "n_align": n_align,
@@ -197,11 +208,14 @@ def align(
             "align_epochs": align_epochs,
             "batch_size": batch_size,
             "lr": lr,
+            "precision": precision,
+            "accumulation_steps": accumulation_steps,
             "random_state": seed,
             "device": device,
             "verbose": int(sys.stderr.isatty()),
         },
     )
+    leave()
 
 
 def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:
@@ -268,13 +282,16 @@ def main() -> None:
     except (OSError, ImportError) as error:
         _fail(error, 3)
     except RuntimeError as error:
+        from lvlm_va._distributed import ProcessesStoppedError
         from lvlm_va.critique import ModelStoppedError
 
+        if isinstance(error, ProcessesStoppedError):
+            _fail(error, 5)
         if not isinstance(error, ModelStoppedError):
             raise
         _fail(error, 4)
 
 
-def _fail(error: Exception, code: int) -> None:
+def _fail(error: Exception, code: int) -> NoReturn:
     typer.secho(f"lvlm-va: {error}", err=True, fg="red")
     raise SystemExit(code)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
+from lvlm_va._distributed import on_first
 from lvlm_va._inputs import check_images
 from lvlm_va._logits import module_device_and_dtype
 from lvlm_va.attribution import Explanation
@@ -113,7 +114,7 @@ class CritiquedClassifier(ImageClassifier):
             return summary
         if self.run_dir is not None:
             scribe = scribe.kept_in(self.run_dir)
-        return scribe.write(summary, self.verdicts_.specifications)
+        return on_first(lambda: scribe.write(summary, self.verdicts_.specifications))
 
     def _fitted_data(
         self, X: Images | None, y: ArrayLike | None, image_ids: Sequence[str] | None

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from lvlm_va._distributed import gather, join, require_same, share_module, world_size
+from lvlm_va._fingerprint import fingerprint
 from lvlm_va._inputs import (
     check_images,
     draw_seed,
@@ -105,8 +107,13 @@ class LVLMVAClassifier(AlignedClassifier):
     schedule, align_schedule : {"cooldown", "cosine", "linear", "step"}, callable or None, \
             default=None and "cooldown"
         Learning-rate schedules of training and alignment; see `lvlm_va.alignment.TrainingOptions`.
+    precision : {"float32", "bf16"}, default="float32"
+        "bf16" trains in bfloat16 where torch's autocast does; see `lvlm_va.alignment.TrainingOptions`.
+    accumulation_steps : int, default=1
+        Parts of a batch that are forwarded one after another, for batches that do not fit into memory.
     device : str, default="auto"
-        Where to compute: "auto" takes a CUDA GPU when there is one.
+        Where to compute: "auto" takes a CUDA GPU when there is one. Under torchrun or ``accelerate launch``, where
+        all processes fit the same data together, each takes its own.
     run_dir : path-like or None, default=None
         Folder in which every stage keeps its result and finds it again; holds one run, so one set of training data
         (no folds), and needs an integer `random_state`.
@@ -182,6 +189,8 @@ class LVLMVAClassifier(AlignedClassifier):
         optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
         schedule: str | Callable[..., Any] | None = None,
         align_schedule: str | Callable[..., Any] | None = "cooldown",
+        precision: str = "float32",
+        accumulation_steps: int = 1,
         device: str = "auto",
         run_dir: str | os.PathLike[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -213,6 +222,8 @@ class LVLMVAClassifier(AlignedClassifier):
         self.optimizer = optimizer
         self.schedule = schedule
         self.align_schedule = align_schedule
+        self.precision = precision
+        self.accumulation_steps = accumulation_steps
         self.device = device
         self.run_dir = run_dir
         self.random_state = random_state
@@ -258,26 +269,40 @@ class LVLMVAClassifier(AlignedClassifier):
         self._validate_params()
         for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE]:
             delattr(self, name)  # what an earlier fit left
+        join(self.device)
         critic, judge = resolve_critic_and_judge(self.critic, self.judge, self.run_dir)
-        seed = draw_seed(self.random_state, kept=self.run_dir is not None)
+        seed = gather(draw_seed(self.random_state, kept=self.run_dir is not None))[0]
         X, y = check_images(self, X, y, reset=True)
         if critic is not None:
             warn_of_unusual_images(X)
         needs_gradients = critic is not None or self.epochs > 0
         module, data = self._read(X, y, image_ids, seed, differentiable=needs_gradients)
         del X
+        if world_size() > 1:
+            require_same("images and labels", fingerprint(data.labels, data.image_ids))
+        module.to(resolve_device(self.device))
+        share_module(module)
         options = resolve_round_options(vars(self), critic, judge, self.references_, data, seed)
 
         self._seed, self._run = seed, (run := data.open_run(self.run_dir))
         run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
         self.seconds_: dict[str, float] = {}
         self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
-        key = self._train("train", module.to(resolve_device(self.device)), data, run.key(module))
+        key = self._train("train", module, data, run.key(module))
         return data, options, key
 
     def _train(self, stage: str, module: nn.Module, data: TrainingData, key: str, **aligning: Any) -> str:
         """Make ``module_`` of `module` by one run of the training loop; return the key that stands for it."""
-        names = ("epochs", "batch_size", "lr", "optimizer", "schedule", "l2")
+        names = (
+            "epochs",
+            "batch_size",
+            "lr",
+            "optimizer",
+            "schedule",
+            "l2",
+            "precision",
+            "accumulation_steps",
+        )
         options = TrainingOptions(**{name: getattr(self, name) for name in names})
         if aligning:
             options = replace(options, epochs=self.align_epochs, schedule=self.align_schedule)

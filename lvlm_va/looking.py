@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from lvlm_va._logits import module_device_and_dtype
 from lvlm_va.attribution import Attributor, ReferenceSet
 from lvlm_va.image_classifier import TrainingData
 from lvlm_va.propagation import SegmentVerdicts, feature_maps, find_feature_layer, segment_features
 from lvlm_va.segmentation import Segmentation, Segmenter
-
-# Images explained, segmented and described at a time.
-CHUNK = 512
+from lvlm_va.shards import SHARD
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +46,10 @@ class Look:
         if self._layer is not None:
             self._n_activations = feature_maps(module, self._layer, self._placed(data.images[:2])).shape[1]
 
-    def survey(self, rows: Tensor, what_for: str) -> Iterator[tuple[Tensor, Segmentation, Tensor]]:
-        """Yield rows, their segments and those segments' features (n, J, F), some hundred rows at a time."""
-        with tqdm(total=len(rows), desc=what_for, disable=not self._looking.verbose, leave=False) as bar:
-            for part in rows.split(CHUNK):
-                segmentation = self._segment(part)
-                yield part, segmentation, self._features(part, segmentation)
-                bar.update(len(part))
+    def at(self, rows: Tensor) -> tuple[Segmentation, Tensor]:
+        """Return the segments of these rows, some hundred at most, and those segments' features (n, J, F)."""
+        segmentation = self._segment(rows)
+        return segmentation, self._features(rows, segmentation)
 
     def known(self, rows: Tensor, segmentation: Segmentation, codes: Tensor) -> SegmentVerdicts:
         """Return what is there to learn from: segments of these rows, where `codes` (n, J) is 1 or 0 and not NaN."""
@@ -78,7 +71,7 @@ class Look:
     def _features(self, rows: Tensor, segmentation: Segmentation) -> Tensor:
         """Return the features (n, J, F) of these rows' segments, on the CPU."""
         parts = []
-        for chunk in torch.arange(len(rows)).split(CHUNK):
+        for chunk in torch.arange(len(rows)).split(SHARD):
             images, labels = self._data.images[rows[chunk]], self._data.labels[rows[chunk]]
             activations = None
             if self._layer is not None:

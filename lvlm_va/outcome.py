@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -65,3 +66,8 @@ def find_outcome(
         predict_logits(module, images, batch_size=batch_size).softmax(1).float() for module in (before, after)
     ]
     return Outcome(explanation.attributions.sum(1, dtype=torch.float64).float().cpu(), *probabilities)
+
+
+def join_outcomes(parts: Sequence[Outcome]) -> Outcome:
+    """Return the outcomes of several batches of images as one."""
+    return Outcome(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Outcome)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +19,16 @@ from lvlm_va.propagation import Propagated, Propagation, VerdictLearner, find_co
 from lvlm_va.round_types import Round, chosen_indices
 from lvlm_va.round_verdicts import verdict_codes
 from lvlm_va.segmentation import Segmentation, pixel_effect, spurious_masks
+from lvlm_va.shards import in_shards
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Rows, their masks, and the probabilities of their segments."""
+
+    indices: Tensor
+    masks: Tensor
+    p_spurious: Tensor
 
 
 def propagate(
@@ -26,8 +37,11 @@ def propagate(
     verdicts: VerdictTable,
     looking: Looking,
     propagation: Propagation,
+    folder: Path | None = None,
 ) -> Propagated:
     """Judge segments of other training images as a critic would, and and the critiqued ones once more.
+
+    With several processes it is the work of all.
 
     Parameters
     ----------
@@ -42,6 +56,8 @@ def propagate(
         How explanations are made and cut.
     propagation : Propagation
         How verdicts are learned, and how far extended.
+    folder : Path or None, default=None
+        Where `in_shards` keeps what is done.
 
     Returns
     -------
@@ -55,7 +71,10 @@ def propagate(
     """
     critiqued = chosen_indices(rounds)
     rows = torch.cat([critiqued, _others(critiqued, data, looking, propagation)])
-    extended = [_extend(found, rows, data, verdicts, looking, propagation) for found in rounds]
+    extended = [
+        _extend(found, rows, data, verdicts, looking, propagation, folder, f"round-{number}")
+        for number, found in enumerate(rounds, start=1)
+    ]
     masks, consensus = (
         torch.stack([getattr(part, name) for part in extended]).any(0) for name in ("masks", "consensus")
     )
@@ -78,6 +97,8 @@ def _extend(
     verdicts: VerdictTable,
     looking: Looking,
     propagation: Propagation,
+    folder: Path | None,
+    name: str,
 ) -> Propagated:
     """Extend the verdicts of one round to these rows."""
     look = Look(found.module, data, looking)
@@ -87,35 +108,42 @@ def _extend(
     def masked(segmentation: Segmentation, p: Tensor) -> Tensor:
         return spurious_masks(segmentation, p >= propagation.confidence, dtype=torch.bool)
 
-    others = rows[~torch.isin(rows, found.indices)]
-    critiqued_masks = masked(found.segmentation, p_critiqued)
-    judged = [(found.indices, critiqued_masks, p_critiqued)]
-    for part, segmentation, features in look.survey(others, "propagate"):
+    def judge(part: Tensor) -> _Judged:
+        segmentation, features = look.at(part)
         exists = ~features[..., 0].isnan()
         p = torch.full(exists.shape, math.nan, dtype=torch.float64)
         p[exists] = torch.from_numpy(learner.p_spurious(features[exists].numpy()))
-        judged.append((part, masked(segmentation, p), p))
+        return _Judged(part, masked(segmentation, p), p)
+
+    others = rows[~torch.isin(rows, found.indices)]
+    critiqued_masks = masked(found.segmentation, p_critiqued)
+    progress = "propagate" if looking.verbose else None
+    judged = [
+        _Judged(found.indices, critiqued_masks, p_critiqued),
+        *in_shards(folder, _Judged, others, judge, name=name, progress=progress),
+    ]
 
     place = torch.empty(len(data.labels), dtype=torch.int64)
     place[rows] = torch.arange(len(rows))
     masks = torch.zeros(len(rows), *data.images.shape[2:], dtype=torch.bool)
-    width = max(p.shape[1] for _, _, p in judged)
+    width = max(part.p_spurious.shape[1] for part in judged)
     p_spurious = torch.full((len(rows), width), math.nan, dtype=torch.float64)
-    for part, part_masks, p in judged:
-        p_spurious[place[part], : p.shape[1]] = p
-        masks[place[part]] = part_masks
+    for part in judged:
+        where = place[part.indices]
+        p_spurious[where, : part.p_spurious.shape[1]] = part.p_spurious
+        masks[where] = part.masks
 
     effect = pixel_effect(found.explanation.attributions, found.segmentation.effect)
     consensus = find_consensus(critiqued_masks, effect)
     wanted = consensus.in_place if propagation.consensus == "auto" else bool(propagation.consensus)
-    where = consensus.mask & wanted
-    everywhere = where.expand_as(masks).clone()
+    agreed = consensus.mask & wanted
+    everywhere = agreed.expand_as(masks).clone()
     everywhere[place[found.indices]] &= ~_spared(found, codes, human)
     return Propagated(
         rows,
         p_spurious,
         masks | everywhere,
-        where,
+        agreed,
         torch.tensor(consensus.coverage, dtype=torch.float64),
         torch.tensor(learner.agreement, dtype=torch.float64),
     )

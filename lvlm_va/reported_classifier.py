@@ -11,17 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from lvlm_va._distributed import on_first
 from lvlm_va._inputs import encode_labels, read_dataset
 from lvlm_va.attribution import resolve_attributor
 from lvlm_va.backends import Prices
 from lvlm_va.critiqued_classifier import CritiquedClassifier
 from lvlm_va.image_classifier import Images, TrainingData
-from lvlm_va.outcome import Outcome, find_outcome
+from lvlm_va.outcome import Outcome, find_outcome, join_outcomes
 from lvlm_va.propagation import Propagated
 from lvlm_va.run_facts import parameter_facts, version_facts
+from lvlm_va.shards import SHARD, sharded
 
 if TYPE_CHECKING:
     from lvlm_va.report import Measures, RunRecord
@@ -90,14 +92,18 @@ class ReportedClassifier(CritiquedClassifier):
         from lvlm_va.report import keep_measures, read_run, write_report
 
         check_is_fitted(self, "critiques_")
-        measures = None if X_test is None else self._measure(X_test, y_test, groups, masks)
-        if self._run.path is None:
-            record = replace(self._record(), measures=measures)
-        else:
-            if measures is not None:
-                keep_measures(self._run.path, measures)
-            record = read_run(self._run.path)
-        return write_report(record, path, title=title, intro=intro, prices=prices)
+
+        def write() -> Path:
+            measures = None if X_test is None else self._measure(X_test, y_test, groups, masks)
+            if self._run.path is None:
+                record = replace(self._record(), measures=measures)
+            else:
+                if measures is not None:
+                    keep_measures(self._run.path, measures)
+                record = read_run(self._run.path)
+            return write_report(record, path, title=title, intro=intro, prices=prices)
+
+        return on_first(write)
 
     def _measure(
         self, X: Images, y: ArrayLike | None, groups: ArrayLike | None, masks: ArrayLike | None
@@ -141,19 +147,20 @@ class ReportedClassifier(CritiquedClassifier):
             critiques=self.critiques_,
             verdicts=self.verdicts_,
             masks=self.masks_,
-            outcome=self._outcome(data),
+            outcome=join_outcomes([self._outcome(data, part) for part in rows.split(SHARD)]),
             **self._facts(data),
         )
 
     def _publish(self, data: TrainingData) -> None:
         """Leave in the run directory what a report needs besides the results."""
-        run = self._run
+        run, self.seconds_ = self._run, on_first(lambda: self.seconds_)
         if run.path is not None:
             key = run.key(
                 self.module_, self.unaligned_module_, self.alignment_set_, self.attribution, self.references_
             )
             run.forget("outcome")
-            run.dataclass("outcome", key, Outcome, lambda: self._outcome(data))
+            rows = torch.from_numpy(self.alignment_set_)
+            sharded(run, "outcome", key, Outcome, rows, lambda part: self._outcome(data, part), join_outcomes)
             run.publish(**self._facts(data) | {"seconds": run.seconds_of_results(self.seconds_)})
 
     def _facts(self, data: TrainingData) -> dict[str, Any]:
@@ -168,8 +175,7 @@ class ReportedClassifier(CritiquedClassifier):
             and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
         }
 
-    def _outcome(self, data: TrainingData) -> Outcome:
-        rows = torch.from_numpy(self.alignment_set_)
+    def _outcome(self, data: TrainingData, rows: Tensor) -> Outcome:
         return find_outcome(
             self.unaligned_module_,
             self.module_,

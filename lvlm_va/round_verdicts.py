@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from lvlm_va._distributed import on_first
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation
 from lvlm_va.critique import Critique, SegmentFinding, VerdictTable, position_in_words
@@ -47,20 +48,23 @@ def spurious_share(found: Round, data: TrainingData, verdicts: VerdictTable) -> 
 
 def read_corrections(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> VerdictTable:
     """Return the table as an expert has corrected it in the run directory's JSON files, one for each round."""
-    for found in rounds:
-        path = run.file("verdicts", found.key, ".json")
-        if path is not None and path.exists():
-            table = table.corrected_by(VerdictTable.load(path))
+    paths = [run.file("verdicts", found.key, ".json") for found in rounds]
+    for edits in on_first(lambda: [VerdictTable.load(path) for path in paths if path and path.exists()]):
+        table = table.corrected_by(edits)
     return table
 
 
 def keep_verdicts(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> None:
     """Write what the table says of each round's images into the round's JSON file."""
-    for found in rounds:
-        path = run.file("verdicts", found.key, ".json")
-        if path is not None:
-            names = {critique.image_id for critique in found.critiques}
-            replace(table, verdicts=tuple(v for v in table.verdicts if v.image_id in names)).save(path)
+
+    def keep() -> None:
+        for found in rounds:
+            path = run.file("verdicts", found.key, ".json")
+            if path is not None:
+                names = {critique.image_id for critique in found.critiques}
+                replace(table, verdicts=tuple(v for v in table.verdicts if v.image_id in names)).save(path)
+
+    on_first(keep)
 
 
 def make_alignment_set(rounds: Sequence[Round], data: TrainingData, verdicts: VerdictTable) -> AlignmentSet:

@@ -10,23 +10,27 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from lvlm_va._distributed import on_first, rank
 from lvlm_va._logits import predict_logits
 from lvlm_va._randomness import derive_seed
 from lvlm_va.adaptive_sampling import (
     Candidates,
     choose_portion,
     exploration_order,
+    find_candidates,
+    join_candidates,
     n_candidates,
     portion_sizes,
-    survey,
 )
-from lvlm_va.attribution import Explanation
+from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.critique import CritiqueRequest, build_requests, collect_critiques, judge_critiques
 from lvlm_va.image_classifier import TrainingData
 from lvlm_va.looking import Look
@@ -35,7 +39,11 @@ from lvlm_va.round_types import Explained, Round, Selection, chosen_indices, joi
 from lvlm_va.round_verdicts import verdict_codes, verdict_table
 from lvlm_va.run_directory import RunDirectory
 from lvlm_va.sampling import ADAPTIVE, select_alignment_set
-from lvlm_va.segmentation import Segmentation, pixel_effect
+from lvlm_va.segmentation import Segmentation, concatenate_segmentations, pixel_effect
+from lvlm_va.shards import in_shards, sharded
+
+# Batches whose logits make a shard.
+_BATCHES = 16
 
 
 @contextmanager
@@ -135,6 +143,13 @@ def verdict_key(explained: Explained, options: RoundOptions, run: RunDirectory) 
 
 
 @dataclass(frozen=True, eq=False)
+class _Logits:
+    """Logits of some images."""
+
+    logits: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class _Steps:
     """The steps of a round."""
 
@@ -154,14 +169,32 @@ class _Steps:
         how = self.options
         key = self.run.key("sample", module_key, how.sampler, how.n_align, exclude, how.seed)
         with timed(self.seconds, "sample"):
-            drawn = self.run.dataclass("sample", key, Selection, lambda: Selection(self._draw(exclude)))
+            drawn = self.run.dataclass(
+                "sample", key, Selection, lambda: Selection(self._draw(exclude, key)), together=True
+            )
         return drawn.indices, key
 
-    def _draw(self, exclude: Tensor) -> Tensor:
-        how, labels = self.options, self.data.labels
+    def _draw(self, exclude: Tensor, key: str) -> Tensor:
+        labels = self.data.labels
         free = np.setdiff1d(np.arange(len(labels)), exclude.numpy())
-        logits = predict_logits(self.module, self.data.images, batch_size=how.batch_size)[free]
-        probabilities, classes = logits.softmax(1).numpy(), labels[free].numpy()
+        logits = self._logits(torch.arange(len(labels)), self.run.shards("sample", key))[free]
+        return on_first(lambda: self._choose_by(logits, free))
+
+    def _logits(self, rows: Tensor, folder: Path | None) -> Tensor:
+        images, batch_size = self.data.images, self.options.batch_size
+
+        def predict(part: Tensor) -> _Logits:
+            batches = part.split(batch_size)
+            return _Logits(
+                torch.cat([predict_logits(self.module, images[b], batch_size=batch_size) for b in batches])
+            )
+
+        shards = in_shards(folder, _Logits, rows, predict, size=_BATCHES * batch_size)
+        return torch.cat([part.logits for part in shards])
+
+    def _choose_by(self, logits: Tensor, free: NDArray[np.int64]) -> Tensor:
+        how = self.options
+        probabilities, classes = logits.softmax(1).numpy(), self.data.labels[free].numpy()
         if how.sampler == ADAPTIVE:
             rng = np.random.default_rng(derive_seed(how.seed, len(free)))
             drawn = exploration_order(probabilities, classes, rng)
@@ -177,8 +210,18 @@ class _Steps:
         how = self.options
         key = self.run.key("candidates", key, how.attributor, how.references, how.segmenter)
         look = Look(self.module, self.data, how.looking)
+        progress = "look for more" if how.verbose else None
         with timed(self.seconds, "sample"):
-            return self.run.dataclass("candidates", key, Candidates, lambda: survey(look, rows))
+            return sharded(
+                self.run,
+                "candidates",
+                key,
+                Candidates,
+                rows,
+                lambda part: find_candidates(look, part),
+                join_candidates,
+                progress=progress,
+            )
 
     def choose(self, candidates: Candidates, found: Round, size: int, key: str) -> Tensor:
         """Return the rows to critique next, by what was found so far."""
@@ -198,24 +241,27 @@ class _Steps:
 
     def explain(self, chosen: Tensor, key: str) -> Explained:
         """Return the explanations of these rows, chosen under this key, and their segments."""
-        how, images, labels = self.options, self.data.images[chosen], self.data.labels[chosen]
-        key = self.run.key("explain", key, how.attributor, how.references)
+        how, data, run = self.options, self.data, self.run
+
+        def attribute(rows: Tensor) -> Explanation:
+            images = data.images[rows]
+            references = how.references.for_images(images)
+            return how.attributor.attribute(self.module, images, data.labels[rows], references)
+
+        key = run.key("explain", key, how.attributor, how.references)
         with timed(self.seconds, "explain"):
-            explanation = self.run.dataclass(
-                "explain",
-                key,
-                Explanation,
-                lambda: how.attributor.attribute(
-                    self.module, images, labels, how.references.for_images(images)
-                ),
+            explanation = sharded(
+                run, "explain", key, Explanation, chosen, attribute, concatenate_explanations
             )
-        key = self.run.key("segment", key, how.segmenter)
+
+        def segment(positions: Tensor) -> Segmentation:
+            images = data.images[chosen[positions]]
+            return how.segmenter.segment(explanation.attributions[positions], images, how.seed)
+
+        key, positions = run.key("segment", key, how.segmenter), torch.arange(len(chosen))
         with timed(self.seconds, "segment"):
-            segmentation = self.run.dataclass(
-                "segment",
-                key,
-                Segmentation,
-                lambda: how.segmenter.segment(explanation.attributions, images, how.seed),
+            segmentation = sharded(
+                run, "segment", key, Segmentation, positions, segment, concatenate_segmentations
             )
         return Explained(chosen, explanation, segmentation, key)
 
@@ -224,21 +270,26 @@ class _Steps:
         how, chosen, segmentation = self.options, explained.indices, explained.segmentation
         with (
             timed(self.seconds, "critique"),
-            tqdm(total=len(chosen), desc="critique", disable=not how.verbose, leave=False) as bar,
+            tqdm(
+                total=len(chosen), desc="critique", disable=not how.verbose or rank() > 0, leave=False
+            ) as bar,
         ):
-            critiques = collect_critiques(
-                how.critic,
-                [self.data.image_ids[i] for i in chosen.tolist()],
-                lambda positions: critique_requests(self.data, how, explained, positions),
-                path=self.run.file("critiques", critique_key(explained, how, self.run), ".jsonl"),
-                on_progress=bar.update,
+            said = self.run.file("critiques", critique_key(explained, how, self.run), ".jsonl")
+            critiques = on_first(
+                lambda: collect_critiques(
+                    how.critic,
+                    [self.data.image_ids[i] for i in chosen.tolist()],
+                    lambda positions: critique_requests(self.data, how, explained, positions),
+                    path=said,
+                    on_progress=bar.update,
+                )
             )
         key, n_segments_of = verdict_key(explained, how, self.run), segmentation.n_segments.tolist()
-        if how.judge is not None:
+        judge = how.judge
+        if judge is not None:
+            read = self.run.file("judged", key, ".jsonl")
             with timed(self.seconds, "judge"):
-                critiques = judge_critiques(
-                    how.judge, critiques, n_segments_of, path=self.run.file("judged", key, ".jsonl")
-                )
+                critiques = on_first(lambda: judge_critiques(judge, critiques, n_segments_of, path=read))
         for critique, n_segments in zip(critiques, n_segments_of, strict=True):
             if len(critique.verdicts) != n_segments:
                 raise ValueError(

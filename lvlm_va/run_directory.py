@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 
 from lvlm_va import __version__
+from lvlm_va._distributed import barrier, on_first, rank
 from lvlm_va._files import atomic_path, write_json
 from lvlm_va._fingerprint import fingerprint
 
@@ -53,16 +55,7 @@ class RunDirectory:
         if self.path is None:
             return
         self._record = {"format": FORMAT, "identity": json.loads(json.dumps(identity))}
-        run_file = self.path / "run.json"
-        if run_file.exists():
-            _check_same_run(run_file, self._record)
-        elif self.path.exists() and any(not path.name.startswith(".") for path in self.path.iterdir()):
-            raise ValueError(
-                f"The 'run_dir' argument must be a new, an empty or an earlier run's folder. Got {str(self.path)!r}, "
-                "which holds files but no run.json. Name another folder."
-            )
-        else:
-            write_json(run_file, self._record)
+        on_first(self._open)
 
     def key(self, *parts: object) -> str:
         """Return the key of a stage with these inputs and parameters (empty when nothing is kept)."""
@@ -87,11 +80,8 @@ class RunDirectory:
 
         Files of other parameters stay in the folder; a report must not mix them.
         """
-        if self.path is None:
-            return
-        write_json(self.path / "latest.json", {"files": self._used, **facts})
-        if not (self.path / "run.json").exists():  # the folder was removed since an estimator was pickled
-            write_json(self.path / "run.json", self._record)
+        if self.path is not None:
+            on_first(lambda: self._publish(facts))
 
     def seconds_of_results(self, seconds: Mapping[str, float]) -> dict[str, float]:
         """Return the seconds that each stage took when it was done, be it now or in an earlier run."""
@@ -106,7 +96,13 @@ class RunDirectory:
             found[stage] = max(spent, earlier.get("seconds", {}).get(stage, 0.0)) if same else spent
         return found
 
-    def dataclass(self, stage: str, key: str, kind: type[T], compute: Callable[[], T]) -> T:
+    def shards(self, stage: str, key: str) -> Path | None:
+        """Return the folder of what `lvlm_va.shards.in_shards` keeps until the stage's result is there."""
+        return None if self.path is None else self.path / f"{stage}-{key}.shards"
+
+    def dataclass(
+        self, stage: str, key: str, kind: type[T], compute: Callable[[], T], *, together: bool = False
+    ) -> T:
         """Return the stage's result from its npz file, computed and kept when the file is not there.
 
         Parameters
@@ -117,6 +113,8 @@ class RunDirectory:
             A dataclass whose fields are tensors, arrays or strings.
         compute : callable
             Makes the result.
+        together : bool, default=False
+            Whether all processes compute, for example `in_shards`; else the first one does for all.
 
         Returns
         -------
@@ -125,22 +123,52 @@ class RunDirectory:
         """
         path = self.file(stage, key, ".npz")
         if path is None:
-            return compute()
-        if not path.exists():
-            result = compute()
-            with atomic_path(path) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, allow_pickle=False, **_to_arrays(result))
+            return compute() if together else on_first(compute)
+        if not on_first(path.exists):
+            if together:
+                result = compute()
+                barrier()  # nobody reads shards any more
+                on_first(lambda: write_dataclass(path, result))
+            else:
+                on_first(lambda: write_dataclass(path, compute()))
+        if together and rank() == 0:
+            shutil.rmtree(path.with_suffix(".shards"), ignore_errors=True)
         # Read back even what was just written: a resumed run and a first one go the same way.
         return read_dataclass(path, kind)
 
     def find(self, stage: str, key: str, kind: type[T]) -> T | None:
         """Return what `dataclass` has kept, or None."""
         path = self.file(stage, key, ".npz")
-        return None if path is None or not path.exists() else read_dataclass(path, kind)
+        return read_dataclass(path, kind) if path is not None and on_first(path.exists) else None
+
+    def _open(self) -> None:
+        assert self.path is not None
+        run_file = self.path / "run.json"
+        if run_file.exists():
+            _check_same_run(run_file, self._record)
+        elif self.path.exists() and any(not path.name.startswith(".") for path in self.path.iterdir()):
+            raise ValueError(
+                f"The 'run_dir' argument must be a new, an empty or an earlier run's folder. Got {str(self.path)!r}, "
+                "which holds files but no run.json. Name another folder."
+            )
+        else:
+            write_json(run_file, self._record)
+
+    def _publish(self, facts: Mapping[str, Any]) -> None:
+        assert self.path is not None
+        write_json(self.path / "latest.json", {"files": self._used, **facts})
+        if not (self.path / "run.json").exists():  # the folder was removed since an estimator was pickled
+            write_json(self.path / "run.json", self._record)
+
+
+def write_dataclass(path: Path, result: Any) -> None:
+    """Write a dataclass of tensors, arrays or strings to an npz file, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **_to_arrays(result))
 
 
 def read_dataclass(path: Path, kind: type[T]) -> T:
-    """Return the result that `RunDirectory.dataclass` keeps in a file.
+    """Return what `write_dataclass` left in a file.
 
     Raises
     ------

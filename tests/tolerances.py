@@ -61,3 +61,10 @@ LONGER_VECTOR_MATH_ULPS = 4
 # How far above the minimum, relatively, the l1 solver of DFR may stop: it ends where the conditions of optimality
 # hold to a tenth of the penalty's slope.
 L1_OBJECTIVE = 5e-3
+
+# Curves and weights of training in two processes, or batches cut into parts, against one: sums in another order,
+# carried on by the optimizer through some steps. In float64.
+PROCESSES: dict[str, float] = {"rtol": 1e-5, "atol": 1e-9}
+
+# Losses and their derivatives in bfloat16 against float32, relative: 8 bits, rounded once per layer and pass.
+BF16 = 3e-2

@@ -63,6 +63,7 @@ def dense_loss(
     images: Tensor,
     labels: Tensor,
     masks: Tensor,
+    n_rows: int,
     n_aligned: int,
     weigh: Weigh,
 ) -> DenseTerms:
@@ -78,13 +79,13 @@ def dense_loss(
         Their classes.
     masks : Tensor of shape (m, *spatial)
         Of the marked rows.
-    n_aligned : int
-        Over how many rows the penalty is averaged.
+    n_rows, n_aligned : int
+        Over how many rows the cross-entropy and the penalty are averaged; more than here in a part of a batch.
     weigh : callable
         Gives lambda.
     """
     with torch.no_grad():
-        loss, terms, gradients = _differentiate(layers, images, labels, masks, n_aligned, weigh)
+        loss, terms, gradients = _differentiate(layers, images, labels, masks, n_rows, n_aligned, weigh)
     return DenseTerms(_Loss.apply(loss, list(gradients.values()), *gradients), *terms)
 
 
@@ -105,7 +106,13 @@ class _Loss(Function):
 
 
 def _differentiate(
-    layers: Sequence[Layer], images: Tensor, labels: Tensor, masks: Tensor, n_aligned: int, weigh: Weigh
+    layers: Sequence[Layer],
+    images: Tensor,
+    labels: Tensor,
+    masks: Tensor,
+    n_rows: int,
+    n_aligned: int,
+    weigh: Weigh,
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor], dict[Tensor, Tensor]]:
     """Return the loss, its parts, and its derivatives."""
     n, marked = len(images), slice(len(images) - len(masks), None)
@@ -126,8 +133,8 @@ def _differentiate(
     gradient = passed.pop().view_as(images[marked])
     passed.reverse()
     penalty = masked_gradient_penalty(gradient, masks).sum()
-    weight = weigh(gradient, penalty / n_aligned, cross_entropy / n)
-    loss = cross_entropy / n + weight * (penalty / n_aligned)
+    weight = weigh(gradient, penalty / n_aligned, cross_entropy / n_rows)
+    loss = cross_entropy / n_rows + weight * (penalty / n_aligned)
 
     # The penalty's derivative in that gradient, taken up; a weight's share is its product with what was passed down.
     gradients: dict[Tensor, Tensor] = {}
@@ -145,7 +152,7 @@ def _differentiate(
 
     # The loss taken down, to which the penalty adds through the softmax of its rows.
     down = probs
-    down.scatter_add_(1, labels[:, None], down.new_tensor(-1.0).expand(n, 1)).div_(n)
+    down.scatter_add_(1, labels[:, None], down.new_tensor(-1.0).expand(n, 1)).div_(n_rows)
     down[marked] += by_logits
     for i, layer in reversed(list(enumerate(layers))):
         if isinstance(layer, nn.Linear):

@@ -22,11 +22,33 @@ class Batch:
         Rows of the alignment set whose mask is empty: they need no second backward.
     marked : Tensor of shape (m,), int64
         Rows of the alignment set whose mask is not.
+    whole : Batch or None
+        The batch that this is a part of; None where it is whole itself.
     """
 
     plain: Tensor
     unmarked: Tensor
     marked: Tensor
+    whole: Batch | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all three kinds."""
+        return len(self.plain) + self.n_aligned
+
+    @property
+    def n_aligned(self) -> int:
+        """Rows of the alignment set."""
+        return len(self.unmarked) + len(self.marked)
+
+    def split(self, n_parts: int) -> list[Batch]:
+        """Return so many parts, which hold about as many rows of each kind, in order; some may have none."""
+        # The first parts get the rows left over; those of the marked rows, which cost most, go to the last.
+        n_marked = len(self.marked)
+        sizes = [(n_marked + part) // n_parts for part in range(n_parts)]
+        plain, unmarked = self.plain.tensor_split(n_parts), self.unmarked.tensor_split(n_parts)
+        whole = self.whole or self
+        return [Batch(*rows, whole) for rows in zip(plain, unmarked, self.marked.split(sizes), strict=True)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ from lvlm_va.alignment.penalty import input_gradient
 from lvlm_va.alignment.shared_forward import forward_shared
 from lvlm_va.alignment.strength import Strength
 from lvlm_va.alignment.types import AlignmentSet
-from lvlm_va.alignment.weighting import Weighting
+from lvlm_va.alignment.weighting import Weighting, weighted_loss
 from lvlm_va.ops import masked_gradient_penalty
 
 
@@ -77,6 +79,48 @@ class TrainingRows:
 
 
 @dataclass(frozen=True, eq=False)
+class Forwarded:
+    """What a module makes of the rows of a batch.
+
+    Attributes
+    ----------
+    logits : Tensor of shape (n, K)
+        With their graph; those of marked rows last.
+    labels : Tensor of shape (n,), int64
+        The rows' classes.
+    gradient : Tensor of shape (m, C, *spatial)
+        Input gradients of the marked rows, with their graph.
+    masks : Tensor of shape (m, *spatial)
+        Their masks.
+    shared : bool
+        Whether forwarding rows together, where it was asked for, paid.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    gradient: Tensor
+    masks: Tensor
+    shared: bool
+
+    @property
+    def cross_entropy(self) -> Tensor:
+        """Scalar tensor: the sum over the rows."""
+        return F.cross_entropy(self.logits, self.labels, reduction="sum")
+
+    @property
+    def penalty(self) -> Tensor:
+        """Scalar tensor: the sum over the marked rows."""
+        if not len(self.gradient):
+            return self.gradient.sum()
+        return masked_gradient_penalty(self.gradient, self.masks).sum()
+
+    @property
+    def n_correct(self) -> Tensor:
+        """Scalar tensor: rows whose label has the largest logit."""
+        return _n_correct(self.logits, self.labels)
+
+
+@dataclass(frozen=True, eq=False)
 class BatchLoss:
     """The loss of a batch and what it is made of; all on the module's device, none of it awaited.
 
@@ -84,7 +128,8 @@ class BatchLoss:
     ----------
     loss : scalar Tensor
         ``cross_entropy_sum / n_rows + lambda * penalty_sum / n_aligned``, or what the weighting made of the rows'
-        cross-entropies, with its graph.
+        cross-entropies, with its graph. In a part of a batch both numbers are the whole batch's, so that the losses of
+        its parts add up to its own.
     cross_entropy_sum, penalty_sum, n_correct : scalar Tensor
         Sums over the rows, without a graph.
     shared : bool
@@ -107,8 +152,9 @@ def batch_loss(
     share: bool = False,
     layers: Sequence[Layer] | None = None,
     weighting: Weighting | None = None,
+    bf16: bool = False,
 ) -> BatchLoss:
-    """Return the loss of one batch.
+    """Return the loss of one batch, or of a part of one.
 
     Rows without a mask take no part in the second backward. The cross-entropy is averaged over all rows, the
     penalty over the alignment rows, of which those without a mask add 0.
@@ -131,53 +177,80 @@ def batch_loss(
         written out.
     weighting : Weighting, optional
         Makes the loss of the rows' cross-entropies where none has a mask; None takes their mean.
+    bf16 : bool, default=False
+        Forward in bfloat16 where torch's autocast does.
     """
-    n_aligned = len(batch.unmarked) + len(batch.marked)
+    whole = batch.whole or batch
+    masks = None if layers is None else rows.select_masks(batch)
+    if layers is not None and masks is not None:
+        return _dense_batch_loss(rows, batch, masks, strength, layers, share)
+    forwarded = forward_batch(module, rows, batch, share=share, bf16=bf16)
+    cross_entropy, penalty = forwarded.cross_entropy, forwarded.penalty
+    if weighting is not None:
+        each = F.cross_entropy(forwarded.logits, forwarded.labels, reduction="none")
+        loss = weighted_loss(weighting, each, batch)
+    else:
+        loss = cross_entropy / whole.n_rows
+    if len(whole.marked):
+        mean = penalty / whole.n_aligned
+        gradient = forwarded.gradient.detach()
+        loss = loss + strength.update(gradient, forwarded.masks, mean.detach(), loss.detach()) * mean
+    return BatchLoss(loss, cross_entropy.detach(), penalty.detach(), forwarded.n_correct, forwarded.shared)
+
+
+def _dense_batch_loss(
+    rows: TrainingRows, batch: Batch, masks: Tensor, strength: Strength, layers: Sequence[Layer], share: bool
+) -> BatchLoss:
+    whole = batch.whole or batch
+    images, labels = rows.select(batch)
+    terms = dense_loss(
+        layers,
+        images,
+        labels,
+        masks,
+        whole.n_rows,
+        whole.n_aligned,
+        lambda gradient, penalty, cross_entropy: strength.update(gradient, masks, penalty, cross_entropy),
+    )
+    n_correct = _n_correct(terms.logits, labels)
+    return BatchLoss(terms.loss, terms.cross_entropy_sum, terms.penalty_sum, n_correct, share)
+
+
+def forward_batch(
+    module: nn.Module, rows: TrainingRows, batch: Batch, *, share: bool = False, bf16: bool = False
+) -> Forwarded:
+    """Return what the module makes of a batch, or of a part that may have no rows; parameters as of `batch_loss`."""
+    no_gradient = torch.zeros(0, 1, 1, device=rows.device, dtype=rows.dtype)
+    if not batch.n_rows:
+        labels = torch.zeros(0, device=rows.device, dtype=torch.int64)
+        return Forwarded(no_gradient[..., 0], labels, no_gradient, no_gradient[..., 0], share)
     images, labels = rows.select(batch)
     masks = rows.select_masks(batch)
     if masks is None:
-        logits = forward_logits(module, images)
-        if weighting is None:
-            cross_entropy, n_correct = _compare(logits, labels)
-            loss = cross_entropy / len(images)
-        else:
-            each, n_correct = F.cross_entropy(logits, labels, reduction="none"), _n_correct(logits, labels)
-            cross_entropy, loss = each.sum(), weighting.loss(each, batch.plain)
-        none = torch.zeros_like(cross_entropy)
-        return BatchLoss(loss, cross_entropy.detach(), none, n_correct, share)
-
-    def weigh(gradient: Tensor, penalty: Tensor, cross_entropy: Tensor) -> Tensor:
-        return strength.update(gradient.detach(), masks, penalty.detach(), cross_entropy.detach())
-
-    if layers is not None:
-        terms = dense_loss(layers, images, labels, masks, n_aligned, weigh)
-        return BatchLoss(
-            terms.loss, terms.cross_entropy_sum, terms.penalty_sum, _n_correct(terms.logits, labels), share
-        )
+        with _lowered(rows.device, bf16):
+            logits = forward_logits(module, images)
+        return Forwarded(logits.to(rows.dtype), labels, no_gradient, no_gradient[..., 0], share)
     # Fused attention kernels have no second derivative; the plain one does.
     with sdpa_kernel(SDPBackend.MATH):
         together = None
         if share and len(images) > len(masks) and rows.device.type == "cpu":
             together = forward_shared(module, images, len(masks))
-        logits, gradient, shared = together or (*_forward_apart(module, images, len(masks)), False)
-    cross_entropy, n_correct = _compare(logits, labels)
-    penalty = masked_gradient_penalty(gradient, masks).sum()
-    means = (penalty / n_aligned, cross_entropy / len(images))
-    loss = means[1] + weigh(gradient, *means) * means[0]
-    return BatchLoss(loss, cross_entropy.detach(), penalty.detach(), n_correct, shared)
+        logits, gradient, shared = together or (*_forward_apart(module, images, len(masks), bf16), False)
+    return Forwarded(logits, labels, gradient, masks, shared)
 
 
-def _forward_apart(module: nn.Module, images: Tensor, n_marked: int) -> tuple[Tensor, Tensor]:
+def _forward_apart(module: nn.Module, images: Tensor, n_marked: int, bf16: bool) -> tuple[Tensor, Tensor]:
     """Return logits of all rows, the marked ones last, and input gradients of the latter."""
     others, marked = images.split([len(images) - n_marked, n_marked])
-    before = [forward_logits(module, others)] if len(others) else []
-    logits = forward_logits(module, marked.requires_grad_())
-    return torch.cat([*before, logits]), input_gradient(logits, marked)
+    marked.requires_grad_()
+    with _lowered(images.device, bf16):
+        parts = [forward_logits(module, part).to(images.dtype) for part in (others, marked) if len(part)]
+    # Outside: a backward runs in the types of its forward, and the penalty's own sums in the module's.
+    return torch.cat(parts), input_gradient(parts[-1], marked)
 
 
-def _compare(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sum of cross-entropies and the number of right rows."""
-    return F.cross_entropy(logits, labels, reduction="sum"), _n_correct(logits, labels)
+def _lowered(device: torch.device, bf16: bool) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def _n_correct(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,11 +1,16 @@
-"""One run of training: its state, its epochs, and its checkpoint."""
+"""One run of training: its state, its epochs, and its checkpoint.
+
+Several processes go through it in step: each takes its share of every batch and of the held-out images, and what
+decides anything (losses, lambda, points) is the same number in all of them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +20,17 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
+from lvlm_va._distributed import gather, on_first, rank, share_module, world_size
 from lvlm_va._logits import predict_logits
 from lvlm_va._randomness import derive_seed, seed_generators
+from lvlm_va.alignment.batch_gradient import BatchGradient
 from lvlm_va.alignment.checkpoint import read_checkpoint, write_checkpoint
-from lvlm_va.alignment.dense_net import Layer, dense_layers
 from lvlm_va.alignment.mixing import Batch, plan_batches
-from lvlm_va.alignment.objective import BatchLoss, TrainingRows, batch_loss
+from lvlm_va.alignment.objective import TrainingRows
 from lvlm_va.alignment.optimizers import make_optimizer, make_schedule
 from lvlm_va.alignment.options import TrainingOptions
 from lvlm_va.alignment.strength import FixedStrength, SteeredStrength, Strength
+from lvlm_va.alignment.synchronized_batch_norm import SynchronizedBatchNorm
 from lvlm_va.alignment.types import History, TrainingResult
 from lvlm_va.alignment.weighting import Weighting
 
@@ -80,6 +87,9 @@ class TrainingRun:
         )
         total_steps = max(1, options.epochs * self._plan.steps)
         self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self._mixes_rows = self._has_batch_statistics()
+        if self._mixes_rows and world_size() > 1:
+            self._require_rows_everywhere()
         self._optimizer = make_optimizer(options.optimizer, self._parameters, float(options.lr))
         self._schedule = make_schedule(options.schedule, self._optimizer, total_steps)
         self._strength: Strength
@@ -88,12 +98,19 @@ class TrainingRun:
             self._strength = FixedStrength(value, like)
         else:
             self._strength = SteeredStrength(total_steps, like)
-        self._share = True
+        self._gradient = BatchGradient(
+            module,
+            rows,
+            self._strength,
+            weighting,
+            accumulation_steps=options.accumulation_steps,
+            bf16=options.precision == "bf16",
+        )
         self._stops_early = held_out is not None and rows.alignment is None
         self._best: dict[str, Any] | None = None
         self._most_points: Tensor | None = None
         self._history = History()
-        if path is not None and path.exists():
+        if path is not None and on_first(path.exists):
             self._restore(path)
 
     def finish(self, on_epoch: Callable[[History], object] | None, *, verbose: int) -> TrainingResult:
@@ -105,7 +122,7 @@ class TrainingRun:
             desc="train" if self._rows.alignment is None else "align",
             unit="batch",
             leave=False,
-            disable=not verbose,
+            disable=not verbose or rank() > 0,
         ) as bar:
             while not self._finished():
                 self._train_epoch(bar)
@@ -115,6 +132,7 @@ class TrainingRun:
                     on_epoch(self._history)
         if self._best is not None:
             self._module.load_state_dict(self._best)
+        share_module(self._module)  # processors of different kinds may round differently
         self._optimizer.zero_grad(set_to_none=True)
         self._module.eval()
         return TrainingResult(self._module, self._history, self._weighting)
@@ -129,33 +147,26 @@ class TrainingRun:
     def _train_epoch(self, bar: tqdm[Any]) -> None:
         start = time.perf_counter()
         epoch_seed = derive_seed(self._seed, len(self._history.loss) + 1)
-        seed_generators(self._rows.device, epoch_seed)
+        # The rows of each process need a dropout of their own.
+        seed_generators(self._rows.device, epoch_seed if rank() == 0 else derive_seed(epoch_seed, rank()))
         self._set_training_mode()
-        # Tried in the first batch of each epoch, so that a run that was resumed decides as an unbroken one does.
-        self._share = True
+        self._gradient.start_epoch()
         alignment = self._rows.alignment
         image_device = self._rows.images.device
-        layers = dense_layers(self._module)
         batches = self._plan.epoch(
             epoch_seed, image_device, image_device if alignment is None else alignment.images.device
         )
         sums = torch.zeros(4, device=self._rows.device, dtype=self._rows.dtype)
-        for batch in batches:
-            terms = self._step(batch, layers)
-            # Summed on the device and read once per epoch: reading would wait for the device in each step.
-            sums += torch.stack(
-                [
-                    terms.loss.detach() * _n_rows(batch),
-                    terms.cross_entropy_sum,
-                    terms.penalty_sum,
-                    terms.n_correct,
-                ]
-            )
-            bar.update()
-        n_rows = sum(_n_rows(batch) for batch in batches)
+        with SynchronizedBatchNorm() if self._mixes_rows and world_size() > 1 else nullcontext():
+            for batch in batches:
+                # Summed on the device and read once per epoch: reading would wait for the device in each step.
+                sums += self._step(batch)
+                bar.update()
+        n_rows = sum(batch.n_rows for batch in batches)
         n_aligned = sum(self._plan.alignment_sizes)
-        loss, cross_entropy, penalty, n_correct = sums.tolist()
-        squared_norm = float(torch.stack(torch._foreach_norm(self._detached())).square().sum())
+        loss, cross_entropy, penalty, n_correct = map(sum, zip(*gather(sums.tolist()), strict=True))
+        norm = torch.stack(torch._foreach_norm(self._detached()))
+        squared_norm = on_first(lambda: float(norm.square().sum()))
         values = {
             "loss": loss / n_rows + self._options.l2 * squared_norm,
             "cross_entropy": cross_entropy / n_rows,
@@ -167,14 +178,29 @@ class TrainingRun:
         values |= self._validate()
         points = None
         if self._points is not None:
-            self._module.eval()
-            points = self._points(self._module).to("cpu", torch.float64)
+            points = on_first(self._find_points)
             values["validation_score"] = float(points.mean())
-        values["seconds"] = time.perf_counter() - start
+        values["seconds"] = on_first(lambda: time.perf_counter() - start)
         self._history = dataclasses.replace(
             self._history, **{name: (*getattr(self._history, name), value) for name, value in values.items()}
         )
         self._keep_best(points)
+
+    def _has_batch_statistics(self) -> bool:
+        """Whether batch normalisation will normalise with the batch's own mean and variance."""
+        return self._rows.alignment is None and any(
+            isinstance(layer, _BatchNorm) and not _is_frozen(layer) for layer in self._module.modules()
+        )
+
+    def _require_rows_everywhere(self) -> None:
+        n_parts = world_size() * self._options.accumulation_steps
+        smallest = min(self._plan.plain_sizes)
+        if smallest < n_parts:
+            raise ValueError(
+                "The 'batch_size' argument must give each process a row of every batch, and of each of its "
+                "accumulation_steps, to train a module with batch normalisation. "
+                f"Got batches of {smallest} rows for {n_parts} parts; raise it, or take fewer processes."
+            )
 
     def _set_training_mode(self) -> None:
         self._module.train()
@@ -182,27 +208,14 @@ class TrainingRun:
             if isinstance(layer, _BatchNorm) and (self._rows.alignment is not None or _is_frozen(layer)):
                 layer.eval()
 
-    def _step(self, batch: Batch, layers: Sequence[Layer] | None) -> BatchLoss:
-        for parameter in self._parameters:
-            parameter.grad = None
-        terms = batch_loss(
-            self._module,
-            self._rows,
-            batch,
-            self._strength,
-            share=self._share,
-            layers=layers,
-            weighting=self._weighting,
-        )
-        self._share = terms.shared
-        # Only the parameters' gradients: the images' own would cost another pass through the first layer.
-        terms.loss.backward(inputs=self._parameters)
+    def _step(self, batch: Batch) -> Tensor:
+        sums = self._gradient(batch)
         if self._options.l2:
             self._add_norm_gradient()
         self._optimizer.step()
         if self._schedule is not None:
             self._schedule.step()
-        return terms
+        return sums
 
     def _add_norm_gradient(self) -> None:
         for parameter in self._parameters:
@@ -217,12 +230,24 @@ class TrainingRun:
     def _validate(self) -> dict[str, float]:
         if self._held_out is None:
             return {}
-        images, labels = self._held_out[0], self._held_out[1].cpu()
-        logits = predict_logits(self._module, images, batch_size=self._options.batch_size)
-        return {
-            "validation_loss": float(F.cross_entropy(logits, labels)),
-            "validation_accuracy": float((logits.argmax(1) == labels).double().mean()),
-        }
+        images, labels = self._held_out[0], self._held_out[1]
+        mine = torch.arange(len(labels), device=labels.device).tensor_split(world_size())[rank()]
+        sums = [0.0, 0.0]
+        if len(mine):
+            labels = labels[mine].cpu()
+            logits = predict_logits(self._module, images[mine], batch_size=self._options.batch_size)
+            sums = [
+                float(F.cross_entropy(logits, labels, reduction="sum")),
+                float((logits.argmax(1) == labels).sum()),
+            ]
+        loss, n_correct = map(sum, zip(*gather(sums), strict=True))
+        n = len(self._held_out[1])
+        return {"validation_loss": loss / n, "validation_accuracy": n_correct / n}
+
+    def _find_points(self) -> Tensor:
+        assert self._points is not None
+        self._module.eval()
+        return self._points(self._module).to("cpu", torch.float64)
 
     def _keep_best(self, points: Tensor | None) -> None:
         losses = self._history.validation_loss
@@ -258,23 +283,23 @@ class TrainingRun:
         )
 
     def _save(self) -> None:
-        if self._path is None:
-            return
-        write_checkpoint(
-            self._path,
-            {
-                "key": self._key,
-                "epochs": self._options.epochs,
-                "module": self._module.state_dict(),
-                "best": self._best,
-                "most_points": self._most_points,
-                "optimizer": self._optimizer.state_dict(),
-                "schedule": None if self._schedule is None else self._schedule.state_dict(),
-                "strength": self._strength.state_dict(),
-                "weighting": None if self._weighting is None else self._weighting.state_dict(),
-                "history": dataclasses.asdict(self._history),
-            },
-        )
+        path = self._path
+        if path is not None:
+            on_first(lambda: write_checkpoint(path, self._state()))
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "key": self._key,
+            "epochs": self._options.epochs,
+            "module": self._module.state_dict(),
+            "best": self._best,
+            "most_points": self._most_points,
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": None if self._schedule is None else self._schedule.state_dict(),
+            "strength": self._strength.state_dict(),
+            "weighting": None if self._weighting is None else self._weighting.state_dict(),
+            "history": dataclasses.asdict(self._history),
+        }
 
     def _restore(self, path: Path) -> None:
         state = read_checkpoint(path)
@@ -292,10 +317,6 @@ class TrainingRun:
         if self._weighting is not None:
             self._weighting.load_state_dict(state["weighting"])
         self._history = History(**state["history"])
-
-
-def _n_rows(batch: Batch) -> int:
-    return len(batch.plain) + len(batch.unmarked) + len(batch.marked)
 
 
 def _is_frozen(layer: nn.Module) -> bool:

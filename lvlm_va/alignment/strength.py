@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lvlm_va._distributed import add_up
 from lvlm_va.ops import masked_gradient_penalty
 
 # A marked pixel may move the prediction a hundredth as much as another one (root mean square).
@@ -40,17 +41,21 @@ class Strength(Protocol):
         ...
 
     def update(self, gradient: Tensor, masks: Tensor, penalty: Tensor, cross_entropy: Tensor) -> Tensor:
-        """Return lambda for a batch.
+        """Return lambda for a batch; where several processes share it, all must call this with their shares.
 
         Parameters
         ----------
         gradient : Tensor of shape (n, C, *spatial)
-            Input gradients of the marked images, without a graph.
+            Input gradients of the marked images, without a graph; n may be 0 in a share.
         masks : Tensor of shape (n, *spatial)
             Their masks.
         penalty, cross_entropy : scalar Tensor
-            The batch's two terms, without a graph.
+            The batch's two terms, or what the share adds to them, without a graph.
         """
+        ...
+
+    def follow(self, measured: Tensor) -> Tensor:
+        """Return lambda for a batch by the sum of what `measure` returns of its parts."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -82,6 +87,10 @@ class FixedStrength:
         return self._value
 
     def update(self, gradient: Tensor, masks: Tensor, penalty: Tensor, cross_entropy: Tensor) -> Tensor:
+        """Return lambda."""
+        return self._value
+
+    def follow(self, measured: Tensor) -> Tensor:
         """Return lambda."""
         return self._value
 
@@ -144,10 +153,15 @@ class SteeredStrength:
         return self._log_strength.exp().nan_to_num(0.0)
 
     def update(self, gradient: Tensor, masks: Tensor, penalty: Tensor, cross_entropy: Tensor) -> Tensor:
-        """Return lambda for a batch."""
+        """Return lambda for a batch, of which each process passes its share."""
+        return self.follow(measure(gradient, masks, penalty, cross_entropy))
+
+    def follow(self, measured: Tensor) -> Tensor:
+        """Return lambda for a batch by the sum of what `measure` returns of its parts, over all processes."""
+        marked, n_marked, others, n_others, penalty, cross_entropy = add_up(measured.clone()).unbind()
         # Both averages start at 0 and age alike, so their ratio needs no correction for the start.
-        self._marked = torch.lerp(_mean_square(gradient, masks), self._marked, MEMORY)
-        self._others = torch.lerp(_mean_square(gradient, 1 - masks), self._others, MEMORY)
+        self._marked = torch.lerp(marked / n_marked.clamp_min(TINY), self._marked, MEMORY)
+        self._others = torch.lerp(others / n_others.clamp_min(TINY), self._others, MEMORY)
         ratio = _log(self._marked) - _log(self._others)
         self._trend = _average(ratio, self._trend, TREND_MEMORY)
         self._recent = _average(cross_entropy, self._recent, MEMORY)
@@ -181,9 +195,22 @@ class SteeredStrength:
         self._past = state["past"].to(self._past)
 
 
-def _mean_square(gradient: Tensor, weights: Tensor) -> Tensor:
-    total = masked_gradient_penalty(gradient, weights).sum()
-    return total / (weights.square().sum() * gradient.shape[1]).clamp_min(TINY)
+def measure(gradient: Tensor, masks: Tensor, penalty: Tensor, cross_entropy: Tensor) -> Tensor:
+    """Return what steering asks of a part of a batch; parameters as of `Strength.update`.
+
+    Returns
+    -------
+    Tensor of shape (6,)
+        Sums over the part: of ``(A g)^2``, ``A^2``, ``((1 - A) g)^2`` and ``(1 - A)^2``, each over pixels and channels,
+        and both terms of the loss.
+    """
+    sums = [part for weights in (masks, 1 - masks) for part in _squares(gradient, weights)]
+    return torch.stack([*sums, penalty, cross_entropy])
+
+
+def _squares(gradient: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    total = masked_gradient_penalty(gradient, weights).sum() if len(gradient) else gradient.sum()
+    return total, weights.square().sum() * gradient.shape[1]
 
 
 def _average(value: Tensor, before: Tensor, memory: float) -> Tensor:

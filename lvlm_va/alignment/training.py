@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lvlm_va._distributed import join, on_first, require_same, share_module, world_size
 from lvlm_va._fingerprint import fingerprint
 from lvlm_va._logits import is_compiled, module_device_and_dtype
 from lvlm_va._randomness import derive_seed, isolated_generators
@@ -55,6 +56,10 @@ def train(
     trained): only then is the input gradient an image's own, whatever its batch mates, and rows with and
     without a mask can be forwarded apart. A net with batch normalisation is therefore trained plainly first.
     Dropout stays active.
+
+    In several processes (torchrun, ``accelerate launch``; see docs/distributed.md) all call this with the same
+    arguments. Each takes its share of every batch, and all return what one process would, up to rounding and dropout;
+    the weights that the module has in the first process count.
 
     Parameters
     ----------
@@ -124,6 +129,8 @@ def train(
         raise TypeError(
             f"The 'module' argument must be a torch.nn.Module. Got {type(module).__name__} instead."
         )
+    place = module_device_and_dtype(module)[0].type if device is None else device
+    join(place)
     check_images("images", images)
     check_labels("labels", labels, len(images))
     if repeats is not None:
@@ -135,6 +142,11 @@ def train(
                 "The 'weighting' argument must be None in alignment and with held-out images, whose loss is not "
                 "weighted. Got both; leave out 'alignment_set' and 'validation_fraction'."
             )
+        if options.accumulation_steps > 1:
+            raise ValueError(
+                "The 'accumulation_steps' option must be 1 with a weighting, which must see the whole batch. "
+                f"Got {options.accumulation_steps} instead."
+            )
     if points is not None and options.validation_fraction and alignment_set is None:
         raise ValueError(
             "The 'points' argument must be None in plain training with held-out images, whose loss decides. Got both; "
@@ -145,30 +157,39 @@ def train(
         check_alignment_set(alignment_set, images.shape[1:])
         all_labels = torch.cat([labels.cpu(), alignment_set.labels.cpu()])
         penalised = bool(alignment_set.masks.any())
+    trained, weighting = copy.deepcopy(module), copy.deepcopy(weighting)
+    if device is not None or world_size() > 1:
+        trained.to(place)  # in each process its own GPU
+    share_module(trained)
+    seed = on_first(lambda: seed)
+    if world_size() > 1:
+        require_same("images and labels", fingerprint(all_labels))
     key = ""
     if checkpoint_path is not None:
         extras = [extra for extra in (repeats, weighting, points) if extra is not None]
-        key = fingerprint(options, module, images, labels, alignment_set, seed, *extras)
+        key = fingerprint(options, trained, images, labels, alignment_set, seed, *extras)
 
-    trained, weighting = copy.deepcopy(module), copy.deepcopy(weighting)
-    if device is not None:
-        trained.to(device)
     check_module(trained, images, all_labels, penalised=penalised)
-    place, dtype = module_device_and_dtype(trained)
+    home, dtype = module_device_and_dtype(trained)
+    if options.precision == "bf16" and dtype != torch.float32:
+        raise ValueError(
+            f"The 'precision' option must be 'float32' for a module in {dtype}. Got 'bf16', which keeps weights in "
+            "float32. Pass module.float()."
+        )
     # Rows are selected where the images are.
     labels = labels.to(images.device)
     if alignment_set is not None:
-        home = alignment_set.images.device
+        where = alignment_set.images.device
         alignment_set = AlignmentSet(
-            alignment_set.images, alignment_set.labels.to(home), alignment_set.masks.to(home)
+            alignment_set.images, alignment_set.labels.to(where), alignment_set.masks.to(where)
         )
     kept, held_out = _hold_out(images, labels, options.validation_fraction, seed)
     training = (images, labels) if kept is None else (images[kept], labels[kept])
     if repeats is not None and kept is not None:
         repeats = check_repeats(repeats[kept.to(repeats.device)], len(kept))
-    rows = TrainingRows(*training, alignment_set, place, dtype)
+    rows = TrainingRows(*training, alignment_set, home, dtype)
     with ExitStack() as stack:
-        stack.enter_context(isolated_generators(place))
+        stack.enter_context(isolated_generators(home))
         stack.enter_context(torch.enable_grad())
         if penalised and is_compiled(trained):
             # What torch.compile makes has no second derivative.

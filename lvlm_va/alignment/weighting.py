@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lvlm_va._distributed import gather, rank
+from lvlm_va.alignment.mixing import Batch
+
 
 class Weighting(Protocol):
     """Makes the loss of a batch of its rows' cross-entropies."""
@@ -118,3 +121,28 @@ class WorstGroupWeighting:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Go on from such a state."""
         self._log_shares = state["log_shares"]
+
+
+def weighted_loss(weighting: Weighting, cross_entropies: Tensor, batch: Batch) -> Tensor:
+    """Return what a weighting makes of a batch, of which each process passes its share in order.
+
+    Parameters
+    ----------
+    weighting : Weighting
+        Sees the whole batch in every process.
+    cross_entropies : Tensor of shape (b,)
+        Of the rows of this process, with their graph.
+    batch : Batch
+        Those rows.
+
+    Returns
+    -------
+    scalar Tensor
+        In the first process the loss, in all others 0; with the graph of their own rows.
+    """
+    if batch.whole is None:
+        return weighting.loss(cross_entropies, batch.plain)
+    parts = [cross_entropies.new_tensor(values) for values in gather(cross_entropies.tolist())]
+    parts[rank()] = cross_entropies
+    loss = weighting.loss(torch.cat(parts), batch.whole.plain)
+    return loss if rank() == 0 else loss - loss.detach()

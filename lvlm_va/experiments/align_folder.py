@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
+from lvlm_va._distributed import on_first
 from lvlm_va._files import atomic_path, write_json
 from lvlm_va.backends import Prices
 from lvlm_va.critique import Critic, Judge
-from lvlm_va.datasets import load_image_folder
+from lvlm_va.datasets import FolderData, load_image_folder
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.report import keep_command, read_run
 
@@ -94,7 +96,22 @@ def align_folder(
     classifier.fit(folder.images[training], folder.labels[training], image_ids=ids)
     if verdicts is not None:
         classifier.realign(verdicts)
+    kept_command = command if verdicts is None else ()
+    on_first(lambda: _tell(classifier, folder, ids, test, out, prices, kept_command, echo))
+    return classifier
 
+
+def _tell(
+    classifier: LVLMVAClassifier,
+    folder: FolderData,
+    ids: Sequence[str],
+    test: NDArray[np.bool_],
+    out: Path,
+    prices: Prices | None,
+    command: Sequence[str],
+    echo: Callable[[str], Any],
+) -> None:
+    """Write what came of it: weights, measures, a report."""
     state = {
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in classifier.module_.state_dict().items()
@@ -118,7 +135,7 @@ def align_folder(
             "groups": None if folder.groups is None else folder.groups[test],
             "masks": None if folder.masks is None else folder.masks[test],
         }
-    if command and verdicts is None:
+    if command:
         keep_command(out, command)
     try:
         echo(f"Look at {classifier.report(out / 'report.html', prices=prices, **test_data)}.")
@@ -134,4 +151,3 @@ def align_folder(
             )
     write_json(out / "metrics.json", metrics)
     echo(f"Aligned weights: {out / 'aligned.safetensors'}")
-    return classifier

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lvlm_va.alignment import TrainingOptions, run, train
+from lvlm_va.alignment import TrainingOptions, batch_gradient, train
 from lvlm_va.alignment.dense_net import dense_layers
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.alignment.objective import BatchLoss, TrainingRows, batch_loss
@@ -162,7 +162,7 @@ def test_a_run_trains_as_with_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, results = [], []
     for find in (dense_layers, lambda module: None):
         monkeypatch.setattr(
-            run, "dense_layers", lambda module, find=find: seen.append(find(module)) or seen[-1]
+            batch_gradient, "dense_layers", lambda module, find=find: seen.append(find(module)) or seen[-1]
         )
         module = seeded(0, CHAINS["two hidden layers"]).double()
         results.append(train(module, images, labels, options, alignment_set=aligned, seed=0))
