@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from lvlm_va import RegionCritic, shards
@@ -25,6 +26,7 @@ from lvlm_va.round_options import RoundOptions
 from lvlm_va.round_verdicts import verdict_table
 from lvlm_va.rounds import run_round
 from lvlm_va.run_directory import RunDirectory
+from lvlm_va.sampling import resolve_sampler
 from lvlm_va.segmentation import PPEPSWGM
 from lvlm_va.shards import in_shards, sharded
 
@@ -96,8 +98,8 @@ def look_into(path: Path | None) -> dict[str, Tensor]:
     for parameter in module.parameters():
         parameter.data = torch.from_numpy(rng.normal(0, 0.2, parameter.shape)).float()
     options = RoundOptions(
-        sampler="adaptive",
-        n_align=11,
+        sampler=resolve_sampler("random"),
+        n_align=20,
         attributor=DeepLiftShap(),
         references=ReferenceSet.choose("class_balanced", images, labels, 4, seed=0),
         segmenter=PPEPSWGM(n_segments=3),
@@ -116,7 +118,9 @@ def look_into(path: Path | None) -> dict[str, Tensor]:
         "propagate",
         key,
         Propagated,
-        lambda: propagate([found], data, verdicts, options.looking, Propagation(), folder),
+        lambda: propagate(
+            [found], data, verdicts, options.looking, Propagation(LogisticRegression()), folder
+        ),
         together=True,
     )
     run.publish()
