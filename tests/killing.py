@@ -27,7 +27,7 @@ from lvlm_va.segmentation import PPEPSWGM
 _STEPS = {"os.rename": 1, "open": 0, "shutil.rmtree": 0}  # where in the event's arguments the path is
 
 
-def fit(run_dir: Path, url: str, outcome: Path, kill_at: int | None = None) -> None:
+def fit(run_dir: Path, url: str, outcome: Path, kill_at: int | None = None, n_rounds: int = 1) -> None:
     """Fit, leave the result in the folder `outcome`, and the names of all steps; or die at one of them."""
     shards.SHARD = 5
     learner.N_TREES = 20
@@ -54,7 +54,7 @@ def fit(run_dir: Path, url: str, outcome: Path, kill_at: int | None = None) -> N
         n_references=4,
         segmenter=PPEPSWGM(n_segments=2),
         propagate=Propagation(LogisticRegression(), n_images=20),
-        n_rounds=2,
+        n_rounds=n_rounds,
         round_tolerance=0,
         epochs=3,
         align_epochs=2,

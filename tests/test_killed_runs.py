@@ -9,46 +9,66 @@ import os
 import re
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 
 from lvlm_va.testing import Answer, Asked, FaultServer
 from tests import killing
 
 pytestmark = pytest.mark.skipif("sys.platform != 'linux'")
 
-# LVLM_VA_KILL_AT=everywhere tries every step, which takes minutes.
+# LVLM_VA_KILL_AT=everywhere tries each time that a step is taken, in a run of two rounds; that takes minutes.
 EVERYWHERE = os.environ.get("LVLM_VA_KILL_AT") == "everywhere"
 STEPS = [
-    "train", "sample shard", "explain shard", "segment shard", "segment clean up", "critiques append",
-    "judged append", "candidates shard", "verdicts", "propagate shard", "align", "outcome shard", "latest.json",
+    "run.json", "train", "sample shard", "sample", "explain shard", "explain", "segment shard", "segment clean up",
+    "critiques append", "judged append", "candidates shard", "verdicts", "alignment-set", "propagate shard",
+    "propagate clean up", "align", "outcome shard", "latest.json",
 ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What a run that nobody killed did, asked and found."""
+
+    steps: list[str]
+    asked: Counter[str]
+    result: tuple[str, dict[str, bytes]]
+
+
 class Critic:
-    """A model that goes by the picture, and keeps some requests waiting for ever."""
+    """A model that goes by the picture, and may leave requests without an answer."""
 
     def __init__(self) -> None:
         self.answered: Counter[str] = Counter()
-        self.left, self.held = 10**6, 0
-        self.dropped, self._lock = threading.Event(), threading.Lock()
+        self._lock, self._dropped = threading.Lock(), threading.Event()
+        self.let_go()
+
+    def hold_after(self, n_answers: int) -> None:
+        self._left, self.held = n_answers, 0
+        self._dropped.clear()
+
+    def let_go(self) -> None:
+        self._left, self.held = sys.maxsize, 0
+        self._dropped.set()
 
     def __call__(self, asked: Asked) -> Answer:
         digest = hashlib.sha256(json.dumps(asked.body).encode()).digest()
         with self._lock:
-            hold = self.left <= 0
-            self.left -= 1
+            hold = self._left <= 0
+            self._left -= 1
             self.held += hold
             self.answered[digest.hex()] += not hold
         if hold:
-            self.dropped.wait(60)
+            self._dropped.wait(60)
             return Answer(cut_after=0)
         words = ["spurious" if byte % 2 else "relevant" for byte in digest]
         return Answer(
@@ -66,7 +86,8 @@ class Runs:
 
     def start(self, name: str, kill_at: int | None = None) -> Any:
         run_dir, outcome = self.folder / name, self.folder / f"{name} outcome"
-        process = self._context.Process(target=killing.fit, args=(run_dir, self.url, outcome, kill_at))
+        arguments = (run_dir, self.url, outcome, kill_at, 1 + EVERYWHERE)
+        process = self._context.Process(target=killing.fit, args=arguments)
         process.start()
         return process
 
@@ -75,20 +96,11 @@ class Runs:
         process.join()
         return process.exitcode
 
-    def steps(self, name: str) -> list[str]:
-        return json.loads((self.folder / f"{name} outcome" / "steps.json").read_text())
-
-    def assert_same(self, name: str, other: str) -> None:
-        one, two = (self.folder / f"{each} outcome" for each in (name, other))
-        assert (one / "verdicts.json").read_text() == (two / "verdicts.json").read_text()
-        found, expected = load_file(one / "tensors.safetensors"), load_file(two / "tensors.safetensors")
-        assert found.keys() == expected.keys()
-        differing = [
-            k
-            for k, value in expected.items()
-            if not torch.equal(value.nan_to_num(-1), found[k].nan_to_num(-1))
-        ]
-        assert not differing
+    def result(self, name: str) -> tuple[str, dict[str, bytes]]:
+        """Return the verdicts, and all tensors as bytes."""
+        outcome = self.folder / f"{name} outcome"
+        tensors = load_file(outcome / "tensors.safetensors")
+        return (outcome / "verdicts.json").read_text(), {k: v.tobytes() for k, v in tensors.items()}
 
 
 def replies(run_dir: Path) -> int:
@@ -104,45 +116,53 @@ def replies(run_dir: Path) -> int:
         connection.close()
 
 
-def test_killed_anywhere_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
-    critic = Critic()
+@pytest.fixture(scope="module")
+def critic() -> Critic:
+    return Critic()
+
+
+@pytest.fixture(scope="module")
+def runs(critic: Critic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     with FaultServer(critic) as server:
-        runs = Runs(tmp_path, server.url)
-        assert runs.finish("whole") == 0
-        asked, critic.answered = critic.answered, Counter()
-        assert set(asked.values()) == {1}
-        steps = runs.steps("whole")
-        assert set(STEPS) <= set(steps)
-
-        points = range(len(steps)) if EVERYWHERE else [_middle(steps, step) for step in STEPS]
-        for point in points:
-            name = f"killed at {point}"
-            assert runs.finish(name, point) == -signal.SIGKILL
-            assert runs.finish(name) == 0
-            runs.assert_same(name, "whole")
-            assert critic.answered == asked, steps[point]
-            critic.answered.clear()
-
-        # While requests are under way: those that were answered are not sent again.
-        for n_answered in (0, 3, len(asked) - 1):
-            name = f"killed after {n_answered}"
-            critic.left, critic.held = n_answered, 0
-            critic.dropped.clear()
-            process = runs.start(name)
-            deadline = time.monotonic() + 60
-            while not (critic.held and replies(tmp_path / name) == n_answered):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            process.kill()
-            process.join()
-            critic.dropped.set()
-            critic.left = 10**6
-            assert runs.finish(name) == 0
-            runs.assert_same(name, "whole")
-            assert critic.answered == asked
-            critic.answered.clear()
+        yield Runs(tmp_path_factory.mktemp("runs"), server.url)
 
 
-def _middle(steps: list[str], name: str) -> int:
-    places = [place for place, step in enumerate(steps) if step == name]
-    return places[len(places) // 2]
+@pytest.fixture(scope="module")
+def whole(runs: Runs, critic: Critic) -> Whole:
+    """A run that nobody killed."""
+    assert runs.finish("whole") == 0
+    steps = json.loads((runs.folder / "whole outcome" / "steps.json").read_text())
+    return Whole(steps, Counter(critic.answered), runs.result("whole"))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_just_before_a_step(step: str, runs: Runs, critic: Critic, whole: Whole) -> None:
+    assert set(whole.asked.values()) == {1}
+    places = [place for place, name in enumerate(whole.steps) if name == step]
+    for place in places if EVERYWHERE else [places[len(places) // 2]]:
+        name = f"killed at {place}"
+        critic.answered.clear()
+        assert runs.finish(name, place) == -signal.SIGKILL
+        assert runs.finish(name) == 0
+        assert runs.result(name) == whole.result
+        assert critic.answered == whole.asked
+
+
+@pytest.mark.parametrize("n_answered", [0, 3, 10])
+def test_killed_while_requests_are_under_way(
+    n_answered: int, runs: Runs, critic: Critic, whole: Whole
+) -> None:
+    name = f"killed after {n_answered}"
+    critic.answered.clear()
+    critic.hold_after(n_answered)
+    process = runs.start(name)
+    deadline = time.monotonic() + 120
+    while not (critic.held and replies(runs.folder / name) == n_answered):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    critic.let_go()
+    assert runs.finish(name) == 0
+    assert runs.result(name) == whole.result
+    assert critic.answered == whole.asked
