@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+_IN_USE = threading.RLock()
 
 
 def derive_seed(seed: int, stream: int) -> int:
@@ -20,9 +23,12 @@ def derive_seed(seed: int, stream: int) -> int:
 
 @contextmanager
 def isolated_generators(device: torch.device) -> Iterator[None]:
-    """Give the global generators, from which dropout draws, their state back when the block ends."""
+    """Give the global generators, from which dropout draws, their state back when the block ends.
+
+    Other threads wait meanwhile, so that fits in threads, as in some searches, are reproducible.
+    """
     devices = [_index(device)] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with _IN_USE, torch.random.fork_rng(devices=devices):
         yield
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lvlm_va.backends import ChatRequest, Turn, load_backend
+from lvlm_va.critique import RegionRenderer
 from lvlm_va.datasets import decoy_digits
-from lvlm_va.testing import check_backend
+from lvlm_va.testing import Answer, FaultServer, check_backend
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -76,3 +77,21 @@ def test_the_scorer_prefers_the_aligned_where_accuracy_prefers_the_shortcut():
         test.images, test.labels
     )
     assert space["scores"][0.01] > space["scores"][0.0]
+
+
+def test_searches_share_the_replies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer = "\n".join(f"Segment {k}: {'spurious' if k % 2 else 'relevant'}" for k in range(1, 9))
+    with FaultServer(lambda asked: Answer(answer)) as server:
+        space, asked = {"small": RegionRenderer(size=64)}, []
+        for block in blocks("python", "searches.md"):
+            # Threads and small pictures, to have it quick: workers of other kinds have tests of their own.
+            block = block.replace("threads_per_worker=1", "threads_per_worker=1, processes=False")
+            block = block.replace("n_jobs=2", "n_jobs=1").replace("cache=", "renderer=small, cache=")
+            exec(block.replace("http://127.0.0.1:8000/v1", server.url), space)
+            asked.append(len(server.asked))
+    images = 3 * 4 + 4
+    assert asked[0] >= images
+    assert asked == [asked[0]] * 3
+    assert space["search"].best_score_ > 0
+    assert space["halving"].best_params_["align_epochs"] == 4

@@ -10,7 +10,7 @@ from pathlib import Path
 from lvlm_va.backends.reply_store import CacheInfo, ReplyStore
 from lvlm_va.backends.request_json import request_key
 from lvlm_va.backends.streaming import Outcome, complete_each
-from lvlm_va.backends.types import ChatBackend, ChatReply, ChatRequest
+from lvlm_va.backends.types import ChatBackend, ChatFailure, ChatReply, ChatRequest
 from lvlm_va.backends.wrapper import BackendWrapper
 
 
@@ -41,7 +41,8 @@ class CachedBackend(BackendWrapper):
     Notes
     -----
     Failures are not kept, nor are empty replies that ran out of tokens: both are worth asking again. Requests
-    that are equal within one call are asked once. The file holds what the model said, not what it was asked.
+    that are equal within one call are asked once. What another thread or process is asking just now, on Linux, is
+    waited for, and asked only if no reply came of it. The file holds what the model said, not what it was asked.
     """
 
     def __init__(self, backend: ChatBackend, path: str | os.PathLike[str]) -> None:
@@ -58,30 +59,48 @@ class CachedBackend(BackendWrapper):
         return self._store.info()
 
     def complete_each(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Outcome]]:
-        """Yield what the file holds, then the other replies as they come, each written first."""
+        """Yield what the file holds, then the other replies as they come, each written first.
+
+        What others are asking just now comes last: whoever waits holds nothing that anybody waits for.
+        """
         fingerprint = self.fingerprint()
         positions: dict[str, list[int]] = {}
         for position, request in enumerate(requests):
             positions.setdefault(request_key(request, fingerprint), []).append(position)
-        missing = []
-        with self._store.open() as replies:
-            for key, same in positions.items():
-                reply = replies.get(key)
-                if reply is None:
-                    missing.append(key)
-                    continue
-                for position in same:
-                    yield position, replace(reply, cached=True)
-            asked = [requests[positions[key][0]] for key in missing]
-            for index, outcome in complete_each(self.backend, asked):
-                key = missing[index]
-                if isinstance(outcome, ChatReply) and not outcome.cut_short:
-                    replies.put(key, outcome)
-                first, *others = positions[key]
-                yield first, outcome
-                again = replace(outcome, cached=True) if isinstance(outcome, ChatReply) else outcome
-                for position in others:
-                    yield position, again
+        pending = list(positions)
+        with self._store.open() as replies, self._store.asking() as asking:
+            while pending:
+                mine, others = [], []
+                for key in pending:
+                    reply = replies.get(key)
+                    if reply is None:
+                        if not asking.take(key):
+                            others.append(key)
+                            continue
+                        reply = replies.get(key)  # it may have come in between
+                        if reply is None:
+                            mine.append(key)
+                            continue
+                        asking.give_back(key)
+                    for position in positions[key]:
+                        yield position, replace(reply, cached=True)
+                stopped = False
+                for index, outcome in complete_each(self.backend, [requests[positions[k][0]] for k in mine]):
+                    key = mine[index]
+                    if isinstance(outcome, ChatReply) and not outcome.cut_short:
+                        replies.put(key, outcome)
+                    asking.give_back(key)
+                    stopped |= isinstance(outcome, ChatFailure) and outcome.stops
+                    first, *same = positions[key]
+                    yield first, outcome
+                    again = replace(outcome, cached=True) if isinstance(outcome, ChatReply) else outcome
+                    for position in same:
+                        yield position, again
+                if stopped:
+                    return
+                if others and not mine:
+                    asking.wait(others[0])
+                pending = others
 
     def __repr__(self) -> str:
         return f"CachedBackend({self.backend!r}, {str(self._store.path)!r})"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvlm_va.backends.asking import Asking
 from lvlm_va.backends.request_json import reply_from_json, reply_to_json
 from lvlm_va.backends.types import ChatReply
 
@@ -81,6 +82,10 @@ class ReplyStore:
             yield OpenReplies(self.path, connection)
         finally:
             connection.close()
+
+    def asking(self) -> Asking:
+        """Return locks by which those who share the file ask nothing twice at the same time."""
+        return Asking(self.path.with_name(f".{self.path.name}.asking"))
 
     def info(self) -> CacheInfo:
         """Return how much it holds."""
