@@ -67,7 +67,7 @@ class LLMJudge(ModelUser):
         What is asked.
     max_tokens : int, default=512
         Most tokens of an answer.
-    allow_remote, cache, record, budget
+    allow_remote, cache, record, budget, batch, batch_wait, batch_poll
         As in `ModelUser`.
 
     Raises
