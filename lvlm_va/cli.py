@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
-compiled part is missing; 4 a model stopped answering, or its
-batches are not finished (run again: what it has answered is kept).
+compiled part is missing; 4 a model stopped answering, or its batches are not finished (run again: what it has
+answered is kept).
 """
 
 VERDICTS = (

@@ -75,6 +75,8 @@ def collect_critiques(
         for start in range(0, len(pending), _BATCH_CHUNK):
             requests = make_requests(pending[start : start + _BATCH_CHUNK])
             critic.hand_over_images([request for request in requests if request.n_segments])
+        # What failed is handed over again chunk by chunk, and waited for.
+        chunk_size = max(chunk_size, _BATCH_CHUNK)
     for start in range(0, len(pending), chunk_size):
         requests = make_requests(pending[start : start + chunk_size])
         asked = [request for request in requests if request.n_segments]

@@ -22,7 +22,7 @@ from lvlm_va.backends import (
     wrap_backend,
 )
 from lvlm_va.backends.request_json import request_key
-from lvlm_va.testing import FAULTS, Answer, FaultServer
+from lvlm_va.testing import FAULTS, Answer, FaultServer, check_batches
 from tests.backends.inner import ask, kinds, texts
 
 MAKERS = [OpenAIBackend, AnthropicBackend]
@@ -72,6 +72,29 @@ def test_one_batch_answers_all(make, tmp_path):
     assert replies[0].usage.input_tokens > 0
     assert [reply.cached for reply in replies] == [False] * 6 + [True]
     assert not files(tmp_path)
+
+
+@both
+def test_ours_keep_what_batches_promise(make):
+    with FaultServer(batch_polls=2) as server:
+        check_batches(backend_for(server, make), poll=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "result", "message"),
+    [
+        ("n_fitting", 0, "'n_fitting' must return a number from 1 to 3"),
+        ("submit", None, "'submit' must return a BatchTicket"),
+        ("find", [], "'find' must return a list with the batch's id"),
+        ("collect", {}, "'collect' must return an outcome for each of the ticket's keys"),
+    ],
+)
+def test_broken_promises_are_named(method, result, message, monkeypatch):
+    with FaultServer() as server:
+        backend = backend_for(server, OpenAIBackend)
+        monkeypatch.setattr(backend, method, lambda *arguments: result)
+        with pytest.raises(AssertionError, match=message):
+            check_batches(backend, poll=0)
 
 
 @both
