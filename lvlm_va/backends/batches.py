@@ -160,7 +160,7 @@ class BatchedBackend(BackendWrapper):
             yield dict.fromkeys(chosen, came)
 
     def _collect(self, under_way: list[KeptBatch], wanted: set[str]) -> Iterator[tuple[str, Outcome]]:
-        failed = 0
+        failed, open_keys = 0, set(wanted)
         while under_way:
             unfinished: list[KeptBatch] = []
             failure: ChatFailure | None = None
@@ -173,17 +173,18 @@ class BatchedBackend(BackendWrapper):
                     failure = came or failure
                     unfinished.append(batch)
                     continue
-                mine = [key for key in batch.keys if key in wanted]
+                # Processes that asked at the same time may have put a request into two batches.
+                mine = [key for key in batch.keys if key in open_keys]
+                open_keys.difference_update(mine)
                 for key in mine:
                     yield key, came[key]
                 # Only now: whoever took the outcomes has kept them.
-                self._folder.take(batch, mine)
+                self._folder.take(batch, wanted)
             under_way = unfinished
             failed = 0 if failure is None else failed + 1
             hopeless = failure is not None and (not failure.transient or failed >= _MOST_FAILED)
             if under_way and (hopeless or not self.wait):
-                outcome = failure or _PENDING
-                yield from ((key, outcome) for batch in under_way for key in batch.keys if key in wanted)
+                yield from dict.fromkeys(open_keys, _not_finished(failure)).items()
                 return
             if under_way:
                 pause = self.poll * 2.0**failed
@@ -193,4 +194,8 @@ class BatchedBackend(BackendWrapper):
                 self._sleep(min(pause, _LONGEST_WAIT))
 
 
-_PENDING = ChatFailure("pending", "The batch is not finished yet.")
+def _not_finished(failure: ChatFailure | None) -> ChatFailure:
+    """Return what to say of a batch that may still be answered, whether or not it could be looked at."""
+    if failure is None:
+        return ChatFailure("pending", "It is not finished yet.")
+    return failure if failure.fatal else ChatFailure("pending", f"It cannot be looked at: {failure.message}")

@@ -120,8 +120,9 @@ class Budget:
 
         With a key it goes into a batch; what was held for it before is set aside already.
         """
-        if held_as in self._held:
-            return self._held.pop(held_as)
+        held = self._held.pop(held_as, None)
+        if held is not None:
+            return held
         usage = estimate_tokens(request, self._image_tokens)
         charge = Charge(1, len(request.images), usage, usage if held_as else Usage())
         with self._lock:

@@ -18,6 +18,8 @@ _T = TypeVar("_T")
 # For a whole file; each step on its way is held to the backend's own timeout.
 _TRANSFER_SECONDS = 3600.0
 _MOST_BYTES = 2**30
+# Raised where a value of the server's is of another kind than its documentation says.
+_NOT_AS_AGREED = (GarbledReplyError, AttributeError, TypeError)
 # How far the provider's clock may be behind ours.
 _CLOCKS = 300.0
 
@@ -49,7 +51,11 @@ class HTTPBatchBackend(HTTPBackend):
         """Hand over the requests by their custom ids, as one batch."""
         entries = [self._entry(key, request) for key, request in requests.items()]
         batch_id = self._with_client(lambda client: self._send(client, entries, label))
-        return batch_id if isinstance(batch_id, ChatFailure) else BatchTicket(batch_id, tuple(requests))
+        if isinstance(batch_id, ChatFailure):
+            return batch_id
+        if not batch_id:
+            return ChatFailure("malformed", "The server's reply holds no name of the batch.")
+        return BatchTicket(batch_id, tuple(requests))
 
     def find(self, label: str, count: int, since: float) -> list[str] | ChatFailure:
         """Return the ids of batches that may be the one of this label, oldest first."""
@@ -69,7 +75,7 @@ class HTTPBatchBackend(HTTPBackend):
             for entry in results:
                 key = entry.get("custom_id")
                 if isinstance(key, str) and key in outcomes:
-                    outcomes[key] = self._redacted(self._outcome(entry))
+                    outcomes[key] = self._redacted(self._outcome_or_garbled(entry))
             return outcomes
 
         return self._with_client(fetch)
@@ -84,10 +90,20 @@ class HTTPBatchBackend(HTTPBackend):
             failure = self._redacted(error.failure)
             assert isinstance(failure, ChatFailure)
             return failure
-        except GarbledReplyError as error:
-            return ChatFailure("malformed", shown(self._secret.redact(str(error))))
+        except _NOT_AS_AGREED as error:
+            return self._garbled(error)
         finally:
             client.close()
+
+    def _garbled(self, error: Exception) -> ChatFailure:
+        message = f"The server's reply is not as agreed: {error}"
+        return ChatFailure("malformed", shown(self._secret.redact(message)))
+
+    def _outcome_or_garbled(self, entry: dict[str, Any]) -> Outcome:
+        try:
+            return self._outcome(entry)
+        except _NOT_AS_AGREED as error:
+            return self._garbled(error)
 
     def _call(self, create: Callable[..., Any], **arguments: Any) -> bytes:
         """Return the body of the reply to a call of the SDK, or raise CallError."""

@@ -72,6 +72,8 @@ class OpenAIBackend(HTTPBatchBackend):
     A redirection is not followed, and a server on this machine is never asked through a proxy. A pickled
     backend leaves a key that was given behind; one that comes from the environment is read there anew.
 
+    OpenAI's own server also takes batches, see :class:`~lvlm_va.backends.BatchedBackend`; most others do not.
+
     Nobody can tell whether a server has changed the model behind a name: with new weights, use a new cache.
 
     Examples

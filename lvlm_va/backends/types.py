@@ -157,7 +157,7 @@ class ChatFailure:
     Attributes
     ----------
     kind : str
-        One of `FailureKind`.
+        One of `FailureKind`. ``"pending"``: it is in a batch that is not finished, and nobody waits for it.
     message : str
         What happened, in words, without secrets.
     retry_after : float or None

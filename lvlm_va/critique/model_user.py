@@ -39,8 +39,8 @@ class ModelStoppedError(RuntimeError):
     def __init__(self, name: str, failure: ChatFailure, done: Sequence[Critique] = ()) -> None:
         if failure.kind == "pending":
             message = (
-                f"The batches of the model {name!r} are not finished yet. Run again later, with the same settings: "
-                "nothing is handed over twice."
+                f"The model {name!r} has not answered all batches: {failure.message} Run again later, with the same "
+                "settings: nothing is handed over twice."
             )
         else:
             message = (

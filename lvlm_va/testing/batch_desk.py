@@ -16,7 +16,7 @@ from lvlm_va.testing.answers import Answer, Language
 
 BatchCall = Literal["upload", "validate", "submit", "list", "poll", "results"]
 BatchScript = Callable[[BatchCall, int], Answer]
-# From the body of a request in a batch to status and body, which are None where its line is lost.
+# From the body of a request in a batch to the script's answer, and its status and body.
 AnswerEntry = Callable[[Language, dict[str, Any]], tuple[Answer, int, bytes]]
 
 _ROUTES: tuple[tuple[str, str, BatchCall], ...] = (
@@ -43,10 +43,14 @@ class Batch:
         Its name.
     metadata : dict
         What was kept with it (OpenAI).
+    refused : dict or None
+        Code and message, if it failed validation.
     polls : int
         How often it was looked at.
     lines : dict of str to bytes
         Its files of results, by name, once it is finished.
+    created : float
+        Seconds since the epoch.
     """
 
     language: Language

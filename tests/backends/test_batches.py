@@ -128,6 +128,7 @@ def test_big_jobs_are_cut(make, tmp_path, monkeypatch):
         (Answer("Too late.", status=500, code="expired"), "server"),
         (Answer(body=b'{"custom_id": "half'), "malformed"),
         (Answer(cut_after=0), "malformed"),
+        (Answer(body=b'{"custom_id": "another"}\n[1]'), "malformed"),
         (Answer("Bad.", status=400, code="invalid_request_error"), "bad_request"),
     ],
 )
@@ -161,7 +162,9 @@ def test_looks_that_keep_failing_lose_nothing(make, tmp_path):
     broken = only("poll", *[FAULTS["server error"]] * 5)
     with FaultServer(batch_script=broken) as server:
         backend = batched(server, make, tmp_path)
-        assert kinds(backend.complete(REQUESTS)) == ["server"] * 5
+        outcomes = backend.complete(REQUESTS)
+        assert kinds(outcomes) == ["pending"] * 5
+        assert "Something broke" in outcomes[0].message
         assert texts(backend.complete(REQUESTS)) == NAMES
         assert len(server.batches) == 1
 
@@ -316,3 +319,29 @@ def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ValueError, match=r"bad\.json' does not hold a batch"):
         BatchedBackend(OpenAIBackend("tiny", base_url="http://127.0.0.1:1"), tmp_path).complete(REQUESTS)
+
+
+@both
+@pytest.mark.parametrize(
+    "line", [{}, {"result": {"type": "succeeded"}}, {"result": {"type": "errored", "error": []}}]
+)
+@pytest.mark.parametrize("response", [None, 7, {"status_code": "x", "body": 3}])
+def test_a_line_that_is_not_as_agreed_is_one_failure(make, line, response, tmp_path):
+    backend = make("tiny", base_url="http://127.0.0.1:1")
+    outcome = backend._outcome_or_garbled({**line, "response": response, "error": 3})
+    assert outcome.kind in ("malformed", "server")
+
+
+def test_a_request_in_two_batches_is_answered_once(tmp_path):
+    with FaultServer() as server:
+        backend = batched(server, OpenAIBackend, tmp_path, wait=False)
+        for name in ("one", "two"):
+            server._desk._ready_after = 10**9
+            assert kinds(batched(server, OpenAIBackend, tmp_path / name, wait=False).complete(REQUESTS[:2]))
+            for file in files(tmp_path / name):
+                (tmp_path / "batches").mkdir(exist_ok=True)
+                file.rename(tmp_path / "batches" / file.name)
+        server._desk._ready_after = 0
+        assert texts(backend.complete(REQUESTS[:2])) == NAMES[:2]
+        assert len(server.batches) == 2
+    assert not files(tmp_path)
