@@ -11,7 +11,16 @@ import typer
 
 from lvlm_va._threads import one_thread
 from lvlm_va.cli_experiment import SAMPLERS, experiment
-from lvlm_va.cli_models import AllowRemote, Currency, MaxCost, MaxRequests, ModelOptions, PricesPerMillion
+from lvlm_va.cli_models import (
+    AllowRemote,
+    Batch,
+    BatchWait,
+    Currency,
+    MaxCost,
+    MaxRequests,
+    ModelOptions,
+    PricesPerMillion,
+)
 from lvlm_va.cli_report import report
 from lvlm_va.cli_review import review
 from lvlm_va.tiny_critic.cli import app as tiny_critic_app
@@ -25,8 +34,8 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
-compiled part is missing; 4 a model stopped answering (run again: what it has answered is kept); 5 another process of
-this run stopped (run again: what is done is kept).
+compiled part is missing; 4 a model stopped answering, or its batches are not finished (run again: what it has
+answered is kept); 5 another process of this run stopped (run again: what is done is kept).
 """
 
 VERDICTS = (
@@ -114,6 +123,8 @@ def align(
     max_cost: MaxCost = None,
     prices: PricesPerMillion = None,
     currency: Currency = "USD",
+    batch: Batch = False,
+    batch_wait: BatchWait = 60.0,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -181,7 +192,8 @@ def align(
     if ":" not in module and not epochs:
         raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
     join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
-    models = ModelOptions(critic, judge, examples, allow_remote, max_requests, max_cost, prices, currency)
+    asking = (allow_remote, max_requests, max_cost, prices, currency, batch, batch_wait)
+    models = ModelOptions(critic, judge, examples, *asking)
     asked, reader = models.make()
     align_folder(
         data,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,16 @@ MaxCost = Annotated[
 PricesPerMillion = Annotated[
     tuple[float, float] | None,
     typer.Option(help="What a million tokens cost, in and out: '--prices 2.5 10'."),
+]
+Batch = Annotated[
+    bool, typer.Option("--batch", help="Ask by the provider's batches: half the price, answers within a day.")
+]
+BatchWait = Annotated[
+    float,
+    typer.Option(
+        help="Seconds between two looks at unfinished batches; 0 hands all over and ends. Run again to go on.",
+        min=0,
+    ),
 ]
 Currency = Annotated[str, typer.Option(help="Currency of the prices.")]
 
@@ -44,6 +54,10 @@ class ModelOptions:
         Money per million tokens in and out.
     currency : str
         Of the prices.
+    batch : bool
+        Whether to ask by batches.
+    batch_wait : float
+        Seconds between two looks at unfinished batches; 0 for not to wait.
     """
 
     critic: str | None
@@ -54,6 +68,8 @@ class ModelOptions:
     max_cost: float | None = None
     prices: tuple[float, float] | None = None
     currency: str = "USD"
+    batch: bool = False
+    batch_wait: float = 60.0
 
     def make_prices(self) -> Prices | None:
         """Return the prices; None where none are given."""
@@ -69,14 +85,18 @@ class ModelOptions:
         typer.BadParameter
             If options do not go together.
         """
-        from lvlm_va.critique import LLMJudge, VerdictTable, resolve_critic, resolve_judge
+        from lvlm_va.critique import LLMJudge, LVLMCritic, VerdictTable, resolve_critic, resolve_judge
 
-        budget = self._budget()
-        critic = resolve_critic(self.critic, allow_remote=self.allow_remote, budget=budget)
+        shared: dict[str, Any] = {"allow_remote": self.allow_remote, "budget": self._budget()}
+        if self.batch:
+            shared |= {"batch": True, "batch_wait": self.batch_wait > 0, "batch_poll": self.batch_wait}
+        critic = resolve_critic(self.critic, **shared)
         spec = self.judge
         if spec is None and self.examples is not None:
             spec = self.critic
-        judge = resolve_judge(spec, critic, allow_remote=self.allow_remote, budget=budget)
+        judge = resolve_judge(spec, critic, **shared)
+        if self.batch and not isinstance(critic, LVLMCritic) and not isinstance(judge, LLMJudge):
+            raise typer.BadParameter("needs a --critic or --judge that is a model.", param_hint="--batch")
         if self.examples is None:
             return critic, judge
         if not isinstance(judge, LLMJudge):

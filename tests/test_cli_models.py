@@ -118,3 +118,13 @@ def test_what_cannot_be_asked_has_its_exit_code(ask, monkeypatch, critic, more, 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     done = ask(critic, *more)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+
+
+def test_batches_are_handed_over_at_once_and_fetched_by_the_next_run(ask):
+    with FaultServer(answer, batch_polls=3) as server:
+        done = ask(f"{server.url}#any", "--batch", "--batch-wait", 0)
+        assert done.returncode == 4
+        assert "not finished yet" in done.stderr
+        done = ask(f"{server.url}#any", "--batch", "--batch-wait", 0.01)
+        assert done.returncode == 0, done.stderr
+        assert [len(batch.entries) for batch in server.batches] == [len(server.asked)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lvlm_va.backends.anthropic_backend import AnthropicBackend
+from lvlm_va.backends.batches import BatchedBackend
 from lvlm_va.backends.budget import Budget, BudgetedBackend
 from lvlm_va.backends.cache import CachedBackend
 from lvlm_va.backends.estimates import Estimate, Prices, estimate, estimate_tokens
@@ -17,6 +18,8 @@ from lvlm_va.backends.scripted import ScriptedBackend
 from lvlm_va.backends.stack import wrap_backend
 from lvlm_va.backends.streaming import complete_each
 from lvlm_va.backends.types import (
+    BatchChatBackend,
+    BatchTicket,
     Capabilities,
     ChatBackend,
     ChatFailure,
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnthropicBackend",
+    "BatchChatBackend",
+    "BatchTicket",
+    "BatchedBackend",
     "Budget",
     "BudgetedBackend",
     "CacheInfo",

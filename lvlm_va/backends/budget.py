@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lvlm_va.backends.batches import BatchedBackend
 from lvlm_va.backends.estimates import Estimate, ImageTokens, Prices, estimate_tokens, image_tokens, priced
+from lvlm_va.backends.request_json import request_key
 from lvlm_va.backends.streaming import Outcome, complete_each
 from lvlm_va.backends.types import ChatBackend, ChatFailure, ChatReply, ChatRequest, FailureKind, Usage
 from lvlm_va.backends.wrapper import BackendWrapper
@@ -23,14 +25,23 @@ class Charge:
     requests: int = 0
     images: int = 0
     usage: Usage = field(default_factory=Usage)
+    # As much of `usage` as goes through batches.
+    batched: Usage = field(default_factory=Usage)
 
     def __add__(self, other: Charge) -> Charge:
-        return Charge(self.requests + other.requests, self.images + other.images, self.usage + other.usage)
+        return Charge(
+            self.requests + other.requests,
+            self.images + other.images,
+            self.usage + other.usage,
+            self.batched + other.batched,
+        )
 
     def __neg__(self) -> Charge:
-        return Charge(
-            -self.requests, -self.images, Usage(-self.usage.input_tokens, -self.usage.output_tokens)
-        )
+        return Charge(-self.requests, -self.images, _minus(self.usage), _minus(self.batched))
+
+
+def _minus(usage: Usage) -> Usage:
+    return Usage(-usage.input_tokens, -usage.output_tokens)
 
 
 class Budget:
@@ -58,7 +69,9 @@ class Budget:
     Notes
     -----
     What cannot be known is charged by its estimate: a reply whose server counts no tokens, and a request that
-    timed out, lost its connection or came back garbled, which the server may bill. Cached replies are free. The
+    timed out, lost its connection or came back garbled, which the server may bill. Cached replies are free. What
+    goes through :class:`BatchedBackend` is charged at the prices of batches, and stays reserved as long as its
+    batch is not finished; a batch of an earlier process is charged to the one that fetches it. The
     limits hold as far as the estimate of the input does; the output is reserved at its upper bound.
 
     A copy made by ``copy.deepcopy``, as by :func:`sklearn.base.clone`, is the same budget. A pickled copy, as
@@ -94,6 +107,7 @@ class Budget:
         self._prices = prices
         self._image_tokens = image_tokens
         self._spent, self._reserved = Charge(), Charge()
+        self._held: dict[str, Charge] = {}
         self._lock = threading.Lock()
 
     @property
@@ -101,10 +115,16 @@ class Budget:
         """What was spent so far."""
         return self._priced(self._spent)
 
-    def reserve(self, request: ChatRequest) -> Charge | str:
-        """Set aside what a request may take, or return why it must not be sent."""
+    def reserve(self, request: ChatRequest, held_as: str = "") -> Charge | str:
+        """Set aside what a request may take, or return why it must not be sent.
+
+        With a key it goes into a batch; what was held for it before is set aside already.
+        """
+        held = self._held.pop(held_as, None)
+        if held is not None:
+            return held
         usage = estimate_tokens(request, self._image_tokens)
-        charge = Charge(1, len(request.images), usage)
+        charge = Charge(1, len(request.images), usage, usage if held_as else Usage())
         with self._lock:
             total = self._priced(self._spent + self._reserved + charge)
             amounts = (total.requests, total.input_tokens, total.output_tokens, total.cost)
@@ -117,6 +137,10 @@ class Budget:
             self._reserved += charge
         return charge
 
+    def hold(self, reserved: Charge, key: str) -> None:
+        """Leave set aside what a request in an unfinished batch may take."""
+        self._held[key] = reserved
+
     def settle(self, reserved: Charge, spent: Charge) -> None:
         """Replace what was set aside by what it took."""
         with self._lock:
@@ -124,7 +148,11 @@ class Budget:
             self._spent += spent
 
     def _priced(self, charge: Charge) -> Estimate:
-        return priced(charge.requests, charge.images, charge.usage, self._prices)
+        total = priced(charge.requests, charge.images, charge.usage, self._prices)
+        if self._prices is None or total.cost is None:
+            return total
+        saved = self._prices.cost(charge.batched) - self._prices.in_batches().cost(charge.batched)
+        return replace(total, cost=total.cost - saved)
 
     def __repr__(self) -> str:
         limits = [f"{name}={limit!r}" for name, limit in self._limits.items() if limit is not None]
@@ -134,7 +162,7 @@ class Budget:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reserved": Charge(), "_lock": None}
+        return {**self.__dict__, "_reserved": Charge(), "_held": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
@@ -164,6 +192,7 @@ class BudgetedBackend(BackendWrapper):
         if not isinstance(budget, Budget):
             raise TypeError(f"The 'budget' argument must be a Budget. Got {type(budget).__name__} instead.")
         self.budget = budget
+        self._in_batches = isinstance(backend, BatchedBackend)
 
     def complete_each(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Outcome]]:
         """Yield replies as they come, sending as many requests at once as the budget holds."""
@@ -179,7 +208,10 @@ class BudgetedBackend(BackendWrapper):
             try:
                 for index, outcome in complete_each(self.backend, requests[start : start + len(charges)]):
                     charge = open_charges.pop(start + index)
-                    self.budget.settle(charge, _taken(charge, outcome))
+                    if isinstance(outcome, ChatFailure) and outcome.kind == "pending":
+                        self.budget.hold(charge, self._key(requests[start + index]))
+                    else:
+                        self.budget.settle(charge, _taken(charge, outcome))
                     stopped |= isinstance(outcome, ChatFailure) and outcome.stops
                     yield start + index, outcome
                 finished = True
@@ -194,11 +226,15 @@ class BudgetedBackend(BackendWrapper):
     def _reserve(self, requests: Sequence[ChatRequest]) -> tuple[list[Charge], str]:
         charges: list[Charge] = []
         for request in requests:
-            charge = self.budget.reserve(request)
+            charge = self.budget.reserve(request, self._key(request))
             if isinstance(charge, str):
                 return charges, charge
             charges.append(charge)
         return charges, ""
+
+    def _key(self, request: ChatRequest) -> str:
+        """Return the custom id of a request that goes into a batch; empty for others."""
+        return request_key(request, self.fingerprint()) if self._in_batches else ""
 
     def __repr__(self) -> str:
         return f"BudgetedBackend({self.backend!r}, {self.budget!r})"
@@ -209,13 +245,12 @@ def _taken(reserved: Charge, outcome: Outcome) -> Charge:
         if outcome.cached:
             return Charge()
         usage = outcome.usage
+        taken = Usage(
+            usage.input_tokens or reserved.usage.input_tokens,
+            usage.output_tokens or reserved.usage.output_tokens,
+        )
         return Charge(
-            reserved.requests,
-            reserved.images,
-            Usage(
-                usage.input_tokens or reserved.usage.input_tokens,
-                usage.output_tokens or reserved.usage.output_tokens,
-            ),
+            reserved.requests, reserved.images, taken, Usage() if reserved.batched == Usage() else taken
         )
     if outcome.kind == "budget":
         return Charge()

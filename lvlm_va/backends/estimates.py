@@ -27,24 +27,34 @@ class Prices:
         Price of a million tokens sent and received, not negative.
     currency : str, default="USD"
         In which money.
+    batch_factor : float, default=0.5
+        Share of the price that is charged for requests sent in batches, not negative.
 
     Raises
     ------
     ValueError
-        If a price is negative.
+        If a price or the factor is negative.
     """
 
     input_per_million: float
     output_per_million: float
     currency: str = "USD"
+    batch_factor: float = 0.5
 
     def __post_init__(self) -> None:
-        for argument in ("input_per_million", "output_per_million"):
+        for argument in ("input_per_million", "output_per_million", "batch_factor"):
             if not getattr(self, argument) >= 0:
                 raise ValueError(
-                    f"The {argument!r} argument must be a price, not negative. Got "
+                    f"The {argument!r} argument must be a price or a factor, not negative. Got "
                     f"{getattr(self, argument)!r} instead."
                 )
+
+    def in_batches(self) -> Prices:
+        """Return the prices of what is sent in batches."""
+        factor = self.batch_factor
+        return Prices(
+            factor * self.input_per_million, factor * self.output_per_million, self.currency, batch_factor=1.0
+        )
 
     def cost(self, usage: Usage) -> float:
         """Return the price of so many tokens."""

@@ -113,19 +113,10 @@ class HTTPBackend(ABC):
         """Yield each request's position and what came of it, as it comes; leave out what was not sent."""
         if not requests:
             return
-        if self._secret.lost:
-            message = "The key was left behind when this backend was pickled. Build the backend anew here."
-            yield 0, ChatFailure("auth", message)
+        client = self._open_client()
+        if isinstance(client, ChatFailure):
+            yield 0, client
             return
-        # For one call only: nothing that holds a socket or a key stays in this object.
-        client = getattr(self._sdk(), self._client_name)(
-            api_key=self._secret.reveal() or "none",
-            base_url=self.base_url,
-            max_retries=0,
-            http_client=http_client(
-                self._sdk(), self._endpoint, self.timeout, foreign_headers=self._is_default
-            ),
-        )
         yield from ask_in_threads(
             lambda request: self._redacted(self._ask(client, request)),
             requests,
@@ -133,11 +124,26 @@ class HTTPBackend(ABC):
             client.close,
         )
 
+    def _open_client(self) -> Any:
+        """Return a client, or the failure for want of a key."""
+        if self._secret.lost:
+            return ChatFailure(
+                "auth", "The key was left behind when this backend was pickled. Build the backend anew here."
+            )
+        # For one call only: nothing that holds a socket or a key stays in this object.
+        return getattr(self._sdk(), self._client_name)(
+            api_key=self._secret.reveal() or "none",
+            base_url=self.base_url,
+            max_retries=0,
+            http_client=http_client(
+                self._sdk(), self._endpoint, self.timeout, foreign_headers=self._is_default
+            ),
+        )
+
     def _ask(self, client: Any, request: ChatRequest) -> Outcome:
-        limit = self._declared.max_images
-        if limit is not None and len(request.images) > limit:
-            message = f"The model takes at most {limit} images. Got {len(request.images)} instead."
-            return ChatFailure("bad_request", message)
+        refusal = self._declared.refusal(request)
+        if refusal is not None:
+            return refusal
         conversation = self._conversation(request)
         while True:
             options = self._sendable(self._options(request))
@@ -150,9 +156,12 @@ class HTTPBackend(ABC):
             name = came.refused_parameter(options)
             if name is None or (name not in self._optional and name not in self._renamed):
                 return came.failure
-            if name not in self._refused:
-                self._refused |= {name}
-                _LOG.warning("%s does not take %r; it is left out from now on.", self.name, name)
+            self._leave_out(name)
+
+    def _leave_out(self, name: str) -> None:
+        if name not in self._refused:
+            self._refused |= {name}
+            _LOG.warning("%s does not take %r; it is left out from now on.", self.name, name)
 
     def _sendable(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that have a value and an effect, under the names that the server takes."""

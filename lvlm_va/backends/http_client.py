@@ -50,7 +50,11 @@ def http_client(sdk: Any, endpoint: Endpoint, timeout: float, *, foreign_headers
 
 
 def exchange(
-    sdk: Any, create: Callable[..., AbstractContextManager[Any]], arguments: dict[str, Any], timeout: float
+    sdk: Any,
+    create: Callable[..., AbstractContextManager[Any]],
+    arguments: dict[str, Any],
+    timeout: float,
+    most_bytes: int = MOST_BYTES,
 ) -> bytes | Refusal | ChatFailure:
     """Return the body of a reply, or why there is none.
 
@@ -64,6 +68,8 @@ def exchange(
         What it is called with.
     timeout : float
         Seconds after which a reply that is still coming in is given up.
+    most_bytes : int, optional
+        Longest reply that is read.
 
     Returns
     -------
@@ -78,8 +84,8 @@ def exchange(
         with create(**arguments) as response:
             for chunk in response.iter_bytes():
                 body += chunk
-                if len(body) > MOST_BYTES:
-                    raise GarbledReplyError(f"The server's reply is longer than {MOST_BYTES / 2**20:g} MiB.")
+                if len(body) > most_bytes:
+                    raise GarbledReplyError(f"The server's reply is longer than {most_bytes / 2**20:g} MiB.")
                 if time.monotonic() > deadline:
                     return late
     except sdk.APIStatusError as error:

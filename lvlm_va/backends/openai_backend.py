@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
-from lvlm_va.backends.http_backend import HTTPBackend
+from lvlm_va.backends.http_batches import HTTPBatchBackend, lines_of, pages
 from lvlm_va.backends.png import png_base64
 from lvlm_va.backends.request_json import plain_schema
 from lvlm_va.backends.server_json import message_of, pick, text_of, usage_of, without_reasoning
-from lvlm_va.backends.types import Capabilities, ChatReply, ChatRequest, Finish, ImagePart
+from lvlm_va.backends.streaming import Outcome
+from lvlm_va.backends.types import (
+    Capabilities,
+    ChatFailure,
+    ChatReply,
+    ChatRequest,
+    FailureKind,
+    Finish,
+    ImagePart,
+)
 
+_ENDPOINT = "/v1/chat/completions"
+_ENDED = ("completed", "expired", "cancelled")
+# The key of a batch's metadata that holds our label.
+_LABEL = "lvlm_va"
 _FINISH: dict[str, Finish] = {"length": "length", "content_filter": "refusal"}
 
 
-class OpenAIBackend(HTTPBackend):
+class OpenAIBackend(HTTPBatchBackend):
     """Ask a server of OpenAI's chat completions: OpenAI, vLLM, Ollama, llama.cpp, ``transformers serve``.
 
     Sent are the model's name, the conversation with its images as PNG and the token limit; temperature, seed
@@ -58,6 +72,8 @@ class OpenAIBackend(HTTPBackend):
     A redirection is not followed, and a server on this machine is never asked through a proxy. A pickled
     backend leaves a key that was given behind; one that comes from the environment is read there anew.
 
+    OpenAI's own server also takes batches, see :class:`~lvlm_va.backends.BatchedBackend`; most others do not.
+
     Nobody can tell whether a server has changed the model behind a name: with new weights, use a new cache.
 
     Examples
@@ -83,6 +99,9 @@ class OpenAIBackend(HTTPBackend):
     # Older servers know only the first name, OpenAI's newer models only the second.
     _renamed: ClassVar[Mapping[str, str]] = {"max_tokens": "max_completion_tokens"}
     _default_capabilities = Capabilities(temperature=True, seed=True, schema=True)
+    # The provider's limits are 50,000 requests and 200 MB.
+    _most_requests = 50_000
+    _most_bytes = 190_000_000
 
     def _create(self, client: Any) -> Callable[..., AbstractContextManager[Any]]:
         create: Callable[..., AbstractContextManager[Any]] = (
@@ -119,6 +138,69 @@ class OpenAIBackend(HTTPBackend):
             usage_of(content, ("prompt_tokens",), ("completion_tokens",)),
             reply_id=text_of(content.get("id")),
         )
+
+    def _entry(self, key: str, request: ChatRequest) -> dict[str, Any]:
+        body = self._arguments(request)
+        if self._is_default and "max_tokens" in body:
+            # OpenAI's own models all know the newer name; a refusal would cost the time of a whole batch.
+            body["max_completion_tokens"] = body.pop("max_tokens")
+        return {"custom_id": key, "method": "POST", "url": _ENDPOINT, "body": body}
+
+    def _send(self, client: Any, entries: list[dict[str, Any]], label: str) -> str:
+        lines = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
+        upload = client.files.with_streaming_response.create
+        file = self._call_object(upload, file=(f"{label}.jsonl", lines), purpose="batch")
+        batch = self._call_object(
+            client.batches.with_streaming_response.create,
+            input_file_id=text_of(pick(file, "id")),
+            endpoint=_ENDPOINT,
+            completion_window="24h",
+            metadata={_LABEL: label},
+        )
+        return text_of(pick(batch, "id"))
+
+    def _list(self, client: Any, label: str, count: int, since: float) -> list[str]:
+        def call(**arguments: Any) -> dict[str, Any]:
+            return self._call_object(client.batches.with_streaming_response.list, **arguments)
+
+        for batch in pages(call, "after"):
+            if (batch.get("metadata") or {}).get(_LABEL) == label:
+                return [text_of(pick(batch, "id"))]
+            if pick(batch, "created_at") < since:
+                break
+        return []
+
+    def _results(self, client: Any, batch_id: str) -> Iterator[dict[str, Any]] | ChatFailure | None:
+        batch = self._call_object(client.batches.with_streaming_response.retrieve, batch_id=batch_id)
+        if batch.get("status") == "failed":
+            return _why_failed(batch)
+        if batch.get("status") not in _ENDED:
+            return None
+        fetch = client.files.with_streaming_response.content
+        names = [batch.get(name) for name in ("output_file_id", "error_file_id")]
+        bodies = [self._call(fetch, file_id=name) for name in names if name]
+        return (entry for body in bodies for entry in lines_of(body))
+
+    def _outcome(self, entry: dict[str, Any]) -> Outcome:
+        response, error = entry.get("response"), entry.get("error")
+        if isinstance(response, dict):
+            status = response.get("status_code")
+            if isinstance(status, int) and status >= 400:
+                return self._failure_in(status, response.get("body"))
+            return self._reply_in(response.get("body"))
+        code = text_of(error.get("code")) if isinstance(error, dict) else ""
+        return ChatFailure("server", f"The batch did not answer this request ({code or 'no reason given'}).")
+
+
+def _why_failed(batch: dict[str, Any]) -> ChatFailure:
+    errors = (batch.get("errors") or {}).get("data") or [{}]
+    code, message = (text_of(errors[0].get(name)) for name in ("code", "message"))
+    kind: FailureKind = "bad_request"
+    if "token_limit" in code or "rate_limit" in code:
+        kind = "rate_limit"
+    elif "billing" in code or "quota" in code:
+        kind = "quota"
+    return ChatFailure(kind, f"The batch was not accepted: {message or code or 'no reason given'}")
 
 
 def _content(parts: tuple[str | ImagePart, ...]) -> Any:

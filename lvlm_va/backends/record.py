@@ -12,7 +12,7 @@ from typing import Any
 
 from lvlm_va.backends.request_json import reply_to_json, request_to_json
 from lvlm_va.backends.streaming import Outcome, complete_each
-from lvlm_va.backends.types import ChatBackend, ChatReply, ChatRequest
+from lvlm_va.backends.types import ChatBackend, ChatFailure, ChatReply, ChatRequest
 from lvlm_va.backends.wrapper import BackendWrapper
 
 
@@ -47,6 +47,9 @@ class RecordingBackend(BackendWrapper):
         """Yield replies and failures as they come, each recorded first."""
         for position, outcome in complete_each(self.backend, requests):
             kind = "reply" if isinstance(outcome, ChatReply) else "failure"
+            if isinstance(outcome, ChatFailure) and outcome.kind == "pending":
+                yield position, outcome
+                continue
             exchange = {
                 "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "backend": self.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from lvlm_va.backends.batches import BatchedBackend
 from lvlm_va.backends.budget import Budget, BudgetedBackend
 from lvlm_va.backends.cache import CachedBackend
 from lvlm_va.backends.record import RecordingBackend
@@ -18,10 +19,13 @@ def wrap_backend(
     budget: Budget | None = None,
     record: str | os.PathLike[str] | None = None,
     attempts: int = 5,
+    batches: str | os.PathLike[str] | None = None,
+    wait: bool = True,
+    poll: float = 60.0,
 ) -> ChatBackend:
     """Return a backend that repeats what failed, and caches, limits and records as asked for.
 
-    From the inside: the budget, so that each attempt is paid for; the retries; the cache, so that a reply read
+    From the inside: batches; the budget, so that each attempt is paid for; the retries; the cache, so that a reply read
     from it is neither paid for nor retried; the record, so that it shows those replies too, marked as cached.
 
     Parameters
@@ -36,6 +40,10 @@ def wrap_backend(
         File for :class:`RecordingBackend`. None records nothing.
     attempts : int, default=5
         Most times that :class:`RetryingBackend` sends a request, at least 1.
+    batches : str, path-like or None, default=None
+        Folder for :class:`BatchedBackend`. None sends each request by itself.
+    wait, poll
+        As of :class:`BatchedBackend`.
 
     Returns
     -------
@@ -47,6 +55,8 @@ def wrap_backend(
     TypeError, ValueError, OSError
         If an argument has the wrong type or range, or a file cannot be used.
     """
+    if batches is not None:
+        backend = BatchedBackend(backend, batches, wait=wait, poll=poll)
     if budget is not None:
         backend = BudgetedBackend(backend, budget)
     backend = RetryingBackend(backend, attempts=attempts)

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 Role = Literal["system", "user", "assistant"]
 Finish = Literal["stop", "length", "refusal"]
 FailureKind = Literal[
-    "rate_limit", "quota", "auth", "not_found", "bad_request", "server", "timeout", "connection", "malformed", "budget"
+    "rate_limit", "quota", "auth", "not_found", "bad_request", "server", "timeout", "connection", "malformed", "budget",
+    "pending",
 ]  # fmt: skip
 # What may go well when asked again.
 TRANSIENT: frozenset[FailureKind] = frozenset(("rate_limit", "server", "timeout", "connection", "malformed"))
 # What will go wrong for every later request too.
-FATAL: frozenset[FailureKind] = frozenset(("quota", "auth", "not_found", "budget"))
+FATAL: frozenset[FailureKind] = frozenset(("quota", "auth", "not_found", "budget", "pending"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +157,7 @@ class ChatFailure:
     Attributes
     ----------
     kind : str
-        One of `FailureKind`.
+        One of `FailureKind`. ``"pending"``: it is in a batch that is not finished, and nobody waits for it.
     message : str
         What happened, in words, without secrets.
     retry_after : float or None
@@ -211,6 +212,13 @@ class Capabilities:
     batch_size: int = 8
     per_segment: bool = False
 
+    def refusal(self, request: ChatRequest) -> ChatFailure | None:
+        """Return why a request must not be sent, if it holds more images than the model takes."""
+        if self.max_images is None or len(request.images) <= self.max_images:
+            return None
+        message = f"The model takes at most {self.max_images} images. Got {len(request.images)} instead."
+        return ChatFailure("bad_request", message)
+
 
 @runtime_checkable
 class ChatBackend(Protocol):
@@ -248,4 +256,48 @@ class StreamingBackend(ChatBackend, Protocol):
         After a failure that :attr:`ChatFailure.stops`, no further request is started; those under way are
         still yielded, those not started are left out. Closing the iterator starts no further request either.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class BatchTicket:
+    """What is needed to fetch the replies of a batch, also by another process.
+
+    Attributes
+    ----------
+    batch_id : str
+        The provider's name for the batch.
+    keys : tuple of str
+        Custom ids of the requests in it: 64 hexadecimal digits each.
+    """
+
+    batch_id: str
+    keys: tuple[str, ...]
+
+
+@runtime_checkable
+class BatchChatBackend(ChatBackend, Protocol):
+    """A chat model that also takes many requests at once, to be answered within a day at a lower price. Optional.
+
+    What cannot be done (a refusal, a cut connection) is a value here too, and never an exception.
+    """
+
+    def n_fitting(self, requests: Sequence[ChatRequest]) -> int:
+        """Return how many of these requests, from the first on, one batch can hold; at least 1."""
+        ...
+
+    def submit(self, requests: Mapping[str, ChatRequest], label: str) -> BatchTicket | ChatFailure:
+        """Hand over the requests by their custom ids, as one batch that bears a label where the provider keeps one."""
+        ...
+
+    def find(self, label: str, count: int, since: float) -> list[str] | ChatFailure:
+        """Return the ids of batches that may be the one of this label, oldest first.
+
+        A provider that keeps no labels goes by the number of requests, and the time (seconds since the epoch)
+        before which it was not submitted.
+        """
+        ...
+
+    def collect(self, ticket: BatchTicket) -> dict[str, ChatReply | ChatFailure] | ChatFailure | None:
+        """Return what came of every key; None while the batch is not finished, a failure where asking failed."""
         ...

@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lvlm_va.critique.checks import check_critiques, check_verdicts
+from lvlm_va.critique.llm_judge import LLMJudge
+from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.model_user import ModelStoppedError
 from lvlm_va.critique.types import (
     SPEAKS,
@@ -19,6 +21,9 @@ from lvlm_va.critique.types import (
     SegmentVerdict,
     Statement,
 )
+
+# Images that a critic who asks by batches hands over at once; so many rendered images are in memory.
+_BATCH_CHUNK = 256
 
 
 def collect_critiques(
@@ -35,7 +40,7 @@ def collect_critiques(
     Parameters
     ----------
     critic : Critic
-        Whoever judges.
+        Whoever judges. One that asks by batches (`LVLMCritic`) first hands over all images.
     image_ids : sequence of str
         Names of the images, all different.
     make_requests : callable
@@ -66,6 +71,12 @@ def collect_critiques(
     pending = [i for i, image_id in enumerate(image_ids) if image_id not in done]
     if on_progress is not None:
         on_progress(len(image_ids) - len(pending))
+    if isinstance(critic, LVLMCritic) and critic.batch:
+        for start in range(0, len(pending), _BATCH_CHUNK):
+            requests = make_requests(pending[start : start + _BATCH_CHUNK])
+            critic.hand_over_images([request for request in requests if request.n_segments])
+        # What failed is handed over again chunk by chunk, and waited for.
+        chunk_size = max(chunk_size, _BATCH_CHUNK)
     for start in range(0, len(pending), chunk_size):
         requests = make_requests(pending[start : start + chunk_size])
         asked = [request for request in requests if request.n_segments]
@@ -109,7 +120,7 @@ def judge_critiques(
     path : Path, optional
         JSON lines file, as in `collect_critiques`.
     chunk_size : int, default=16
-        Critiques per call of the judge.
+        Critiques per call of the judge; a judge that asks by batches gets all in one call.
 
     Returns
     -------
@@ -130,6 +141,8 @@ def judge_critiques(
         for critique, count in zip(critiques, n_segments, strict=True)
         if count and critique.image_id not in done
     ]
+    if isinstance(judge, LLMJudge) and judge.batch:
+        chunk_size = max(1, len(pending))
     for start in range(0, len(pending), chunk_size):
         chunk = pending[start : start + chunk_size]
         asked = [critique for critique, _ in chunk]

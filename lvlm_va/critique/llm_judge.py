@@ -67,7 +67,7 @@ class LLMJudge(ModelUser):
         What is asked.
     max_tokens : int, default=512
         Most tokens of an answer.
-    allow_remote, cache, record, budget
+    allow_remote, cache, record, budget, batch, batch_wait, batch_poll
         As in `ModelUser`.
 
     Raises
@@ -104,6 +104,7 @@ class LLMJudge(ModelUser):
 
     def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
         """Raise before anything is trained if the model cannot be loaded, or may not be asked."""
+        self.check_batches()
         self.model.capabilities  # noqa: B018
 
     def fingerprint(self) -> dict[str, Any]:

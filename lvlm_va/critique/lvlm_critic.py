@@ -74,8 +74,8 @@ class LVLMCritic(ModelUser):
         Most tokens of an answer. Where all went on hidden reasoning, it is asked once more with twice as many.
     temperature : float or None, default=0.0
         0 for the likeliest answer, None for the model's own; ignored by models that take none.
-    allow_remote, cache, record, budget
-        As in `ModelUser`: whether data may leave this machine, and what is kept and limited.
+    allow_remote, cache, record, budget, batch, batch_wait, batch_poll
+        As in `ModelUser`: whether data may leave this machine, what is kept and limited, and whether to ask by batches.
 
     Raises
     ------
@@ -114,6 +114,7 @@ class LVLMCritic(ModelUser):
 
     def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
         """Raise before anything is trained if the model cannot be loaded or used, or sees no images."""
+        self.check_batches()
         if self.model.capabilities.max_images == 0:
             raise ValueError(
                 f"The 'backend' argument must be a model that sees images. Got {self.name!r}, which reads only text, "
@@ -150,6 +151,10 @@ class LVLMCritic(ModelUser):
             One per vote and image, or per vote and segment.
         """
         return [self._chat(requests[row], segments, vote) for row, segments, vote in self._plan(requests)]
+
+    def hand_over_images(self, requests: Sequence[CritiqueRequest]) -> None:
+        """With ``batch=True``, put the questions about images into batches, without waiting for the answers."""
+        self.hand_over(self.chat_requests(requests))
 
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Ask about each image.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lvlm_va.backends import (
+    BatchedBackend,
     Budget,
     CachedBackend,
     ChatBackend,
@@ -36,10 +37,17 @@ class ModelStoppedError(RuntimeError):
     """
 
     def __init__(self, name: str, failure: ChatFailure, done: Sequence[Critique] = ()) -> None:
-        super().__init__(
-            f"The model {name!r} stopped answering ({failure.kind}): {failure.message} What it has answered is kept "
-            "in the run directory, if there is one. Mend the cause and run again: only the rest is asked."
-        )
+        if failure.kind == "pending":
+            message = (
+                f"The model {name!r} has not answered all batches: {failure.message} Run again later, with the same "
+                "settings: nothing is handed over twice."
+            )
+        else:
+            message = (
+                f"The model {name!r} stopped answering ({failure.kind}): {failure.message} What it has answered is "
+                "kept in the run directory, if there is one. Mend the cause and run again: only the rest is asked."
+            )
+        super().__init__(message)
         self.failure = failure
         self.done = tuple(done)
 
@@ -61,6 +69,15 @@ class ModelUser:
         File that gets every exchange. See `lvlm_va.backends.RecordingBackend`. None is as for `cache`.
     budget : Budget or None, default=None
         Limits of requests, tokens and money.
+    batch : bool, default=False
+        Whether to ask through the provider's batch interface: at half the price, with answers within a day. Needs a
+        `cache` or a run directory, beside whose replies the batches under way are kept: a run that was killed goes on
+        to wait for them. See `lvlm_va.backends.BatchedBackend`.
+    batch_wait : bool, default=True
+        Whether to wait for the answers. Otherwise `ModelStoppedError` is raised once all is handed over; the same
+        call later fetches what is finished.
+    batch_poll : float, default=60.0
+        Seconds between two looks at unfinished batches.
     """
 
     backend: ChatBackend | str = field(kw_only=False)
@@ -68,6 +85,9 @@ class ModelUser:
     cache: str | os.PathLike[str] | None = None
     record: str | os.PathLike[str] | None = None
     budget: Budget | None = None
+    batch: bool = False
+    batch_wait: bool = True
+    batch_poll: float = 60.0
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key not in ("model", "asked")}
@@ -89,7 +109,7 @@ class ModelUser:
         if self.cache is not None and Path(self.cache).exists():
             known = CachedBackend(self.model, self.cache)
             chats = [chat for chat in chats if chat not in known]
-        return estimate(chats, prices)
+        return estimate(chats, prices.in_batches() if self.batch and prices is not None else prices)
 
     @property
     def name(self) -> str:
@@ -109,10 +129,43 @@ class ModelUser:
     @cached_property
     def asked(self) -> ChatBackend:
         """The model with retries, and behind its cache, record and budget; one given bare, as it is."""
-        wrappers = {"cache": self.cache, "record": self.record, "budget": self.budget}
-        if not isinstance(self.backend, str) and all(wrapper is None for wrapper in wrappers.values()):
+        wrappers: dict[str, Any] = {"cache": self.cache, "record": self.record, "budget": self.budget}
+        bare = not self.batch and all(wrapper is None for wrapper in wrappers.values())
+        if not isinstance(self.backend, str) and bare:
             return self.model
-        return wrap_backend(self.model, cache=self.cache, record=self.record, budget=self.budget)
+        return wrap_backend(self.model, **wrappers, **self._batches(self.batch_wait))
+
+    def check_batches(self) -> None:
+        """Raise before anything is done if the model cannot be asked by batches as it should be.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the model takes no batches, or it is not said where those under way are kept.
+        """
+        if self.batch:
+            BatchedBackend(self.model, self._batches(self.batch_wait)["batches"], poll=self.batch_poll)
+
+    def hand_over(self, chats: Sequence[ChatRequest]) -> None:
+        """Put requests that were not answered yet into batches, without waiting for answers.
+
+        What cannot be handed over is left to whoever asks for the answers next.
+        """
+        if chats:
+            without_wait = self._batches(wait=False)
+            wrap_backend(
+                self.model, cache=self.cache, record=self.record, budget=self.budget, **without_wait
+            ).complete(chats)
+
+    def _batches(self, wait: bool) -> dict[str, Any]:
+        if not self.batch:
+            return {}
+        if self.cache is None:
+            raise ValueError(
+                "The 'cache' argument must be a file with batch=True, unless there is a run directory: batches under "
+                "way are kept beside it. Got None instead."
+            )
+        return {"batches": Path(self.cache).with_suffix(".batches"), "wait": wait, "poll": self.batch_poll}
 
 
 def check_backend_argument(backend: object) -> None:

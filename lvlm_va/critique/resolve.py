@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import entry_points
+from typing import Any
 
 from lvlm_va._errors import unknown_name
 from lvlm_va.backends import Budget
@@ -22,7 +24,7 @@ _MODELS = ("hf", "openai", "anthropic", "http", "https")
 
 
 def resolve_critic(
-    spec: Critic | str | None, *, allow_remote: bool = False, budget: Budget | None = None
+    spec: Critic | str | None, *, allow_remote: bool = False, budget: Budget | None = None, **batches: Any
 ) -> Critic | None:
     """Return the critic that `spec` describes.
 
@@ -37,6 +39,8 @@ def resolve_critic(
         Whether a model named here may be on another machine.
     budget : Budget or None, default=None
         Limits of a model named here.
+    **batches
+        ``batch``, ``batch_wait`` and ``batch_poll`` of a model named here, as in `LVLMCritic`.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def resolve_critic(
     if spec is None:
         return None
     if isinstance(spec, str):
-        return _from_string(spec, allow_remote, budget)
+        return _from_string(spec, allow_remote, budget, batches)
     if isinstance(spec, type):
         raise TypeError(
             f"The 'critic' argument must be an object. Got the class {spec.__name__}; call it to make one."
@@ -72,6 +76,7 @@ def resolve_judge(
     *,
     allow_remote: bool = False,
     budget: Budget | None = None,
+    **batches: Any,
 ) -> Judge | None:
     """Return the judge that `spec` describes.
 
@@ -84,7 +89,7 @@ def resolve_judge(
         ``judge`` method, returned as it is.
     critic : Critic or None
         Whose critiques are judged.
-    allow_remote, budget
+    allow_remote, budget, **batches
         As in `resolve_critic`.
 
     Returns
@@ -105,8 +110,16 @@ def resolve_judge(
             return ParserJudge()
         _check_model("judge", kind, argument, spec, ["parser"])
         if isinstance(critic, LVLMCritic) and critic.backend == spec:
-            return LLMJudge(critic.model, cache=critic.cache, record=critic.record, budget=critic.budget)
-        return LLMJudge(spec, allow_remote=allow_remote, budget=budget)
+            return LLMJudge(
+                critic.model,
+                cache=critic.cache,
+                record=critic.record,
+                budget=critic.budget,
+                batch=critic.batch,
+                batch_wait=critic.batch_wait,
+                batch_poll=critic.batch_poll,
+            )
+        return LLMJudge(spec, allow_remote=allow_remote, budget=budget, **batches)
     if isinstance(spec, type):
         raise TypeError(
             f"The 'judge' argument must be an object. Got the class {spec.__name__}; call it to make one."
@@ -119,7 +132,7 @@ def resolve_judge(
     return spec
 
 
-def _from_string(spec: str, allow_remote: bool, budget: Budget | None) -> Critic:
+def _from_string(spec: str, allow_remote: bool, budget: Budget | None, batches: Mapping[str, Any]) -> Critic:
     kind, _, argument = spec.partition(":")
     if kind in _NEEDS_ARGUMENTS:
         raise ValueError(
@@ -135,7 +148,7 @@ def _from_string(spec: str, allow_remote: bool, budget: Budget | None) -> Critic
             )
         return TableCritic(argument)
     _check_model("critic", kind, argument, spec, ["table", "tiny", *_NEEDS_ARGUMENTS])
-    return LVLMCritic(spec, allow_remote=allow_remote, budget=budget)
+    return LVLMCritic(spec, allow_remote=allow_remote, budget=budget, **batches)
 
 
 def _check_model(who: str, kind: str, argument: str, spec: str, others: list[str]) -> None:

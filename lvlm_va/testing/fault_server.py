@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from lvlm_va.testing.answers import Answer, Asked, Language
+from lvlm_va.testing.batch_desk import Batch, BatchDesk, BatchScript
 
 Script = Callable[[Asked], Answer]
 _PATHS: dict[str, Language] = {"/chat/completions": "openai", "/messages": "anthropic"}
@@ -22,13 +23,24 @@ _PATHS: dict[str, Language] = {"/chat/completions": "openai", "/messages": "anth
 class FaultServer:
     """Answer chat requests on a loopback port by a script, as a context manager.
 
-    It speaks OpenAI's chat completions and Anthropic's messages.
+    It speaks OpenAI's chat completions and Anthropic's messages, and the batch interfaces of both. Every request in
+    a batch goes through the script too: an answer with a status from 400 on is an entry that failed, one with the
+    code ``"expired"`` an entry that expired, one with a `body` that line of the results, and one with `cut_after` a
+    line that is lost.
 
     Parameters
     ----------
     script : callable or sequence of Answer, default=()
         A function from :class:`Asked` to :class:`Answer`, called in many threads, which may block. Or the
         answers to the first requests in the order in which they come; all others get ``Answer()``.
+    batch_script : callable or None, default=None
+        A function from the name of a call (``"upload"``, ``"validate"``, ``"submit"``, ``"list"``, ``"poll"``,
+        ``"results"``) and how many such came before to an :class:`Answer`. A status from 400 on refuses the call;
+        otherwise it is done, and `delay`, `pace` and `cut_after` say how the answer is sent.
+    batch_polls : int, default=1
+        With which look a batch is finished.
+    batch_page : int, default=100
+        Batches on a page of the list.
 
     Attributes
     ----------
@@ -40,6 +52,8 @@ class FaultServer:
         All requests so far.
     answered : collections.Counter
         How often each text was answered in full with a status below 400: what a provider would bill.
+    batches : list of Batch
+        All batches that were accepted.
     peak : int
         Most requests that were waiting for their answer at once.
 
@@ -58,7 +72,14 @@ class FaultServer:
     [ChatFailure(kind='auth', message='HTTP 401: Incorrect API key.', retry_after=None)]
     """
 
-    def __init__(self, script: Script | Sequence[Answer] = ()) -> None:
+    def __init__(
+        self,
+        script: Script | Sequence[Answer] = (),
+        *,
+        batch_script: BatchScript | None = None,
+        batch_polls: int = 1,
+        batch_page: int = 100,
+    ) -> None:
         self._script = script if callable(script) else _in_turn(tuple(script))
         self.asked: list[Asked] = []
         self.answered: Counter[str] = Counter()
@@ -67,6 +88,7 @@ class FaultServer:
         self._texts: Counter[str] = Counter()
         self._errors: list[Exception] = []
         self._lock = threading.Lock()
+        self._desk = BatchDesk(self._answer_entry, batch_script, batch_polls, batch_page)
         self._closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fault_server": self}))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
@@ -80,6 +102,11 @@ class FaultServer:
     def url(self) -> str:
         """Address of the server, with ``/v1``."""
         return f"{self.root}/v1"
+
+    @property
+    def batches(self) -> list[Batch]:
+        """All batches that were accepted."""
+        return self._desk.batches
 
     def __enter__(self) -> FaultServer:
         self._thread.start()
@@ -96,7 +123,16 @@ class FaultServer:
             raise self._errors[0]
 
     def _receive(self, language: Language, headers: dict[str, str], content: bytes) -> Asked:
-        body = json.loads(content)
+        return self._note(language, headers, json.loads(content))
+
+    def _answer_entry(self, language: Language, body: dict[str, Any]) -> tuple[Answer, int, bytes]:
+        asked = self._note(language, {}, body)
+        answer = self._answer(asked)
+        status, content = answer.to(asked)
+        self._done(asked, status < 400 and answer.cut_after is None)
+        return answer, status, content
+
+    def _note(self, language: Language, headers: dict[str, str], body: dict[str, Any]) -> Asked:
         with self._lock:
             asked = Asked(language, body, headers, len(self.asked), 0)
             asked = Asked(language, body, headers, len(self.asked), self._texts[asked.text])
@@ -147,6 +183,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server = self.fault_server
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self._do_batches(content):
+            return
         language = next((name for path, name in _PATHS.items() if self.path.endswith(path)), None)
         if language is None:
             self.send_error(404)
@@ -157,6 +195,18 @@ class _Handler(BaseHTTPRequestHandler):
         # Counted before it is sent, so that whoever has the answer finds it counted.
         server._done(asked, status < 400 and answer.cut_after is None)
         self._send(status, body, answer)
+
+    def do_GET(self) -> None:
+        if not self._do_batches(b""):
+            self.send_error(404)
+
+    def _do_batches(self, content: bytes) -> bool:
+        came = self.fault_server._desk.handle(self.command, self.path, content)
+        if came is not None:
+            status, body, answer = came
+            self.fault_server._wait(answer.delay)
+            self._send(status, body, answer)
+        return came is not None
 
     def _send(self, status: int, body: bytes, answer: Answer) -> None:
         headers = {"Content-Type": "application/json", **answer.headers, "Content-Length": str(len(body))}

@@ -210,7 +210,7 @@ def test_a_deep_copy_is_the_same_budget_and_a_pickled_one_its_own():
     [
         (lambda: Budget(max_requests=-1), ValueError, "'max_requests' argument must be .* Got -1 instead"),
         (lambda: Budget(max_cost=1.0), ValueError, "'prices' argument must be given with 'max_cost'"),
-        (lambda: Prices(-1, 1), ValueError, "'input_per_million' argument must be a price"),
+        (lambda: Prices(-1, 1), ValueError, "'input_per_million' argument must be a price or a factor"),
         (lambda: BudgetedBackend(Inner(), 5.0), TypeError, "'budget' argument must be a Budget. Got float"),
     ],
 )
