@@ -1,6 +1,7 @@
 """Threads and processes that ask the same at the same time: each question is paid for once."""
 
 import multiprocessing
+import sys
 import threading
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from lvlm_va.backends.asking import Asking
 from lvlm_va.testing import Answer, FaultServer
 from tests.backends.inner import Inner, ask, kinds, texts
 
-pytestmark = pytest.mark.skipif("sys.platform != 'linux'")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the locks are Linux's")
 REQUESTS = [ask(str(i)) for i in range(20)]
 NAMES = [str(i) for i in range(20)]
 
