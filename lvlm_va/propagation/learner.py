@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GroupKFold
 
 # A few hundred segments are told apart by chance in the hundreds of channels of a feature map, not in this many.
@@ -113,17 +114,22 @@ class VerdictLearner:
     def _choose(self, known: SegmentVerdicts) -> Any:
         """Return the classifier to be cloned: the user's, or the forest that agrees best with the critic out of bag.
 
-        Not the one of least log loss: where spurious segments are few, that has leaves so large that a noisy critic's
-        verdicts on them drown, and no segment comes out as spurious.
+        Among equals the one of least log loss, but not that alone: where spurious segments are few, its leaves are so
+        large that a noisy critic's verdicts on them drown, and no segment comes out as spurious.
         """
         if self._spec is not None:
             return self._spec
         kinds, features = np.unique(known.spurious), self._directions(known.features)(known.features)
-        sizes = sorted({max(1, round(share * len(features))) for share in LEAF_SHARES}, reverse=True)
+        sizes = sorted({max(1, round(share * len(features))) for share in LEAF_SHARES})
         forests = [self._forest(size) for size in sizes]
         if len(kinds) < 2:
-            return forests[-1]
-        return max(forests, key=lambda forest: forest.fit(features, known.spurious).oob_score_)
+            return forests[0]
+
+        def merit(forest: RandomForestClassifier) -> tuple[float, float]:
+            forest.fit(features, known.spurious)
+            return forest.oob_score_, -log_loss(known.spurious, forest.oob_decision_function_)
+
+        return max(forests, key=merit)
 
     def _forest(self, size: int) -> RandomForestClassifier:
         return RandomForestClassifier(N_TREES, min_samples_leaf=size, oob_score=True, random_state=self._seed)

@@ -45,6 +45,14 @@ def test_few_spurious_segments_do_not_drown_in_wrong_verdicts(seed: int) -> None
     assert found[~truth].mean() <= 0.03
 
 
+def test_few_right_verdicts_are_followed() -> None:
+    rng = np.random.default_rng(0)
+    spurious = np.arange(150) % 50 == 0
+    features = (rng.normal(size=(150, 20)) + 4 * spurious[:, None] * (np.arange(20) < 2)).astype(np.float32)
+    learner = VerdictLearner(None, 0).fit(SegmentVerdicts(features, 0, np.arange(150) // 5, spurious))
+    np.testing.assert_array_equal(learner.p_spurious(features) >= 0.5, spurious)
+
+
 def test_takes_any_classifier_and_leaves_it_as_it_was() -> None:
     verdicts, truth = known(100, 0.9)
     classifier = make_pipeline(StandardScaler(), LogisticRegression())
