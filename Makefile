@@ -21,8 +21,11 @@ $(READY): pyproject.toml setup.py $(SOURCES)
 demo: setup
 	$(BIN)/lvlm-va demo --out demo
 
+# A process for each core, each with one thread: two that took all cores would stand in each other's way.
+JOBS ?= 2
+
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
