@@ -48,13 +48,17 @@ class Asking:
             raise
         return True
 
+    def take_in_turn(self, key: str) -> None:
+        """Take a key as soon as no other owner has it."""
+        self._lock(key, wait=True)
+
     def give_back(self, key: str) -> None:
         """Leave a key to others."""
         self._lock(key, free=True)
 
     def wait(self, key: str) -> None:
         """Return when the other owner of a key has given it back."""
-        self._lock(key, wait=True)
+        self.take_in_turn(key)
         self.give_back(key)
 
     def _lock(self, key: str, *, wait: bool = False, free: bool = False) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lvlm_va._files import write_json
+from lvlm_va.backends.asking import Asking
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class TicketFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until nobody else is in such a block with this folder, in whatever thread or process."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with Asking(self.folder / ".alone") as asking:
+            asking.take_in_turn("0")
+            yield
 
     def read(self) -> list[KeptBatch]:
         """Return all batches, oldest first.

@@ -63,7 +63,8 @@ class BatchedBackend(BackendWrapper):
 
     If a process is killed, or loses the connection, while it hands over a batch, the batch is looked for at the
     provider: OpenAI's keep our label; of Anthropic's the one with as many requests, made since, is taken, and its
-    custom ids decide. Two processes that ask for the same at the same time both hand it over.
+    custom ids decide. Of several threads and processes that ask for the same, on Linux, the first hands it over, and
+    all fetch it.
     """
 
     backend: BatchChatBackend
@@ -109,6 +110,14 @@ class BatchedBackend(BackendWrapper):
                 yield position, again
 
     def _outcomes(self, asked: dict[str, ChatRequest]) -> Iterator[tuple[str, Outcome]]:
+        # One after another: what another process is just handing over must not be taken for lost.
+        with self._folder.alone():
+            under_way, failures = self._begin(asked)
+        yield from failures.items()
+        yield from self._collect(under_way, asked.keys() - failures.keys())
+
+    def _begin(self, asked: dict[str, ChatRequest]) -> tuple[list[KeptBatch], dict[str, Outcome]]:
+        """Return the batches that hold what is asked, handed over now or before, and failures of what is in none."""
         under_way: list[KeptBatch] = []
         failures: dict[str, Outcome] = {}
         for batch in self._folder.read():
@@ -126,8 +135,7 @@ class BatchedBackend(BackendWrapper):
                 under_way.append(came)
             else:
                 failures |= came
-        yield from failures.items()
-        yield from self._collect(under_way, asked.keys() - failures.keys())
+        return under_way, failures
 
     def _look_for(self, batch: KeptBatch) -> KeptBatch | ChatFailure | None:
         """Return a batch with its id, or None, and forget it, if the provider never got it."""

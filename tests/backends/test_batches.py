@@ -2,7 +2,10 @@
 
 import json
 import multiprocessing
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -32,7 +35,7 @@ REQUESTS = [ask(name) for name in NAMES]
 
 
 def backend_for(server, make, **settings):
-    return make("tiny", base_url=server.url if make is OpenAIBackend else server.root, **settings)
+    return make("tiny", base_url=server.url if issubclass(make, OpenAIBackend) else server.root, **settings)
 
 
 def batched(server, make, folder, **settings):
@@ -330,6 +333,33 @@ def test_a_line_that_is_not_as_agreed_is_one_failure(make, line, response, tmp_p
     backend = make("tiny", base_url="http://127.0.0.1:1")
     outcome = backend._outcome_or_garbled({**line, "response": response, "error": 3})
     assert outcome.kind in ("malformed", "server")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the locks are Linux's")
+@both
+def test_two_that_ask_for_the_same_hand_it_over_once(make, tmp_path):
+    # The provider takes a while: the other one comes before it can be told of the batch.
+    arrived, go = threading.Event(), threading.Event()
+
+    class Slow(make):
+        def submit(self, requests, label):
+            arrived.set()
+            assert go.wait(60)
+            return super().submit(requests, label)
+
+    with FaultServer(batch_polls=3) as server, ThreadPoolExecutor(2) as pool:
+        first, second = batched(server, Slow, tmp_path), batched(server, make, tmp_path)
+        one = pool.submit(first.complete, REQUESTS)
+        assert arrived.wait(60)
+        other = pool.submit(second.complete, REQUESTS[::-1])
+        with pytest.raises(TimeoutError):
+            other.result(timeout=0.2)
+        assert not server.batches
+        go.set()
+        assert texts(one.result(60)) == NAMES
+        assert texts(other.result(60)) == NAMES[::-1]
+        assert len(server.batches) == 1
+    assert not files(tmp_path)
 
 
 def test_a_request_in_two_batches_is_answered_once(tmp_path):
