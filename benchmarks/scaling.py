@@ -1,8 +1,8 @@
 """How far the method reaches, and what it takes: the constants, the tables, and the page docs/scaling.md.
 
 ``python -m benchmarks.scaling measure`` times the stages on one core of this machine and writes
-``benchmarks/scaling_constants.json``; ``table`` prints the tables that follow from it, and ``page`` puts them into the
-page.
+``benchmarks/scaling_constants.json``; ``check`` holds the model against a fit; ``table`` prints the tables that follow
+from them, and ``page`` puts these into the page.
 """
 
 from __future__ import annotations
@@ -21,12 +21,17 @@ PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 def main() -> None:
     """Do what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("measure", "table", "page"), help="what to do")
+    parser.add_argument("what", choices=("measure", "check", "table", "page"), help="what to do")
     what = parser.parse_args().what
     if what == "measure":
         from benchmarks.scaling_measure import measure
 
         CONSTANTS.write_text(json.dumps(measure(), indent=2) + "\n")
+        return
+    if what == "check":
+        from benchmarks.scaling_check import check
+
+        sys.stdout.write(check(Measured.read()) + "\n")
         return
     tables = scaling_tables.tables(Measured.read(), Stated())
     if what == "table":

@@ -291,7 +291,8 @@ def stage_times(
         "critique": StageTime(host=critique_seconds(plan.critiqued, measured, stated)),
     }
     if plan.propagated:
-        part = looking(plan.propagated, judged=True)
+        # The critiqued ones are explained already.
+        part = looking(max(0, plan.propagated - plan.critiqued), judged=True)
         learn = plan.critiqued * measured.critique["segments"] * host["learn"]
         times["propagate"] = StageTime(part.compute, part.reading, part.exchange, part.host + learn)
     times["align"] = StageTime(

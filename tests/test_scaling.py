@@ -57,7 +57,8 @@ def test_one_core_by_hand() -> None:
         # Drawn; then an image's answers of 500 tokens at 2,500 a second, two at 1,000 a minute, or two in 7 seconds
         # and a second for their pictures, eight at a time.
         "critique": 64 * (1 + (2 * 7 + 1) / 8),
-        "propagate": 2 * 128 + 3 * 128 + 64 * 4,  # explained, embedded; segmented, described, judged; learned
+        # The others explained and embedded; segmented, described and judged. The verdicts learned.
+        "propagate": 2 * 64 + 3 * 64 + 64 * 4,
         "align": 3 * 2 * 1024 + 3 * 2 * 1024,
         "outcome": 64,
     }  # reading takes as long as computing except in alignment, where two images are read for each
