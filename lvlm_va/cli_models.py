@@ -21,7 +21,7 @@ MaxCost = Annotated[
 ]
 PricesPerMillion = Annotated[
     tuple[float, float] | None,
-    typer.Option(help="What a million tokens cost, in and out: '--prices 2.5 10'."),
+    typer.Option(help="What a million tokens cost, in and out: '--prices 2.5 10'; in batches half of it."),
 ]
 Batch = Annotated[
     bool, typer.Option("--batch", help="Ask by the provider's batches: half the price, answers within a day.")

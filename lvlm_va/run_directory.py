@@ -50,12 +50,12 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, identity: Mapping[str, Any]) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = folder = None if path is None else Path(path)
         self._used: dict[str, list[str]] = {}
-        if self.path is None:
+        if folder is None:
             return
         self._record = {"format": FORMAT, "identity": json.loads(json.dumps(identity))}
-        on_first(self._open)
+        on_first(lambda: self._open(folder))
 
     def key(self, *parts: object) -> str:
         """Return the key of a stage with these inputs and parameters (empty when nothing is kept)."""
@@ -80,8 +80,9 @@ class RunDirectory:
 
         Files of other parameters stay in the folder; a report must not mix them.
         """
-        if self.path is not None:
-            on_first(lambda: self._publish(facts))
+        folder = self.path
+        if folder is not None:
+            on_first(lambda: self._publish(folder, facts))
 
     def seconds_of_results(self, seconds: Mapping[str, float]) -> dict[str, float]:
         """Return the seconds that each stage took when it was done, be it now or in an earlier run."""
@@ -141,24 +142,22 @@ class RunDirectory:
         path = self.file(stage, key, ".npz")
         return read_dataclass(path, kind) if path is not None and on_first(path.exists) else None
 
-    def _open(self) -> None:
-        assert self.path is not None
-        run_file = self.path / "run.json"
+    def _open(self, folder: Path) -> None:
+        run_file = folder / "run.json"
         if run_file.exists():
             _check_same_run(run_file, self._record)
-        elif self.path.exists() and any(not path.name.startswith(".") for path in self.path.iterdir()):
+        elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
             raise ValueError(
-                f"The 'run_dir' argument must be a new, an empty or an earlier run's folder. Got {str(self.path)!r}, "
+                f"The 'run_dir' argument must be a new, an empty or an earlier run's folder. Got {str(folder)!r}, "
                 "which holds files but no run.json. Name another folder."
             )
         else:
             write_json(run_file, self._record)
 
-    def _publish(self, facts: Mapping[str, Any]) -> None:
-        assert self.path is not None
-        write_json(self.path / "latest.json", {"files": self._used, **facts})
-        if not (self.path / "run.json").exists():  # the folder was removed since an estimator was pickled
-            write_json(self.path / "run.json", self._record)
+    def _publish(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        write_json(folder / "latest.json", {"files": self._used, **facts})
+        if not (folder / "run.json").exists():  # the folder was removed since an estimator was pickled
+            write_json(folder / "run.json", self._record)
 
 
 def write_dataclass(path: Path, result: Any) -> None:

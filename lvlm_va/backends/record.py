@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lvlm_va.backends.batches import BatchedBackend
 from lvlm_va.backends.request_json import reply_to_json, request_to_json
 from lvlm_va.backends.streaming import Outcome, complete_each
 from lvlm_va.backends.types import ChatBackend, ChatFailure, ChatReply, ChatRequest
@@ -20,8 +21,9 @@ class RecordingBackend(BackendWrapper):
     """Append every exchange to a file of JSON lines, as it ends.
 
     A line holds ``at`` (UTC, ISO 8601), ``backend`` (its name), ``request`` (every field; an image as its
-    SHA-256, height and width) and either ``reply`` (with usage, and whether it was cached) or ``failure``.
-    No pixels are in it; texts and messages of failures are, as the backend gave them.
+    SHA-256, height and width), ``batched`` (whether it went through :class:`BatchedBackend`) and either ``reply`` (with
+    usage, and whether it was cached) or ``failure``. No pixels are in it; texts and messages of failures are, as the
+    backend gave them.
 
     Parameters
     ----------
@@ -45,6 +47,7 @@ class RecordingBackend(BackendWrapper):
 
     def complete_each(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Outcome]]:
         """Yield replies and failures as they come, each recorded first."""
+        batched = _asks_by_batches(self.backend)
         for position, outcome in complete_each(self.backend, requests):
             kind = "reply" if isinstance(outcome, ChatReply) else "failure"
             if isinstance(outcome, ChatFailure) and outcome.kind == "pending":
@@ -53,6 +56,7 @@ class RecordingBackend(BackendWrapper):
             exchange = {
                 "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
                 "backend": self.name,
+                "batched": batched,
                 "request": request_to_json(requests[position]),
                 kind: reply_to_json(outcome) if isinstance(outcome, ChatReply) else asdict(outcome),
             }
@@ -70,6 +74,13 @@ class RecordingBackend(BackendWrapper):
 
     def __repr__(self) -> str:
         return f"RecordingBackend({self.backend!r}, {str(self._path)!r})"
+
+
+def _asks_by_batches(backend: ChatBackend) -> bool:
+    inside: object = backend
+    while isinstance(inside, BackendWrapper) and not isinstance(inside, BatchedBackend):
+        inside = inside.backend
+    return isinstance(inside, BatchedBackend)
 
 
 def read_exchanges(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -24,6 +24,8 @@ class ModelUse:
         Images in the answered requests.
     usage : Usage
         Tokens of the answered requests, as the model's server counts them.
+    batched : Usage
+        As many of them as went through batches.
     """
 
     model: str
@@ -32,10 +34,13 @@ class ModelUse:
     failed: int = 0
     images: int = 0
     usage: Usage = field(default_factory=Usage)
+    batched: Usage = field(default_factory=Usage)
 
     def cost(self, prices: Prices | None) -> float | None:
         """Return the money it took; None where no price is known."""
-        return None if prices is None else prices.cost(self.usage)
+        if prices is None:
+            return None
+        return prices.cost(self.usage) - prices.cost(self.batched) + prices.in_batches().cost(self.batched)
 
 
 def read_costs(path: Path) -> tuple[ModelUse, ...]:
@@ -74,6 +79,11 @@ def _plus(use: ModelUse, exchange: Mapping[str, Any]) -> ModelUse:
     if reply["cached"]:
         return replace(use, cached=use.cached + 1)
     images = sum(not isinstance(part, str) for turn in exchange["request"]["turns"] for part in turn["parts"])
+    usage = Usage(**reply["usage"])
     return replace(
-        use, answered=use.answered + 1, images=use.images + images, usage=use.usage + Usage(**reply["usage"])
+        use,
+        answered=use.answered + 1,
+        images=use.images + images,
+        usage=use.usage + usage,
+        batched=use.batched + usage if exchange.get("batched") else use.batched,
     )

@@ -25,6 +25,7 @@ from lvlm_va.backends import (
     wrap_backend,
 )
 from lvlm_va.backends.request_json import request_key
+from lvlm_va.report.cost import read_costs
 from lvlm_va.testing import FAULTS, Answer, FaultServer, check_batches
 from tests.backends.inner import ask, kinds, texts
 
@@ -302,6 +303,8 @@ def test_not_waiting_and_the_budget(make, tmp_path):
     usage = sum((reply.usage for reply in replies), Usage())
     assert budget.spent.cost == pytest.approx(prices.cost(usage) / 2)
     assert len([e for e in read_exchanges(tmp_path / "record.jsonl") if "reply" in e]) == 5
+    (use,) = read_costs(tmp_path / "record.jsonl")
+    assert (use.batched, use.cost(prices)) == (usage, pytest.approx(budget.spent.cost))
 
 
 def test_prices_of_batches():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lvlm_va import LVLMVAClassifier, RegionCritic
-from lvlm_va.backends import Usage
+from lvlm_va.backends import Prices, Usage
 from lvlm_va.report import Command, keep_command, keep_measures, read_run
 from lvlm_va.report.cost import read_costs
 from lvlm_va.report.measures import Measures
@@ -193,12 +193,15 @@ def test_costs_are_summed_by_model(tmp_path):
         {"backend": "m", "request": request, "failure": {"kind": "timeout"}},
         {"backend": "m", "request": request, "reply": {"cached": False}},
         {"backend": "judge", "request": request, "reply": {**reply, "cached": False}},
+        {"backend": "judge", "batched": True, "request": request, "reply": {**reply, "cached": False}},
     ]
     path.write_text("\n".join(map(json.dumps, lines)) + "\n{half")
     critic, judge = read_costs(path)
     assert (critic.answered, critic.cached, critic.failed, critic.images) == (1, 1, 1, 2)
     assert critic.usage == Usage(5, 2)
-    assert judge.model == "judge"
+    assert (judge.model, judge.answered, judge.batched) == ("judge", 2, Usage(5, 2))
+    prices = Prices(1e5, 1e6)
+    assert (critic.cost(prices), judge.cost(prices), judge.cost(None)) == (2.5, 2.5 + 1.25, None)
 
 
 def test_measures_of_another_shape_are_refused():
