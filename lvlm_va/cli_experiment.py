@@ -60,6 +60,10 @@ def experiment(
         list[str] | None,
         typer.Option(help="Only this data set of a comparison; repeatable."),
     ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this method of a comparison, beside erm; repeatable."),
+    ] = None,
     jobs: Annotated[
         int, typer.Option(help="Data sets and seeds at once, each on one core; -1: as many as cores.")
     ] = -1,
@@ -106,7 +110,7 @@ def experiment(
         if given:
             option = "--" + next(iter(given)).replace("_", "-")
             raise typer.BadParameter(f"'{name.value}' compares settings of its own.", param_hint=option)
-        _compare(name.value, out, seeds, quick, data_dir, fashion_dir, data_set, jobs)
+        _compare(name.value, out, seeds, quick, data_dir, fashion_dir, data_set, method, jobs)
         return
     from lvlm_va.experiments.decoy import DIGITS, MNIST, digits_loader, mnist_loader, run_decoy
 
@@ -131,6 +135,7 @@ def _compare(
     mnist: Path | None,
     fashion: Path | None,
     data_sets: list[str] | None,
+    methods: list[str] | None,
     jobs: int,
 ) -> None:
     from lvlm_va._errors import unknown_name
@@ -145,5 +150,11 @@ def _compare(
     chosen = {task: tasks[task] for task in data_sets or tasks}
     command = " ".join(["lvlm-va", *sys.argv[1:]])
     run_comparison(
-        COMPARISONS[name], chosen, seeds=seeds, out=out, echo=typer.echo, jobs=jobs, command=command
+        COMPARISONS[name].only(methods),
+        chosen,
+        seeds=seeds,
+        out=out,
+        echo=typer.echo,
+        jobs=jobs,
+        command=command,
     )

@@ -77,7 +77,7 @@ class LVLMVAClassifier(AlignedClassifier):
         Whether a classifier learns the verdicts from what the segments look like, and extends them to other training
         images, all of which are then aligned with; to how many in all. See `lvlm_va.propagation.Propagation`.
     rrr_strength : float or "auto", default="auto"
-        Weight of the right-for-the-right-reasons penalty, for inputs in [0, 1]; "auto" follows the data.
+        Weight of the right-for-the-right-reasons penalty, for inputs in [0, 1]; "auto" lets it rise to 1 early on.
     l2 : float, default=0.0
         Weight of the squared norm of all parameters in the loss.
     align_fraction : float in (0, 1], default=0.5

@@ -81,6 +81,13 @@ def test_an_error_is_no_reason_to_leave_a_method_out(tmp_path):
         run_comparison(comparison, TASKS, seeds=1, out=tmp_path, echo=lambda line: None)
 
 
+def test_of_some_methods_only_those_are_compared():
+    assert list(MAIN.only(["subg", "jtt"]).methods) == ["erm", "jtt", "subg"]
+    assert MAIN.only(None) == MAIN
+    with pytest.raises(ValueError, match="'method' argument must be one of.*Did you mean 'subg'"):
+        MAIN.only(["subgg"])
+
+
 def test_gains_are_over_plain_training_with_the_same_seed(run):
     _, results, _ = run
     for methods in results.values():
@@ -115,9 +122,8 @@ def test_a_second_run_makes_nothing_again_and_prints_the_same(run):
 
 @pytest.mark.parametrize("name", [name for name in COMPARISONS if name != "main"])
 def test_every_comparison_runs(name, tmp_path):
-    chosen = {"erm", "0.001", list(COMPARISONS[name].methods)[-1]}
-    methods = {key: method for key, method in COMPARISONS[name].methods.items() if key in chosen}
-    comparison = replace(COMPARISONS[name], methods=methods)
+    first = [method for method in ("0.001",) if method in COMPARISONS[name].methods]
+    comparison = COMPARISONS[name].only([*first, list(COMPARISONS[name].methods)[-1]])
     tasks = {"marked": TASKS["marked"]}
     results = run_comparison(comparison, tasks, seeds=1, out=tmp_path, echo=lambda line: None)
     for method, (row,) in results["marked"].items():
@@ -133,7 +139,7 @@ def test_every_comparison_runs(name, tmp_path):
 
 def test_several_jobs_give_the_same_figures(run, tmp_path):
     _, results, _ = run
-    comparison = Comparison({name: MAIN.methods[name] for name in ("erm", "lvlm_va")}, MAIN.draw)
+    comparison = MAIN.only(["lvlm_va"])
     again = run_comparison(comparison, TASKS, seeds=2, out=tmp_path, echo=silent, jobs=2)
     timed = {"seconds", "core_seconds"}
     for task, methods in again.items():

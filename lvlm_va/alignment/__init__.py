@@ -2,7 +2,7 @@
 
 from lvlm_va.alignment.options import TrainingOptions
 from lvlm_va.alignment.penalty import right_reasons_penalty
-from lvlm_va.alignment.strength import SteeredStrength
+from lvlm_va.alignment.strength import RisingStrength
 from lvlm_va.alignment.training import train
 from lvlm_va.alignment.types import AlignmentSet, History, TrainingResult
 from lvlm_va.alignment.weighting import Weighting, WorstGroupWeighting
@@ -10,7 +10,7 @@ from lvlm_va.alignment.weighting import Weighting, WorstGroupWeighting
 __all__ = [
     "AlignmentSet",
     "History",
-    "SteeredStrength",
+    "RisingStrength",
     "TrainingOptions",
     "TrainingResult",
     "Weighting",

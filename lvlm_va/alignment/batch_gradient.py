@@ -11,7 +11,7 @@ from lvlm_va._distributed import add_up, rank, world_size
 from lvlm_va.alignment.dense_net import Layer, dense_layers
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.alignment.objective import TrainingRows, batch_loss, forward_batch
-from lvlm_va.alignment.strength import SteeredStrength, Strength, measure
+from lvlm_va.alignment.strength import Strength
 from lvlm_va.alignment.weighting import Weighting
 
 # Values that processes add up at a time: 32 MB in float32, large enough to use the network well.
@@ -90,10 +90,9 @@ class BatchGradient:
         for parameter in self.parameters:
             parameter.grad = None
         parts = self.parts(batch)
-        if self._n_parts > 1 and isinstance(self._strength, SteeredStrength) and len(batch.marked):
-            sums = self._follow(parts, batch)
-        else:
-            sums = sum(map(self._differentiate, parts), self._zeros(4))
+        if self._n_parts > 1 and len(batch.marked) and not self._strength.known:
+            self._find_strength(parts, batch)
+        sums = sum(map(self._differentiate, parts), self._zeros(4))
         _add_up_gradients(self.parameters)
         return sums
 
@@ -109,45 +108,23 @@ class BatchGradient:
             bf16=self._bf16,
         )
         self._share = terms.shared
-        self._backward(terms.loss)
+        if terms.loss.requires_grad:  # a share without rows leaves no graph
+            # Only the parameters' gradients: the images' own would cost another pass through the first layer.
+            terms.loss.backward(inputs=self.parameters)
         loss = terms.loss.detach() * (batch.whole or batch).n_rows
         return torch.stack([loss, terms.cross_entropy_sum, terms.penalty_sum, terms.n_correct.to(loss)])
 
-    def _follow(self, parts: Sequence[Batch], whole: Batch) -> Tensor:
-        """Differentiate both terms apart: lambda depends on all parts, and is known when the last is done."""
-        sums, measured = self._zeros(4), self._zeros(6)
-        by_penalty: list[Tensor | None] = [None] * len(self.parameters)
+    def _find_strength(self, parts: Sequence[Batch], whole: Batch) -> None:
+        """Forward all parts once to find the lambda that they share."""
+        terms = self._zeros(2)
         for part in parts:
             forwarded = forward_batch(self._module, self._rows, part, bf16=self._bf16)
-            cross_entropy, penalty = forwarded.cross_entropy, forwarded.penalty
-            means = (penalty / whole.n_aligned, cross_entropy / whole.n_rows)
-            self._backward(means[1], retain_graph=True)
-            if penalty.requires_grad:
-                found = torch.autograd.grad(means[0], self.parameters, allow_unused=True)
-                by_penalty = [_sum(*both) for both in zip(by_penalty, found, strict=True)]
-            detached = [value.detach() for value in means]
-            measured += measure(forwarded.gradient.detach(), forwarded.masks, *detached)
-            sums += torch.stack(
-                [self._zeros(), cross_entropy.detach(), penalty.detach(), forwarded.n_correct.to(sums)]
-            )
-        strength = self._strength.follow(measured)
-        for parameter, gradient in zip(self.parameters, by_penalty, strict=True):
-            if gradient is not None:
-                parameter.grad = _sum(parameter.grad, strength * gradient)
-        sums[0] = sums[1] + strength * sums[2] * (whole.n_rows / whole.n_aligned)
-        return sums
+            means = (forwarded.penalty / whole.n_aligned, forwarded.cross_entropy / whole.n_rows)
+            terms += torch.stack(means).detach()
+        self._strength.update(*terms)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, device=self._rows.device, dtype=self._rows.dtype)
-
-    def _backward(self, loss: Tensor, *, retain_graph: bool = False) -> None:
-        if loss.requires_grad:  # a share without rows leaves no graph
-            # Only the parameters' gradients: the images' own would cost another pass through the first layer.
-            loss.backward(inputs=self.parameters, retain_graph=retain_graph)
-
-
-def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    return other if one is None else one if other is None else one + other
 
 
 def _add_up_gradients(parameters: Sequence[nn.Parameter]) -> None:

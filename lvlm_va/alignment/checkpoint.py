@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lvlm_va._files import atomic_path
 
-FORMAT = "lvlm_va training 1"
+FORMAT = "lvlm_va training 2"
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

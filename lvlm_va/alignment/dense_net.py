@@ -21,8 +21,8 @@ from torch.nn.modules.module import _has_any_global_hook
 from lvlm_va.ops import masked_gradient_penalty
 
 Layer = nn.Linear | nn.ReLU
-# From input gradients, mean penalty and mean cross-entropy to lambda.
-Weigh = Callable[[Tensor, Tensor, Tensor], Tensor]
+# From mean penalty and mean cross-entropy to lambda.
+Weigh = Callable[[Tensor, Tensor], float]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -133,12 +133,12 @@ def _differentiate(
     gradient = passed.pop().view_as(images[marked])
     passed.reverse()
     penalty = masked_gradient_penalty(gradient, masks).sum()
-    weight = weigh(gradient, penalty / n_aligned, cross_entropy / n_rows)
+    weight = weigh(penalty / n_aligned, cross_entropy / n_rows)
     loss = cross_entropy / n_rows + weight * (penalty / n_aligned)
 
     # The penalty's derivative in that gradient, taken up; a weight's share is its product with what was passed down.
     gradients: dict[Tensor, Tensor] = {}
-    share = (weight / n_aligned).expand(len(masks))
+    share = gradient.new_full((len(masks),), weight / n_aligned)
     up = torch.ops.lvlm_va.masked_gradient_penalty_backward.default(share, gradient, masks).flatten(1)
     for layer, output, down in zip(layers, outputs, passed, strict=True):
         if isinstance(layer, nn.Linear):

@@ -193,8 +193,7 @@ def batch_loss(
         loss = cross_entropy / whole.n_rows
     if len(whole.marked):
         mean = penalty / whole.n_aligned
-        gradient = forwarded.gradient.detach()
-        loss = loss + strength.update(gradient, forwarded.masks, mean.detach(), loss.detach()) * mean
+        loss = loss + strength.update(mean.detach(), loss.detach()) * mean
     return BatchLoss(loss, cross_entropy.detach(), penalty.detach(), forwarded.n_correct, forwarded.shared)
 
 
@@ -210,7 +209,7 @@ def _dense_batch_loss(
         masks,
         whole.n_rows,
         whole.n_aligned,
-        lambda gradient, penalty, cross_entropy: strength.update(gradient, masks, penalty, cross_entropy),
+        strength.update,
     )
     n_correct = _n_correct(terms.logits, labels)
     return BatchLoss(terms.loss, terms.cross_entropy_sum, terms.penalty_sum, n_correct, share)

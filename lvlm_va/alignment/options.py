@@ -37,7 +37,7 @@ class TrainingOptions:
         Weight gamma of ``||theta||^2`` over the trained parameters. Its gradient ``2 gamma theta`` is added to
         the loss's own, so it is the loss's term for every optimizer (decoupled decay is not).
     rrr_strength : float or "auto", default="auto"
-        Weight lambda of the penalty. "auto" steers it; see `lvlm_va.alignment.SteeredStrength`.
+        Weight lambda of the penalty. "auto" lets it rise to 1; see `lvlm_va.alignment.RisingStrength`.
     align_fraction : float in (0, 1], default=0.5
         Share of alignment rows in each batch. With 1 the plain images are left out, and an epoch is a pass
         over the alignment set.
@@ -54,8 +54,7 @@ class TrainingOptions:
     accumulation_steps : int, default=1
         Cuts each batch into so many parts that are forwarded one after another, for batches whose graph does not fit
         into memory. Their gradients add up to the batch's, but for dropout, and batch normalisation in plain
-        training, which sees one part at a time. With ``rrr_strength="auto"`` both terms are then differentiated apart,
-        at up to twice the cost.
+        training, which sees one part at a time.
 
     Raises
     ------

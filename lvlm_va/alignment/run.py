@@ -29,7 +29,7 @@ from lvlm_va.alignment.mixing import Batch, plan_batches
 from lvlm_va.alignment.objective import TrainingRows
 from lvlm_va.alignment.optimizers import make_optimizer, make_schedule
 from lvlm_va.alignment.options import TrainingOptions
-from lvlm_va.alignment.strength import FixedStrength, SteeredStrength, Strength
+from lvlm_va.alignment.strength import FixedStrength, RisingStrength, Strength
 from lvlm_va.alignment.synchronized_batch_norm import SynchronizedBatchNorm
 from lvlm_va.alignment.types import History, TrainingResult
 from lvlm_va.alignment.weighting import Weighting
@@ -78,7 +78,6 @@ class TrainingRun:
     ) -> None:
         self._module, self._rows, self._held_out, self._options = module, rows, held_out, options
         self._seed, self._path, self._key, self._weighting, self._points = seed, path, key, weighting, points
-        like = torch.zeros((), device=rows.device, dtype=rows.dtype)
         marked = torch.empty(0, dtype=torch.bool)
         if rows.alignment is not None:
             marked = rows.alignment.masks.flatten(1).any(1)
@@ -95,9 +94,9 @@ class TrainingRun:
         self._strength: Strength
         if rows.alignment is None or not isinstance(options.rrr_strength, str):
             value = 0.0 if rows.alignment is None else float(options.rrr_strength)
-            self._strength = FixedStrength(value, like)
+            self._strength = FixedStrength(value)
         else:
-            self._strength = SteeredStrength(total_steps, like)
+            self._strength = RisingStrength(total_steps)
         self._gradient = BatchGradient(
             module,
             rows,
@@ -171,7 +170,7 @@ class TrainingRun:
             "loss": loss / n_rows + self._options.l2 * squared_norm,
             "cross_entropy": cross_entropy / n_rows,
             "penalty": penalty / max(1, n_aligned),
-            "rrr_strength": float(self._strength.value),
+            "rrr_strength": self._strength.value,
             "accuracy": n_correct / n_rows,
         }
         self._require_finite(values["loss"], squared_norm)
@@ -215,6 +214,7 @@ class TrainingRun:
         self._optimizer.step()
         if self._schedule is not None:
             self._schedule.step()
+        self._strength.step()
         return sums
 
     def _add_norm_gradient(self) -> None:
@@ -278,7 +278,7 @@ class TrainingRun:
         kept = f" The weights after epoch {done} are kept in {self._path}." if self._path and done else ""
         raise FloatingPointError(
             f"Training diverged in epoch {done + 1}: loss {loss}, squared norm of the parameters {squared_norm}. "
-            f"Lower lr (now {self._options.lr}) or rrr_strength (now {float(self._strength.value):.3g}), and "
+            f"Lower lr (now {self._options.lr}) or rrr_strength (now {self._strength.value:.3g}), and "
             f"see that images lie in [0, 1].{kept}"
         )
 

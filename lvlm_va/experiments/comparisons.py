@@ -36,7 +36,9 @@ def draw_strengths(results: Results, path: Path) -> None:
             title: {strength: [row[name] for row in rows] for strength, rows in fixed.items()}
             for name, title in measures.items()
         }
-        levels[task] = {title: [row[name] for row in methods["auto"]] for name, title in measures.items()}
+        levels[task] = {
+            title: [row[name] for row in methods.get("auto", ())] for name, title in measures.items()
+        }
     curves(panels, path, levels=levels, label="penalty weight λ (dotted: auto)")
 
 

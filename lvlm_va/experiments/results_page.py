@@ -29,7 +29,7 @@ wrong. `ground truth rrr` and `counterexamples` are given masks of all images, `
 of every image.""",
     "lambda": """## The weight of the penalty
 
-A fixed λ, and the one that follows the data (`auto`); propagated verdicts.""",
+A fixed λ, and the one that rises to 1 (`auto`); propagated verdicts.""",
     "sampling": """## Which images are critiqued
 
 `spurious images`: share of critiqued images with a segment that has most of its positive effect on the shortcut;

@@ -7,7 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from joblib import Parallel, delayed
 
 from lvlm_va import __version__
+from lvlm_va._errors import unknown_name
 from lvlm_va._files import write_json
 from lvlm_va._fingerprint import fingerprint
 from lvlm_va._threads import one_thread
@@ -74,6 +75,20 @@ class Comparison:
     methods: Mapping[str, Method]
     draw: Callable[[Results, Path], None]
     columns: Sequence[str] = FIGURES
+
+    def only(self, methods: Sequence[str] | None) -> Comparison:
+        """Return the comparison of these methods with ``"erm"``; of all where there are none.
+
+        Raises
+        ------
+        ValueError
+            If there is no method of that name.
+        """
+        for name in methods or ():
+            if name not in self.methods:
+                raise unknown_name("method", name, self.methods)
+        kept = {"erm", *(methods or self.methods)}
+        return replace(self, methods={name: made for name, made in self.methods.items() if name in kept})
 
 
 def run_comparison(

@@ -65,7 +65,7 @@ def curves(
     path : path-like
         The PNG file.
     levels : mapping of str to mapping of str to sequence of float
-        Data set to measure to values whose mean is drawn as a dotted level.
+        Data set to measure to values whose mean is drawn as a dotted level, none where there are none.
     label : str
         What the parameter is.
 
@@ -82,7 +82,8 @@ def curves(
             axes.fill_between(
                 xs, [min(values[x]) for x in xs], [max(values[x]) for x in xs], color=colour, alpha=0.15
             )
-            axes.axhline(statistics.mean(levels[name][measure]), color=colour, linestyle=":")
+            if level := levels[name][measure]:
+                axes.axhline(statistics.mean(level), color=colour, linestyle=":")
         axes.set(xscale="log", ylim=(0, 1), xlabel=label)
         axes.grid(alpha=0.4)
     axes_of[0].legend()

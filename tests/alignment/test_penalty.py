@@ -57,7 +57,7 @@ def test_rows_forwarded_apart_give_the_loss_of_the_whole_batch() -> None:
     rows = TrainingRows(images, labels, aligned, torch.device("cpu"), torch.float64)
     marked = aligned.masks.flatten(1).any(1)
     batch = Batch(torch.arange(5), (~marked).nonzero()[:, 0], marked.nonzero()[:, 0])
-    terms = batch_loss(net, rows, batch, FixedStrength(0.3, images))
+    terms = batch_loss(net, rows, batch, FixedStrength(0.3))
     split = torch.autograd.grad(terms.loss, list(net.parameters()))
 
     inputs = torch.cat([images, aligned.images]).requires_grad_()
@@ -76,7 +76,7 @@ def test_fused_attention_can_be_penalised() -> None:
     net = seeded(0, AttentionNet)
     rows = TrainingRows(aligned.images, aligned.labels, aligned, torch.device("cpu"), torch.float32)
     none = torch.empty(0, dtype=torch.int64)
-    terms = batch_loss(net, rows, Batch(none, none, torch.arange(3)), FixedStrength(1.0, aligned.images))
+    terms = batch_loss(net, rows, Batch(none, none, torch.arange(3)), FixedStrength(1.0))
     terms.loss.backward()
     assert terms.penalty_sum > 0
     assert all(parameter.grad is not None for parameter in net.parameters())

@@ -33,7 +33,7 @@ def _gradients(net: nn.Module, strength: float, *, bf16: bool) -> tuple[Tensor, 
     images, labels = data(12)
     rows = TrainingRows(images, labels, alignment_set(9), torch.device("cpu"), torch.float32)
     batch = Batch(torch.arange(12), torch.tensor([0, 3]), torch.tensor([1, 2, 4, 5, 7]))
-    terms = batch_loss(net, rows, batch, FixedStrength(strength, images), bf16=bf16)
+    terms = batch_loss(net, rows, batch, FixedStrength(strength), bf16=bf16)
     gradients = torch.autograd.grad(terms.loss, list(net.parameters()))
     assert all(gradient.dtype == torch.float32 for gradient in gradients)
     return terms.loss.detach(), torch.cat([gradient.flatten() for gradient in gradients])

@@ -1,105 +1,85 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
-from lvlm_va.alignment import AlignmentSet, SteeredStrength, TrainingOptions, train
+from lvlm_va.alignment import AlignmentSet, RisingStrength, TrainingOptions, train
 from lvlm_va.alignment.strength import LARGEST_START, FixedStrength
 from tests.alignment.nets import seeded, shortcut_data
 
 ONE = torch.tensor(1.0)
 
 
-def _mask() -> Tensor:
-    mask = torch.zeros(2, 4, 4)
-    mask[:, 0, 0] = 1
-    return mask
-
-
-def _gradient(marked: float, others: float) -> Tensor:
-    gradient = torch.full((2, 1, 4, 4), float(others))
-    gradient[:, :, 0, 0] = marked
-    return gradient
-
-
-def _follow(ratios: list[float], mask: Tensor | None = None) -> list[float]:
-    strength = SteeredStrength(1000, ONE)
-    mask = _mask() if mask is None else mask
-    return [float(strength.update(_gradient(math.sqrt(r), 1.0), mask, ONE * 1e6, ONE).log()) for r in ratios]
+def _values(
+    strength: RisingStrength, n: int, penalty: float = 1e6, cross_entropy: float = 1.0
+) -> list[float]:
+    values = []
+    for _ in range(n):
+        values.append(strength.update(ONE * penalty, ONE * cross_entropy))
+        strength.step()
+    return values
 
 
 def test_starts_where_both_terms_are_equal_but_not_above_the_limit() -> None:
-    strength = SteeredStrength(10**9, ONE)
-    assert float(strength.value) == 0
-    assert float(strength.update(_gradient(1, 1), _mask(), ONE * 4e5, ONE * 2)) == pytest.approx(
-        5e-6, rel=1e-4
-    )
-    fresh = SteeredStrength(10**9, ONE).update(_gradient(1, 1), _mask(), ONE * 1e-9, ONE)
-    assert float(fresh) == pytest.approx(LARGEST_START, rel=1e-4)
+    strength = RisingStrength(1000)
+    assert strength.value == 0
+    assert not strength.known
+    assert strength.update(ONE * 4e5, ONE * 2) == pytest.approx(5e-6, rel=1e-6)
+    assert strength.known
+    assert RisingStrength(1000).update(ONE * 1e-9, ONE) == pytest.approx(LARGEST_START)
 
 
-def test_rises_while_marked_pixels_matter_and_sinks_once_they_do_not() -> None:
-    loud, quiet = _follow([1.0] * 5), _follow([1e-6] * 5)
-    step = 20 / 1000
-    assert loud[-1] - loud[0] == pytest.approx(4 * step, rel=1e-3)
-    assert quiet[-1] - quiet[0] == pytest.approx(-4 * step, rel=1e-3)
+def test_rises_by_one_factor_to_1_in_a_fifth_of_the_run_and_stays() -> None:
+    values = _values(RisingStrength(1000), 1000)
+    factors = [after / before for before, after in itertools.pairwise(values[:201])]
+    assert values[0] == pytest.approx(1e-6)
+    assert factors == pytest.approx([1e6 ** (1 / 200)] * 200)
+    assert values[200:] == pytest.approx([1.0] * 800)
 
 
-def test_waits_while_marked_pixels_get_quieter_by_themselves() -> None:
-    values = _follow([1.0] * 20 + [0.1 * 0.9**k for k in range(20)])
-    assert values[-1] == values[-10]
+def test_rises_in_batches_without_marked_rows_too_once_there_was_one() -> None:
+    strength = RisingStrength(1000)
+    for _ in range(100):
+        strength.step()
+    assert _values(strength, 1) == pytest.approx([1e-6])
+    for _ in range(199):
+        strength.step()
+    assert strength.value == pytest.approx(1.0)
 
 
-def test_rises_no_faster_than_the_cross_entropy_bears() -> None:
-    strength = SteeredStrength(1000, ONE)
-
-    def values(cross_entropies: list[float]) -> list[float]:
-        return [
-            float(strength.update(_gradient(1, 1), _mask(), ONE * 1e6, ONE * c).log())
-            for c in cross_entropies
-        ]
-
-    calm, growing = values([0.1] * 20), values([0.1 + 0.02 * k for k in range(40)])
-    recovered = values([0.9] * 1500)
-    assert calm[-1] - calm[-2] == pytest.approx(20 / 1000, rel=1e-3)
-    assert growing[-1] < growing[-2]
-    assert recovered[-1] - recovered[-2] == pytest.approx(20 / 1000, rel=1e-3)
+def test_rises_no_faster_than_a_net_can_follow() -> None:
+    values = _values(RisingStrength(10), 10)
+    assert values == pytest.approx([1e-6 * math.exp(0.1 * k) for k in range(10)])
 
 
-def test_ratio_has_no_unit() -> None:
-    strengths = []
-    for scale in (1.0, 1e4):
-        strength = SteeredStrength(1000, ONE)
-        for r in (1.0, 0.5, 1e-5):
-            value = strength.update(scale * _gradient(r, 1.0), _mask(), ONE * 1e6, ONE)
-        strengths.append(float(value))
-    assert strengths[0] == pytest.approx(strengths[1], rel=1e-5)
-
-
-@pytest.mark.parametrize("mask", [torch.ones(2, 4, 4), torch.zeros(2, 4, 4)])
-def test_stays_finite_without_gradient_or_without_other_pixels(mask: Tensor) -> None:
-    strength = SteeredStrength(10, ONE)
-    for gradient in (_gradient(0, 0), _gradient(1, 0), _gradient(0, 1)):
-        assert torch.isfinite(strength.update(gradient, mask, ONE * 0, ONE * 0))
+@given(st.floats(0, 1e30), st.floats(0, 1e3), st.integers(1, 10**6), st.integers(0, 50))
+def test_never_sinks_nor_exceeds_1(penalty: float, cross_entropy: float, total: int, n: int) -> None:
+    values = _values(RisingStrength(total), n + 1, penalty, cross_entropy)
+    assert values == sorted(values)
+    assert 0 < values[0] <= LARGEST_START * (1 + 1e-9)
+    assert values[-1] <= 1 + 1e-9
 
 
 def test_state_goes_on_where_it_stopped() -> None:
-    first = SteeredStrength(100, ONE)
-    first.update(_gradient(1, 1), _mask(), ONE, ONE)
-    second = SteeredStrength(100, ONE)
+    first, second = RisingStrength(100), RisingStrength(100)
+    _values(first, 7)
     second.load_state_dict(first.state_dict())
-    arguments = (_gradient(0.5, 1), _mask(), ONE, ONE)
-    assert torch.equal(first.update(*arguments), second.update(*arguments))
+    assert _values(second, 20, penalty=1.0) == _values(first, 20, penalty=3.0)
 
 
 def test_fixed_strength_stays() -> None:
-    strength = FixedStrength(0.5, ONE)
-    assert float(strength.update(_gradient(1, 1), _mask(), ONE, ONE)) == 0.5
+    strength = FixedStrength(0.5)
+    assert strength.known
+    strength.step()
+    assert strength.update(ONE, ONE) == 0.5
     strength.load_state_dict(strength.state_dict())
-    assert float(strength.value) == 0.5
+    assert strength.value == 0.5
 
 
 @pytest.mark.parametrize("seed", range(2))
