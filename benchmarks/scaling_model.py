@@ -271,7 +271,6 @@ def stage_times(
     gradients, norms = exchanges(net, processes, stated)
     train_steps = plan.epochs * math.ceil(n / whole)
     align_steps = plan.align_epochs * math.ceil(n / ((1 - ALIGN_FRACTION) * whole))
-    steered = all_reduce(24, processes, stated)
     # The alignment rows of critiqued images are in memory, those of propagated ones are read again.
     read_in_alignment = n * (2 if plan.propagated else 1)
     sampled = busiest(n, LOGIT_BATCHES * BATCH, processes)
@@ -298,7 +297,7 @@ def stage_times(
     times["align"] = StageTime(
         seconds("align", plan.align_epochs * n / processes),
         plan.align_epochs * read_in_alignment / processes * host["decode"] / readers,
-        align_steps * (gradients + steered),
+        align_steps * gradients,
         2 * plan.align_epochs * n * host["plan"],
     )
     each_round = [stage for stage in times if stage not in ("survey", "train")]
