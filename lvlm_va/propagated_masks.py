@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from lvlm_va.round_types import Round, chosen_indices
 from lvlm_va.round_verdicts import verdict_codes
 from lvlm_va.segmentation import Segmentation, pixel_effect, spurious_masks
 from lvlm_va.shards import in_shards
+from lvlm_va.stored_images import reading_ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +122,15 @@ def _extend(
     progress = "propagate" if looking.verbose else None
     judged = [
         _Judged(found.indices, critiqued_masks, p_critiqued),
-        *in_shards(folder, _Judged, others, judge, name=name, progress=progress),
+        *in_shards(
+            folder,
+            _Judged,
+            others,
+            judge,
+            name=name,
+            progress=progress,
+            ahead=partial(reading_ahead, data.images),
+        ),
     ]
 
     place = torch.empty(len(data.labels), dtype=torch.int64)
