@@ -21,6 +21,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lvlm_va._fingerprint import fingerprint
+
 # Images that are read at a time where nothing else says how many.
 CHUNK = 64
 _UNREAD = object()
@@ -307,9 +309,9 @@ class StoredImages:
         """Return the largest value of the Dataset, which is read for it unless that was done before."""
         return self.reader.survey()[2]
 
-    def fingerprint(self) -> list[object]:
+    def fingerprint(self) -> str:
         """Return what stands for these images; the Dataset is read for it unless that was done before."""
-        return [self.reader.survey()[0], self.rows, list(self.shape), self.dtype]
+        return fingerprint(self.reader.survey()[0], self.rows, list(self.shape), self.dtype)
 
     def _numbers(self, rows: Any) -> Tensor:
         return self.rows[rows if isinstance(rows, slice) else torch.as_tensor(rows)]
