@@ -327,7 +327,7 @@ def scaled(images: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     if moved.dtype == torch.uint8:
         moved = moved.to(torch.float32)
         # By a tensor: a GPU would multiply by the inverse of a number, which is off by a bit.
-        moved = moved / moved.new_full((), 255)
+        moved.div_(moved.new_full((), 255))
     return moved.to(dtype)
 
 
