@@ -126,7 +126,7 @@ def in_shards(
 
         def keep() -> None:
             missing = [k for k in mine if not files[k].exists()]
-            bar.update(sum(len(parts[k]) for k in mine if k not in missing))
+            bar.update(sum(len(parts[k]) for k in mine) - sum(len(parts[k]) for k in missing))
             for k, part in zip(
                 missing, _computed([parts[k] for k in missing], compute, bar, ahead), strict=True
             ):

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lvlm_va._distributed import on_each, rank, world_size
 from lvlm_va._fingerprint import fingerprint
 
 # Images that are read at a time where nothing else says how many.
@@ -193,36 +195,42 @@ class ImageReader:
     def survey(self) -> tuple[str, float, float]:
         """Read all images once; return a digest of them, and their smallest and largest value when scaled.
 
+        Several processes share the work, and all must call it.
+
         Raises
         ------
         ValueError
             If an image cannot be read, or is another one when read again.
         """
         if self._found is None:
-            digest = hashlib.sha256(repr((self.shape, self._items.dtype)).encode())
-            lows, highs = [], []
+            self._require_constant()
             parts = torch.arange(len(self.labels)).split(CHUNK)
-            with self.reading_ahead(parts):
-                for part in parts:
-                    images = self.read(part)
-                    digest.update(images.numpy().data)
-                    lows.append(images.min())
-                    highs.append(images.max())
-                    if part is parts[0]:
-                        first = images[:_READ_TWICE]
-            again = self.read(torch.arange(len(first)))
-            changed = (first != again).flatten(1).any(1).nonzero()
-            if len(changed):
-                raise ValueError(
-                    "The 'X' argument must return the same image for an index each time. Image "
-                    f"{int(changed[0])} came out different; leave out random transforms."
-                )
-            low, high = (
-                float(scaled(value, torch.device("cpu"), torch.float64))
-                for value in (torch.stack(lows).min(), torch.stack(highs).max())
-            )
-            self._found = digest.hexdigest(), low, high
+            found = on_each(lambda: self._survey(parts[rank() :: world_size()]))
+            in_order = [found[k % len(found)][k // len(found)] for k in range(len(parts))]
+            digests, lows, highs, labels = zip(*in_order, strict=True)
+            self.labels = list(chain.from_iterable(labels))
+            whole = hashlib.sha256(repr((self.shape, self._items.dtype, digests)).encode()).hexdigest()
+            self._found = whole, min(lows), max(highs)
         return self._found
+
+    def _survey(self, parts: Sequence[Tensor]) -> list[tuple[str, float, float, list[Any]]]:
+        found = []
+        with self.reading_ahead(parts):
+            for part in parts:
+                images = self.read(part)
+                ends = scaled(torch.stack(images.aminmax()), torch.device("cpu"), torch.float64).tolist()
+                labels = [self.labels[row] for row in part.tolist()]
+                found.append((hashlib.sha256(images.numpy().data).hexdigest(), *ends, labels))
+        return found
+
+    def _require_constant(self) -> None:
+        rows = torch.arange(min(len(self.labels), _READ_TWICE))
+        changed = (self.read(rows) != self.read(rows)).flatten(1).any(1).nonzero()
+        if len(changed):
+            raise ValueError(
+                f"The 'X' argument must return the same image for an index each time. Image {int(changed[0])} came out "
+                "different; leave out random transforms."
+            )
 
 
 class StoredImages:
