@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import csv
-import multiprocessing
+import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -72,8 +73,9 @@ def make_net() -> nn.Module:
 
 
 def fit(folder: Path, size: int, options: argparse.Namespace) -> dict[str, float]:
-    """Fit on the folder; return seconds by stage, and the accuracy on the training images."""
+    """Fit on the folder; return seconds by stage and in all, and the share of effect judged spurious."""
     torch.set_num_threads(1)
+    start = time.perf_counter()
     data = open_image_folder(folder, image_size=(size, size))
     propagate = Propagation(n_images=options.propagate) if options.propagate else False
     classifier = LVLMVAClassifier(
@@ -90,7 +92,8 @@ def fit(folder: Path, size: int, options: argparse.Namespace) -> dict[str, float
     ).fit(data)
     if not isinstance(classifier._data.images, StoredImages):
         raise ValueError(f"{len(data)} images of {size} x {size} pixels fit in memory; take more.")
-    return {**classifier.seconds_, "spurious share": classifier.spurious_share_[0]}
+    seconds = {**classifier.seconds_, "in all": time.perf_counter() - start}
+    return {**seconds, "spurious share": classifier.spurious_share_[0]}
 
 
 class Watch:
@@ -132,22 +135,27 @@ def _tree(process: int) -> list[int]:
 
 
 def measure_memory(folder: Path, options: argparse.Namespace) -> tuple[Watch, dict[str, float]]:
-    """Fit in a process of its own; return what it held, and what `fit` returns."""
-    context = multiprocessing.get_context("spawn")
-    mine, theirs = context.Pipe()
-    process = context.Process(target=_send, args=(theirs, folder, options))
-    process.start()
-    theirs.close()
+    """Fit in a process of its own; return what it and its workers held, and what `fit` returns."""
+    # Not by multiprocessing, which would hand its own way of starting processes down to the workers.
+    own = [
+        "--folder",
+        folder,
+        "--size",
+        options.size,
+        "--workers",
+        options.workers,
+        "--epochs",
+        options.epochs,
+    ]
+    own += ["--propagate", options.propagate, *(("--run-dir", options.run_dir) if options.run_dir else ())]
+    words = [sys.executable, "-m", "benchmarks.streaming", "--only-fit", *map(str, own)]
     watch = Watch()
-    while not mine.poll(0.05):
-        watch.look(process.pid)
-    found = mine.recv()
-    process.join()
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            watch.look(process.pid)
+            time.sleep(0.2)
+        found = json.loads(process.stdout.read())
     return watch, found
-
-
-def _send(pipe: Any, folder: Path, options: argparse.Namespace) -> None:
-    pipe.send(fit(folder, options.size, options))
 
 
 def measure_throughput(
@@ -204,7 +212,13 @@ def main() -> None:
     parser.add_argument("--throughput-images", type=int, default=1600, help="images in a timed pass")
     parser.add_argument("--folder", type=Path, help="where the images are, or are to be kept")
     parser.add_argument("--run-dir", type=Path, help="run directory of the fit")
+    parser.add_argument(
+        "--only-fit", action="store_true", help="fit on the folder, and print what came of it"
+    )
     options = parser.parse_args()
+    if options.only_fit:
+        sys.stdout.write(json.dumps(fit(options.folder, options.size, options)))
+        return
     with _folder(options.folder) as folder:
         if not (folder / "labels.csv").exists():
             make_folder(folder, options.n, options.size)
