@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ def fit(folder: Path, size: int, options: argparse.Namespace) -> dict[str, float
         make_net,
         critic=RegionCritic({"irrelevant": ["corners"]}),
         n_align=300,
+        attribution=options.attribution,
+        segmenter=options.segmenter,
         propagate=propagate,
         epochs=options.epochs,
         align_epochs=2,
@@ -137,18 +140,10 @@ def _tree(process: int) -> list[int]:
 def measure_memory(folder: Path, options: argparse.Namespace) -> tuple[Watch, dict[str, float]]:
     """Fit in a process of its own; return what it and its workers held, and what `fit` returns."""
     # Not by multiprocessing, which would hand its own way of starting processes down to the workers.
-    own = [
-        "--folder",
-        folder,
-        "--size",
-        options.size,
-        "--workers",
-        options.workers,
-        "--epochs",
-        options.epochs,
-    ]
-    own += ["--propagate", options.propagate, *(("--run-dir", options.run_dir) if options.run_dir else ())]
-    words = [sys.executable, "-m", "benchmarks.streaming", "--only-fit", *map(str, own)]
+    given = {**vars(options), "folder": folder, "only_fit": None}
+    words = [sys.executable, "-m", "benchmarks.streaming", "--only-fit"]
+    for name, value in given.items():
+        words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
     watch = Watch()
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
         while process.poll() is None:
@@ -159,32 +154,29 @@ def measure_memory(folder: Path, options: argparse.Namespace) -> tuple[Watch, di
 
 
 def measure_throughput(
-    folder: Path, options: argparse.Namespace, rounds: int = 7
+    folder: Path, options: argparse.Namespace, rounds: int = 11
 ) -> tuple[float, float, list[float]]:
     """Return images per second of our input path and of a bare DataLoader, and their ratio in each round.
 
-    Both give batches of 32 in [0, 1]; the bare one by ``.float() / 255``. They take turns.
+    Both give batches of 32 as floats in [0, 1], of which one is held while the next comes. They take turns.
     """
     torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # of the bare one
     every = open_image_folder(folder, image_size=(options.size, options.size))
     part = every.select(np.arange(len(every)) < options.throughput_images)
     cpu = torch.device("cpu")
 
-    def ours() -> None:
-        images = StoredImages(ImageReader(part, options.workers))
-        for _ in image_batches(images, 32, cpu, torch.float32):
-            pass
+    def ours() -> Iterator[torch.Tensor]:
+        return image_batches(StoredImages(ImageReader(part, options.workers)), 32, cpu, torch.float32)
 
-    def bare() -> None:
-        for images, _ in DataLoader(part, batch_size=32, num_workers=options.workers):
-            images.float() / 255
+    def bare() -> Iterator[torch.Tensor]:
+        loader = DataLoader(part, batch_size=32, num_workers=options.workers)
+        return (images.float().div_(255) for images, _ in loader)
 
     found: dict[Any, list[float]] = {ours: [], bare: []}
     for number in range(rounds + 1):  # the first warms up
         for path in (ours, bare) if number % 2 else (bare, ours):
             start = time.perf_counter()
-            path()
+            deque(path(), maxlen=1)
             found[path].append(len(part) / (time.perf_counter() - start))
     ratios = [mine / theirs for mine, theirs in zip(found[ours][1:], found[bare][1:], strict=True)]
     return statistics.median(found[ours][1:]), statistics.median(found[bare][1:]), ratios
@@ -209,6 +201,8 @@ def main() -> None:
     parser.add_argument(
         "--propagate", type=int, default=0, help="images to extend the verdicts to; 0 for none"
     )
+    parser.add_argument("--attribution", default="deeplift_shap", help="as in LVLMVAClassifier")
+    parser.add_argument("--segmenter", default="ppeps_wgm", help="as in LVLMVAClassifier")
     parser.add_argument("--throughput-images", type=int, default=1600, help="images in a timed pass")
     parser.add_argument("--folder", type=Path, help="where the images are, or are to be kept")
     parser.add_argument("--run-dir", type=Path, help="run directory of the fit")
@@ -224,15 +218,15 @@ def main() -> None:
             make_folder(folder, options.n, options.size)
         ours, bare, ratios = measure_throughput(folder, options)
         watch, facts = measure_memory(folder, options)
+    gibibytes = 12 * options.n * options.size**2 / 2**30
     numbers = ", ".join(f"{name} {value:.3g}" for name, value in facts.items())
-    size = options.n * 3 * options.size**2 * 4 / 2**30
     sys.stdout.write(
-        f"{options.n:,} images of {options.size} x {options.size} pixels ({size:.1f} GiB as float32), "
+        f"{options.n:,} images of {options.size} x {options.size} pixels ({gibibytes:.1f} GiB as float32), "
         f"{options.workers} workers\n"
-        f"peak memory of all processes: PSS {watch.pss / MEBIBYTE:,.0f} MiB, RSS {watch.rss / MEBIBYTE:,.0f} MiB\n"
-        f"seconds: {numbers}\n"
         f"images per second: ours {ours:.0f}, bare DataLoader {bare:.0f}; ratio {statistics.median(ratios):.3f} "
         f"({min(ratios):.3f} to {max(ratios):.3f})\n"
+        f"peak memory of all processes: PSS {watch.pss / MEBIBYTE:,.0f} MiB, RSS {watch.rss / MEBIBYTE:,.0f} MiB\n"
+        f"seconds: {numbers}\n"
     )
 
 

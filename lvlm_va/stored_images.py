@@ -93,8 +93,8 @@ def _numbers(image: NDArray[Any]) -> NDArray[Any]:
     if image.dtype != np.uint8 and np.issubdtype(image.dtype, np.unsignedinteger):
         return np.asarray(image, np.float32) / np.float32(np.iinfo(image.dtype).max)
     kept = image.dtype in (np.uint8, np.float32, np.float64)
-    # A copy where torch cannot share the memory: it must be writable, and may not run backwards.
-    return np.array(image, image.dtype if kept else np.float64, order="C")
+    # A copy only where torch cannot share the memory.
+    return np.require(image, image.dtype if kept else np.float64, ["C_CONTIGUOUS", "WRITEABLE"])
 
 
 def _as_is(batch: Any) -> Any:
