@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from numbers import Integral
 from typing import Any
 
@@ -17,9 +18,39 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from lvlm_va._modules import ImageShape
+from lvlm_va.stored_images import ImageReader, ImageRows, StoredImages, as_array
+
+# A Dataset that takes more than this many bytes as float32 is not read into memory.
+LARGEST_IN_MEMORY = 2**30
+
+
+def open_dataset(
+    data: Dataset[Any], num_workers: int | None
+) -> tuple[NDArray[Any] | StoredImages, NDArray[Any] | None]:
+    """Return the images of a map-style dataset, and its labels, in memory unless it is too large.
+
+    Parameters
+    ----------
+    data : torch.utils.data.Dataset
+        As for `read_dataset`.
+    num_workers : int or None
+        Processes that read ahead from a dataset larger than `LARGEST_IN_MEMORY`; None reads that into memory, too.
+
+    Returns
+    -------
+    images : ndarray or StoredImages of shape (n, ...)
+        The images.
+    labels : ndarray of shape (n,) or None
+        The labels; None for stored images, see `StoredImages.labels`.
+    """
+    if num_workers is not None and _length(data):
+        reader = ImageReader(data, num_workers)
+        if 4 * math.prod(reader.shape) > LARGEST_IN_MEMORY:
+            return StoredImages(reader), None
+    return read_dataset(data)
 
 
 def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
@@ -38,13 +69,9 @@ def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]
     labels : ndarray of shape (n,) or None
         The labels.
     """
-    if not hasattr(data, "__len__"):
-        raise TypeError(
-            "The 'X' argument must be a map-style Dataset with a length. Got an iterable one instead."
-        )
-    items = [data[i] for i in range(len(data))]
+    items = [data[i] for i in range(_length(data))]
     tuples = bool(items) and isinstance(items[0], tuple | list)
-    images = [_as_array(item[0] if tuples else item) for item in items]
+    images = [as_array(item[0] if tuples else item) for item in items]
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise ValueError(
@@ -54,26 +81,25 @@ def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]
     return np.stack(images) if images else np.empty((0, 0)), labels
 
 
-def _as_array(image: Any) -> NDArray[Any]:
-    if isinstance(image, Image.Image):
-        pixels = np.asarray(image)
-        return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels
-    if isinstance(image, Tensor):
-        image = image.detach().cpu()
-        image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
-    return np.asarray(image)
+def _length(data: Dataset[Any]) -> int:
+    if isinstance(data, IterableDataset) or not isinstance(data, Sized):
+        raise TypeError(
+            "The 'X' argument must be a map-style Dataset with a length. Got an iterable one instead."
+        )
+    return len(data)
 
 
 def check_images(
     estimator: BaseEstimator, X: Any, y: Any = "no_validation", *, reset: bool
-) -> tuple[NDArray[Any], Any]:
+) -> tuple[Any, Any]:
     """Check X (and y) as scikit-learn does, and return floating arrays.
 
     Parameters
     ----------
     estimator : BaseEstimator
-        Gets ``n_features_in_``, the number of values of an image (and ``feature_names_in_``).
-    X : array-like, Tensor or Dataset
+        Gets ``n_features_in_``, the number of values of an image (and ``feature_names_in_``). Its ``num_workers``, if
+        it has any, read a large Dataset.
+    X : array-like, Tensor, Dataset or StoredImages
         Unsigned integers are divided by their largest value (uint8 by 255); other types become floating.
     y : array-like, None or "no_validation"
         Labels; None takes them from the Dataset.
@@ -82,18 +108,20 @@ def check_images(
 
     Returns
     -------
-    X : ndarray of shape (n, d), (n, H, W) or (n, C, H, W), float32 or float64
+    X : ndarray of shape (n, d), (n, H, W) or (n, C, H, W), float32 or float64, or StoredImages
         The images.
     y : ndarray of shape (n,) or None
         The labels, None without validation of y.
     """
     if isinstance(X, Dataset):
-        X, labels = read_dataset(X)
+        X, labels = open_dataset(X, getattr(estimator, "num_workers", None))
         y = labels if y is None else y
+    if isinstance(X, StoredImages):
+        return X, _check_stored(estimator, X, y, reset=reset)
     if isinstance(X, list | tuple) and X and (isinstance(X[0], Image.Image) or np.ndim(X[0]) > 1):
-        X = np.stack([_as_array(image) for image in X])
+        X = np.stack([as_array(image) for image in X])
     if isinstance(X, Tensor):
-        X = _as_array(X)
+        X = as_array(X)
     if hasattr(X, "columns") and all(dtype == np.uint8 for dtype in X.dtypes):
         X = X.astype(np.float32) / np.float32(255)  # a data frame, which keeps its names
     if isinstance(y, Tensor):
@@ -112,12 +140,34 @@ def check_images(
     return images if shape is None else images.reshape(shape), y
 
 
-def resolve_image_shape(X: NDArray[Any], image_shape: tuple[int, ...] | None) -> ImageShape:
+def _check_stored(estimator: BaseEstimator, X: StoredImages, y: Any, *, reset: bool) -> Any:
+    """Do for images that are not in memory what `check_images` does; return the labels."""
+    if X.ndim > 4:
+        raise ValueError(
+            "The 'X' argument must hold images of shape (C, H, W), (H, W) or (d,). Got shape "
+            f"{tuple(X.shape[1:])} instead."
+        )
+    # scikit-learn counts features in rows
+    validate_data(estimator, np.zeros((1, math.prod(X.shape[1:]))), reset=reset)
+    if isinstance(y, str) and y == "no_validation":
+        return None
+    X.reader.survey()
+    if y is None:
+        y = X.labels()
+    y = np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
+    if len(y) != len(X):
+        raise ValueError(
+            f"The 'y' argument must hold a label for each of {len(X)} images. Got {len(y)} instead."
+        )
+    return y
+
+
+def resolve_image_shape(X: NDArray[Any] | StoredImages, image_shape: tuple[int, ...] | None) -> ImageShape:
     """Return (C, H, W) of the images in X.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d), (n, H, W) or (n, C, H, W)
+    X : ndarray or StoredImages of shape (n, d), (n, H, W) or (n, C, H, W)
         The images.
     image_shape : tuple of (C, H, W) or (H, W), or None
         How to read flat rows; None reads a row as one line of pixels, (1, 1, d).
@@ -127,7 +177,7 @@ def resolve_image_shape(X: NDArray[Any], image_shape: tuple[int, ...] | None) ->
     ValueError
         If `image_shape` does not fit X.
     """
-    channels, height, width = (1,) * (4 - X.ndim) + X.shape[1:]
+    channels, height, width = (1,) * (4 - X.ndim) + tuple(X.shape[1:])
     natural = (channels, height, width)
     if image_shape is None:
         return natural
@@ -137,21 +187,23 @@ def resolve_image_shape(X: NDArray[Any], image_shape: tuple[int, ...] | None) ->
     if not fits or (X.ndim > 2 and (channels, height, width) != natural):
         raise ValueError(
             "The 'image_shape' argument must be (C, H, W) or (H, W) and fit the images. "
-            f"Got {shape} for X of shape {X.shape} instead."
+            f"Got {shape} for X of shape {tuple(X.shape)} instead."
         )
     return channels, height, width
 
 
-def as_image_tensor(X: NDArray[Any], image_shape: ImageShape, dtype: torch.dtype) -> Tensor:
-    """Return a tensor of shape (n, C, H, W) that shares no memory with X."""
+def as_image_rows(X: NDArray[Any] | StoredImages, image_shape: ImageShape, dtype: torch.dtype) -> ImageRows:
+    """Return images of shape (n, C, H, W) that share no memory with an array."""
+    if isinstance(X, StoredImages):
+        return X.shaped(image_shape, dtype)
     return torch.tensor(np.ascontiguousarray(X).reshape(len(X), *image_shape), dtype=dtype)
 
 
-def warn_of_unusual_images(X: NDArray[Any]) -> None:
+def warn_of_unusual_images(X: NDArray[Any] | StoredImages) -> None:
     """Warn of images that look as if they were not (n, C, H, W) in [0, 1], on which the penalty's weight rests."""
     if X.ndim == 4 and X.shape[-1] in (1, 3, 4) and X.shape[1] > 4:
         warnings.warn(
-            f"The 'X' argument should have shape (n, C, H, W). Got {X.shape}, which looks like (n, H, W, C): "
+            f"The 'X' argument should have shape (n, C, H, W). Got {tuple(X.shape)}, which looks like (n, H, W, C): "
             "transpose it.",
             UserWarning,
             stacklevel=3,

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from lvlm_va.stored_images import ImageRows, image_batches
+
 
 def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor:
     """Return the logits of `module` for a batch of images.
@@ -76,14 +78,14 @@ def module_device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtyp
     return torch.device("cpu"), torch.float32
 
 
-def predict_logits(module: nn.Module, images: Tensor, *, batch_size: int) -> Tensor:
+def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> Tensor:
     """Return the logits of any number of images, in evaluation mode and without gradients.
 
     Parameters
     ----------
     module : torch.nn.Module
         The classifier; left as it was.
-    images : Tensor of shape (n, C, H, W)
+    images : Tensor or StoredImages of shape (n, C, H, W)
         Images on any device; each batch is moved to the module's device and dtype.
     batch_size : int
         Images per batch.
@@ -95,5 +97,5 @@ def predict_logits(module: nn.Module, images: Tensor, *, batch_size: int) -> Ten
     """
     device, dtype = module_device_and_dtype(module)
     with evaluating(module), torch.no_grad():
-        logits = [forward_logits(module, part.to(device, dtype)) for part in images.split(batch_size)]
+        logits = [forward_logits(module, part) for part in image_batches(images, batch_size, device, dtype)]
         return torch.cat(logits).to("cpu", torch.float64)

@@ -44,6 +44,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "align_schedule": [str, callable, None],
     "precision": [StrOptions(set(PRECISIONS))],
     "accumulation_steps": [_COUNT],
+    "num_workers": [Interval(Integral, 0, None, closed="left")],
     "device": [str],
     "run_dir": [str, os.PathLike, None],
     "random_state": ["random_state"],

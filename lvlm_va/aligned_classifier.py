@@ -31,6 +31,7 @@ from lvlm_va.round_verdicts import (
 )
 from lvlm_va.rounds import run_round, timed
 from lvlm_va.segmentation import Segmenter, concatenate_segmentations, resolve_segmenter
+from lvlm_va.stored_images import subset
 
 
 class AlignedClassifier(ReportedClassifier):
@@ -174,8 +175,7 @@ class AlignedClassifier(ReportedClassifier):
                 together=True,
             )
         rows = self.propagated_.indices
-        masks = self.propagated_.masks.to(data.images.dtype)
-        return AlignmentSet(data.images[rows], data.labels[rows], masks)
+        return AlignmentSet(subset(data.images, rows), data.labels[rows], self.propagated_.masks)
 
     @abstractmethod
     def _train(self, stage: str, module: nn.Module, data: TrainingData, key: str, **aligning: Any) -> str:

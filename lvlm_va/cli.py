@@ -171,6 +171,9 @@ def align(
     accumulation_steps: Annotated[
         int, typer.Option(help="Forward each batch in so many parts, to save memory.", min=1)
     ] = 1,
+    workers: Annotated[
+        int, typer.Option(help="Processes that read images ahead from a folder too large for memory.", min=0)
+    ] = 0,
     device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")] = "auto",
 ) -> None:
     """Align your own classifier on your own images.
@@ -223,6 +226,7 @@ def align(
             "precision": precision,
             "accumulation_steps": accumulation_steps,
             "random_state": seed,
+            "num_workers": workers,
             "device": device,
             "verbose": int(sys.stderr.isatty()),
         },

@@ -15,6 +15,7 @@ from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Attributor, ReferenceSet, resolve_attributor
 from lvlm_va.image_classifier import TrainingData
 from lvlm_va.metrics.right_reasons import right_reasons_points
+from lvlm_va.stored_images import subset
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class HeldOutPoints:
 
     def __call__(self, module: nn.Module) -> Tensor:
         """Return the points (n,) of the module, in [0, 1]."""
-        images, labels = self.held_out.images, self.held_out.labels
+        images, labels = self.held_out.images[:], self.held_out.labels
         predicted = predict_logits(module, images, batch_size=self.batch_size).argmax(1)
         explanation = self.attributor.attribute(module, images, labels, self.references.for_images(images))
         points = right_reasons_points(
@@ -105,9 +106,7 @@ def hold_out(
     repeats = torch.ones(len(data.labels), dtype=torch.int64)
     repeats[critiqued[drawn]] = 0
     attributor = resolve_attributor(parameters["attribution"])
-    points = HeldOutPoints(_select(masked, held_out), attributor, references, parameters["batch_size"])
-    return {"alignment_set": _select(masked, ~held_out), "repeats": repeats, "points": points}
-
-
-def _select(masked: AlignmentSet, rows: Tensor) -> AlignmentSet:
-    return AlignmentSet(masked.images[rows], masked.labels[rows], masked.masks[rows])
+    measured = AlignmentSet(masked.images[held_out], masked.labels[held_out], masked.masks[held_out])
+    points = HeldOutPoints(measured, attributor, references, parameters["batch_size"])
+    rest = AlignmentSet(subset(masked.images, ~held_out), masked.labels[~held_out], masked.masks[~held_out])
+    return {"alignment_set": rest, "repeats": repeats, "points": points}

@@ -111,6 +111,9 @@ class LVLMVAClassifier(AlignedClassifier):
         "bf16" trains in bfloat16 where torch's autocast does; see `lvlm_va.alignment.TrainingOptions`.
     accumulation_steps : int, default=1
         Parts of a batch that are forwarded one after another, for batches that do not fit into memory.
+    num_workers : int, default=0
+        Processes that read images ahead of their use from a Dataset too large for memory; 0 reads them in between. The
+        result is the same.
     device : str, default="auto"
         Where to compute: "auto" takes a CUDA GPU when there is one. Under torchrun or ``accelerate launch``, where
         all processes fit the same data together, each takes its own.
@@ -191,6 +194,7 @@ class LVLMVAClassifier(AlignedClassifier):
         align_schedule: str | Callable[..., Any] | None = "cooldown",
         precision: str = "float32",
         accumulation_steps: int = 1,
+        num_workers: int = 0,
         device: str = "auto",
         run_dir: str | os.PathLike[str] | None = None,
         random_state: int | np.random.RandomState | None = None,
@@ -224,6 +228,7 @@ class LVLMVAClassifier(AlignedClassifier):
         self.align_schedule = align_schedule
         self.precision = precision
         self.accumulation_steps = accumulation_steps
+        self.num_workers = num_workers
         self.device = device
         self.run_dir = run_dir
         self.random_state = random_state
@@ -236,7 +241,8 @@ class LVLMVAClassifier(AlignedClassifier):
         ----------
         X : array-like of shape (n, C, H, W), (n, H, W) or (n, d), Tensor, or Dataset
             Training images; floats in [0, 1], or uint8, which is divided by 255. A map-style torch Dataset of
-            (image, label) pairs is read into memory.
+            (image, label) pairs is read into memory if that takes no more than a GiB as float32. A larger one is read
+            batch by batch, again and again: it must return the same image for an index each time.
         y : array-like of shape (n,)
             Labels. May be None for a Dataset that holds them.
         image_ids : sequence of str, default=None
@@ -272,12 +278,12 @@ class LVLMVAClassifier(AlignedClassifier):
         join(self.device)
         critic, judge = resolve_critic_and_judge(self.critic, self.judge, self.run_dir)
         seed = gather(draw_seed(self.random_state, kept=self.run_dir is not None))[0]
-        X, y = check_images(self, X, y, reset=True)
+        pixels, y = check_images(self, X, y, reset=True)
         if critic is not None:
-            warn_of_unusual_images(X)
+            warn_of_unusual_images(pixels)
         needs_gradients = critic is not None or self.epochs > 0
-        module, data = self._read(X, y, image_ids, seed, differentiable=needs_gradients)
-        del X
+        module, data = self._read(pixels, y, image_ids, seed, differentiable=needs_gradients)
+        del X, pixels
         if world_size() > 1:
             require_same("images and labels", fingerprint(data.labels, data.image_ids))
         module.to(resolve_device(self.device))

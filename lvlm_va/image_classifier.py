@@ -12,25 +12,33 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lvlm_va._fingerprint import fingerprint
 from lvlm_va._inputs import (
-    as_image_tensor,
+    as_image_rows,
     check_image_ids,
     check_images,
     encode_labels,
-    read_dataset,
+    open_dataset,
     resolve_image_shape,
 )
 from lvlm_va._logits import module_device_and_dtype, predict_logits
 from lvlm_va._modules import build_module, check_module
-from lvlm_va.attribution import Attributor, Explanation, ReferenceSet, resolve_attributor
+from lvlm_va.attribution import (
+    Attributor,
+    Explanation,
+    ReferenceSet,
+    concatenate_explanations,
+    resolve_attributor,
+)
 from lvlm_va.run_directory import RunDirectory
+from lvlm_va.stored_images import ImageRows, StoredImages, portions, reading_ahead
 
-Images = ArrayLike | Tensor | Dataset[Any]
+Images = ArrayLike | Tensor | Dataset[Any] | StoredImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +47,7 @@ class TrainingData:
 
     Attributes
     ----------
-    images : Tensor of shape (n, C, H, W)
+    images : Tensor or StoredImages of shape (n, C, H, W)
         Images, in the module's dtype.
     labels : Tensor of shape (n,), int64
         Class numbers.
@@ -49,7 +57,7 @@ class TrainingData:
         Names of the images, all different.
     """
 
-    images: Tensor
+    images: ImageRows
     labels: Tensor
     class_names: tuple[str, ...]
     image_ids: tuple[str, ...]
@@ -147,9 +155,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             In [0, 1].
         """
         if isinstance(X, Dataset):
-            X, labels = read_dataset(X)
+            X, labels = open_dataset(X, getattr(self, "num_workers", None))
             y = labels if y is None else y
-        return float(super().score(X, y, sample_weight))
+        predicted = self.predict(X)
+        if y is None and isinstance(X, StoredImages):
+            y = X.labels()  # read with the images
+        return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
     def explain(self, X: Images, y: ArrayLike | None = None) -> Explanation:
         """Attribute the logit of a class to the pixels of each image.
@@ -173,15 +184,21 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         else:
             target = torch.from_numpy(encode_labels(y, self.classes_)[1])
         attributor = resolve_attributor(self.attribution)
-        return attributor.attribute(self.module_, images, target, self.references_.for_images(images))
+        found = []
+        with reading_ahead(images, portions(images)):
+            for rows in portions(images):
+                part = images[rows]
+                references = self.references_.for_images(part)
+                found.append(attributor.attribute(self.module_, part, target[rows], references))
+        return concatenate_explanations(found)
 
-    def _images(self, X: Images) -> Tensor:
+    def _images(self, X: Images) -> ImageRows:
         """Return images of the shape that was fitted; flat rows are read as such."""
         if isinstance(X, Dataset):
-            X, _ = read_dataset(X)
+            X, _ = open_dataset(X, getattr(self, "num_workers", None))
         self._check_image_shape(X)
         checked, _ = check_images(self, X, reset=False)
-        return as_image_tensor(checked, self.image_shape_, module_device_and_dtype(self.module_)[1])
+        return as_image_rows(checked, self.image_shape_, module_device_and_dtype(self.module_)[1])
 
     def _check_image_shape(self, X: Images) -> None:
         given = getattr(X, "shape", ())
@@ -194,7 +211,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def _read(
         self,
-        X: NDArray[Any],
+        X: NDArray[Any] | StoredImages,
         y: ArrayLike,
         image_ids: Sequence[str] | None,
         seed: int,
@@ -209,7 +226,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             self.image_shape_,
             len(self.classes_),
             seed=seed,
-            default_dtype=torch.float64 if X.dtype == np.float64 else torch.float32,
+            default_dtype=torch.float64 if X.dtype in (np.float64, torch.float64) else torch.float32,
         )
         data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
         check_module(module, data.images[:2], len(self.classes_), differentiable=differentiable)
@@ -219,10 +236,14 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return module, data
 
     def _training_data(
-        self, X: NDArray[Any], y: ArrayLike, image_ids: Sequence[str] | None, dtype: torch.dtype
+        self,
+        X: NDArray[Any] | StoredImages,
+        y: ArrayLike,
+        image_ids: Sequence[str] | None,
+        dtype: torch.dtype,
     ) -> TrainingData:
         return TrainingData(
-            images=as_image_tensor(X, self.image_shape_, dtype),
+            images=as_image_rows(X, self.image_shape_, dtype),
             labels=torch.from_numpy(encode_labels(y, self.classes_)[1]),
             class_names=tuple(str(name) for name in self.classes_),
             image_ids=check_image_ids(image_ids, len(X)),

@@ -48,37 +48,34 @@ class Look:
 
     def at(self, rows: Tensor) -> tuple[Segmentation, Tensor]:
         """Return the segments of these rows, some hundred at most, and those segments' features (n, J, F)."""
-        segmentation = self._segment(rows)
-        return segmentation, self._features(rows, segmentation)
+        images, labels, how = self._data.images[rows], self._data.labels[rows], self._looking
+        references = how.references.for_images(images)
+        explanation = how.attributor.attribute(self._module, images, labels, references)
+        segmentation = how.segmenter.segment(explanation.attributions, images, how.seed)
+        return segmentation, self._features(images, labels, segmentation)
 
     def known(self, rows: Tensor, segmentation: Segmentation, codes: Tensor) -> SegmentVerdicts:
         """Return what is there to learn from: segments of these rows, where `codes` (n, J) is 1 or 0 and not NaN."""
         learned = ~codes.isnan()
+        features = [
+            self._features(
+                self._data.images[rows[part]], self._data.labels[rows[part]], segmentation.select(part)
+            )
+            for part in torch.arange(len(rows)).split(SHARD)
+        ]
         return SegmentVerdicts(
-            self._features(rows, segmentation)[learned].numpy(),
+            torch.cat(features)[learned].numpy(),
             self._n_activations,
             rows[:, None].expand(codes.shape)[learned].numpy(),
             (codes == 1)[learned].numpy(),
         )
 
-    def _segment(self, rows: Tensor) -> Segmentation:
-        images, how = self._data.images[rows], self._looking
-        explanation = how.attributor.attribute(
-            self._module, images, self._data.labels[rows], how.references.for_images(images)
-        )
-        return how.segmenter.segment(explanation.attributions, images, how.seed)
-
-    def _features(self, rows: Tensor, segmentation: Segmentation) -> Tensor:
-        """Return the features (n, J, F) of these rows' segments, on the CPU."""
-        parts = []
-        for chunk in torch.arange(len(rows)).split(SHARD):
-            images, labels = self._data.images[rows[chunk]], self._data.labels[rows[chunk]]
-            activations = None
-            if self._layer is not None:
-                activations = feature_maps(self._module, self._layer, self._placed(images)).cpu()
-            part = segmentation.select(chunk)
-            parts.append(segment_features(images, labels, len(self._data.class_names), part, activations))
-        return torch.cat(parts)
+    def _features(self, images: Tensor, labels: Tensor, segmentation: Segmentation) -> Tensor:
+        """Return the features (n, J, F) of some images' segments, on the CPU."""
+        activations = None
+        if self._layer is not None:
+            activations = feature_maps(self._module, self._layer, self._placed(images)).cpu()
+        return segment_features(images, labels, len(self._data.class_names), segmentation, activations)
 
     def _placed(self, images: Tensor) -> Tensor:
         return images.to(*module_device_and_dtype(self._module))

@@ -163,13 +163,14 @@ class RightReasonsScorer:
             raise ValueError(
                 "The 'X' argument must hold the images that the pipeline was fitted on. Got None instead."
             )
-        if X is not None:
+        if X is not None and classifier is not estimator:
             X, y = _in_memory(X, y)
         data = classifier._fitted_data(None if X is None else transform(X), y, image_ids)
         rows, masks = classifier.alignment_set_, classifier.masks_
         if hasattr(classifier, "propagated_"):
             rows, masks = classifier.propagated_.indices.numpy(), classifier.propagated_.masks
-        return cls(_safe_indexing(data.images if X is None else X, rows), masks)
+        images = data.images[rows.tolist()] if classifier is estimator else _safe_indexing(X, rows)
+        return cls(images, masks)
 
     @classmethod
     def from_critic(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from lvlm_va.round_types import Round, chosen_indices
 from lvlm_va.round_verdicts import verdict_codes
 from lvlm_va.segmentation import Segmentation, pixel_effect, spurious_masks
 from lvlm_va.shards import in_shards
+from lvlm_va.stored_images import reading_ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +73,13 @@ def propagate(
     """
     critiqued = chosen_indices(rounds)
     rows = torch.cat([critiqued, _others(critiqued, data, looking, propagation)])
-    extended = [
-        _extend(found, rows, data, verdicts, looking, propagation, folder, f"round-{number}")
-        for number, found in enumerate(rounds, start=1)
-    ]
-    masks, consensus = (
-        torch.stack([getattr(part, name) for part in extended]).any(0) for name in ("masks", "consensus")
-    )
-    return replace(extended[-1], masks=masks, consensus=consensus)
+    masks = torch.zeros(len(rows), *data.images.shape[2:], dtype=torch.bool)
+    consensus = torch.zeros(data.images.shape[2:], dtype=torch.bool)
+    for number, found in enumerate(rounds, start=1):
+        name = f"round-{number}"
+        extended = _extend(found, rows, data, verdicts, looking, propagation, folder, name, masks)
+        consensus |= extended.consensus
+    return replace(extended, consensus=consensus)
 
 
 def _others(critiqued: Tensor, data: TrainingData, looking: Looking, propagation: Propagation) -> Tensor:
@@ -99,8 +100,9 @@ def _extend(
     propagation: Propagation,
     folder: Path | None,
     name: str,
+    masks: Tensor,
 ) -> Propagated:
-    """Extend the verdicts of one round to these rows."""
+    """Extend the verdicts of one round to these rows, and add what is spurious by them to their masks (a, H, W)."""
     look = Look(found.module, data, looking)
     codes, human = verdict_codes(found, data, verdicts)
     learner, p_critiqued = _learn(found, look, codes, human, propagation, looking.seed)
@@ -115,34 +117,36 @@ def _extend(
         p[exists] = torch.from_numpy(learner.p_spurious(features[exists].numpy()))
         return _Judged(part, masked(segmentation, p), p)
 
-    others = rows[~torch.isin(rows, found.indices)]
-    critiqued_masks = masked(found.segmentation, p_critiqued)
-    progress = "propagate" if looking.verbose else None
-    judged = [
-        _Judged(found.indices, critiqued_masks, p_critiqued),
-        *in_shards(folder, _Judged, others, judge, name=name, progress=progress),
-    ]
-
     place = torch.empty(len(data.labels), dtype=torch.int64)
     place[rows] = torch.arange(len(rows))
-    masks = torch.zeros(len(rows), *data.images.shape[2:], dtype=torch.bool)
-    width = max(part.p_spurious.shape[1] for part in judged)
-    p_spurious = torch.full((len(rows), width), math.nan, dtype=torch.float64)
-    for part in judged:
-        where = place[part.indices]
-        p_spurious[where, : part.p_spurious.shape[1]] = part.p_spurious
-        masks[where] = part.masks
-
     effect = pixel_effect(found.explanation.attributions, found.segmentation.effect)
+    critiqued_masks = masked(found.segmentation, p_critiqued)
     consensus = find_consensus(critiqued_masks, effect)
     wanted = consensus.in_place if propagation.consensus == "auto" else bool(propagation.consensus)
     agreed = consensus.mask & wanted
-    everywhere = agreed.expand_as(masks).clone()
-    everywhere[place[found.indices]] &= ~_spared(found, codes, human)
+
+    # Masks are joined where they are: those of many images take more memory than all else.
+    masks[place[found.indices]] |= critiqued_masks | (agreed & ~_spared(found, codes, human))
+    judged = [(found.indices, p_critiqued)]
+    for part in in_shards(
+        folder,
+        _Judged,
+        rows[~torch.isin(rows, found.indices)],
+        judge,
+        name=name,
+        progress="propagate" if looking.verbose else None,
+        ahead=partial(reading_ahead, data.images),
+    ):
+        masks[place[part.indices]] |= part.masks | agreed
+        judged.append((part.indices, part.p_spurious))
+
+    p_spurious = torch.full((len(rows), max(p.shape[1] for _, p in judged)), math.nan, dtype=torch.float64)
+    for indices, p in judged:
+        p_spurious[place[indices], : p.shape[1]] = p
     return Propagated(
         rows,
         p_spurious,
-        masks | everywhere,
+        masks,
         agreed,
         torch.tensor(consensus.coverage, dtype=torch.float64),
         torch.tensor(learner.agreement, dtype=torch.float64),

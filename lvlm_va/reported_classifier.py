@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lvlm_va._distributed import on_first
-from lvlm_va._inputs import encode_labels, read_dataset
+from lvlm_va._inputs import encode_labels, open_dataset
 from lvlm_va.attribution import resolve_attributor
 from lvlm_va.backends import Prices
 from lvlm_va.critiqued_classifier import CritiquedClassifier
@@ -24,6 +24,7 @@ from lvlm_va.outcome import Outcome, find_outcome, join_outcomes
 from lvlm_va.propagation import Propagated
 from lvlm_va.run_facts import parameter_facts, version_facts
 from lvlm_va.shards import SHARD, sharded
+from lvlm_va.stored_images import StoredImages
 
 if TYPE_CHECKING:
     from lvlm_va.report import Measures, RunRecord
@@ -110,10 +111,13 @@ class ReportedClassifier(CritiquedClassifier):
     ) -> Measures:
         from lvlm_va.report.measuring import measure
 
+        if isinstance(X, Dataset):
+            X, labels = open_dataset(X, getattr(self, "num_workers", None))
+            y = labels if y is None else y
+        if y is None and isinstance(X, StoredImages):
+            y = X.labels()
         if y is None:
-            if not isinstance(X, Dataset):
-                raise ValueError("The 'y_test' argument must hold the labels of X_test. Got None instead.")
-            X, y = read_dataset(X)
+            raise ValueError("The 'y_test' argument must hold the labels of X_test. Got None instead.")
         return measure(
             self.unaligned_module_,
             self.module_,

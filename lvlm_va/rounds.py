@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ from lvlm_va.run_directory import RunDirectory
 from lvlm_va.sampling import ADAPTIVE, select_alignment_set
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations, pixel_effect
 from lvlm_va.shards import in_shards, sharded
+from lvlm_va.stored_images import reading_ahead
 
 # Batches whose logits make a shard.
 _BATCHES = 16
@@ -189,7 +191,14 @@ class _Steps:
                 torch.cat([predict_logits(self.module, images[b], batch_size=batch_size) for b in batches])
             )
 
-        shards = in_shards(folder, _Logits, rows, predict, size=_BATCHES * batch_size)
+        shards = in_shards(
+            folder,
+            _Logits,
+            rows,
+            predict,
+            size=_BATCHES * batch_size,
+            ahead=lambda parts: reading_ahead(images, [b for part in parts for b in part.split(batch_size)]),
+        )
         return torch.cat([part.logits for part in shards])
 
     def _choose_by(self, logits: Tensor, free: NDArray[np.int64]) -> Tensor:
@@ -221,6 +230,7 @@ class _Steps:
                 lambda part: find_candidates(look, part),
                 join_candidates,
                 progress=progress,
+                ahead=partial(reading_ahead, self.data.images),
             )
 
     def choose(self, candidates: Candidates, found: Round, size: int, key: str) -> Tensor:

@@ -130,6 +130,7 @@ class RunDirectory:
                 result = compute()
                 barrier()  # nobody reads shards any more
                 on_first(lambda: write_dataclass(path, result))
+                del result  # it may be large, and is about to be read
             else:
                 on_first(lambda: write_dataclass(path, compute()))
         if together and rank() == 0:

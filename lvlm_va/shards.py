@@ -7,6 +7,7 @@ after a restart and on any number of processes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,8 @@ SHARD = 64
 
 Part = TypeVar("Part")
 
+Ahead = Callable[[Sequence[Tensor]], AbstractContextManager[None]]
+
 
 def sharded(
     run: RunDirectory,
@@ -32,6 +35,7 @@ def sharded(
     join: Callable[[Sequence[Part]], Part],
     *,
     progress: str | None = None,
+    ahead: Ahead | None = None,
 ) -> Part:
     """Return a stage's result for some rows, made in shards and kept whole. All processes must call it.
 
@@ -41,7 +45,7 @@ def sharded(
         Where shards are kept until the whole takes their place.
     stage, key : str
         Name of the stage, and key of its inputs and parameters.
-    kind, rows, compute, progress
+    kind, rows, compute, progress, ahead
         As in `in_shards`.
     join : callable
         Makes one result of all.
@@ -56,7 +60,7 @@ def sharded(
         stage,
         key,
         kind,
-        lambda: join(list(in_shards(folder, kind, rows, compute, progress=progress))),
+        lambda: join(list(in_shards(folder, kind, rows, compute, progress=progress, ahead=ahead))),
         together=True,
     )
 
@@ -70,6 +74,7 @@ def in_shards(
     name: str = "shard",
     size: int | None = None,
     progress: str | None = None,
+    ahead: Ahead | None = None,
 ) -> Iterator[Part]:
     """Return what `compute` makes of each shard of rows, in their order.
 
@@ -92,6 +97,9 @@ def in_shards(
         Rows in a shard; None takes `SHARD`.
     progress : str or None, default=None
         Title of a progress bar; None shows none.
+    ahead : callable, default=None
+        Gets the shards that this process will compute, in order, and returns a context in which that happens: for
+        example, images are read ahead of their use.
 
     Returns
     -------
@@ -106,30 +114,32 @@ def in_shards(
     parts = rows.split(SHARD if size is None else size)
     bar = tqdm(total=len(rows), desc=progress, disable=progress is None or rank() > 0, leave=False)
     if folder is None and world_size() == 1:
-        return _computed(parts, compute, bar)
+        return _computed(parts, compute, bar, ahead)
 
     mine = range(rank(), len(parts), world_size())
     with bar:
         if folder is None:
-            found = on_each(lambda: list(_computed([parts[k] for k in mine], compute, bar)))
+            found = on_each(lambda: list(_computed([parts[k] for k in mine], compute, bar, ahead)))
             return iter([found[k % world_size()][k // world_size()] for k in range(len(parts))])
 
         files = [folder / f"{name}-{k}-of-{len(parts)}.npz" for k in range(len(parts))]
 
         def keep() -> None:
-            for k in mine:
-                if not files[k].exists():
-                    write_dataclass(files[k], compute(parts[k]))
-                bar.update(len(parts[k]))
+            missing = [k for k in mine if not files[k].exists()]
+            bar.update(sum(len(parts[k]) for k in mine) - sum(len(parts[k]) for k in missing))
+            for k, part in zip(
+                missing, _computed([parts[k] for k in missing], compute, bar, ahead), strict=True
+            ):
+                write_dataclass(files[k], part)
 
         on_each(keep)
     return (read_dataclass(file, kind) for file in files)
 
 
 def _computed(
-    parts: list[Tensor] | tuple[Tensor, ...], compute: Callable[[Tensor], Part], bar: tqdm[None]
+    parts: Sequence[Tensor], compute: Callable[[Tensor], Part], bar: tqdm[None], ahead: Ahead | None
 ) -> Iterator[Part]:
-    with bar:
+    with bar, nullcontext() if ahead is None else ahead(parts):
         for part in parts:
             yield compute(part)
             bar.update(len(part))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,10 @@ class BatchGradient:
         # In the first batch of each epoch, so that a run that was resumed decides as an unbroken one does.
         self._share = not self._bf16
         self._layers = None if self._bf16 else dense_layers(self._module)
+
+    def reading_ahead(self, batches: Sequence[Batch]) -> AbstractContextManager[None]:
+        """Read the images of this process's share of these batches ahead of their use."""
+        return self._rows.reading_ahead([part for batch in batches for part in self.parts(batch)])
 
     def parts(self, batch: Batch) -> list[Batch]:
         """Return what this process forwards of a batch, part by part."""

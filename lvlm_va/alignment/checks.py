@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lvlm_va._logits import evaluating, forward_logits, module_device_and_dtype
 from lvlm_va.alignment.types import AlignmentSet
+from lvlm_va.stored_images import ImageRows, StoredImages
 
 
 def check_integer(name: str, value: object, smallest: int) -> None:
@@ -20,12 +21,12 @@ def check_integer(name: str, value: object, smallest: int) -> None:
         raise ValueError(message)
 
 
-def check_images(name: str, images: object) -> Tensor:
-    """Return `images`, a floating tensor of shape (n, C, *spatial) with n >= 1."""
+def check_images(name: str, images: object) -> ImageRows:
+    """Return `images`, a floating tensor of shape (n, C, *spatial) with n >= 1, or what stands for one."""
     expected = f"The {name!r} argument must be a floating tensor of shape (n, C, *spatial)."
-    if not isinstance(images, Tensor):
+    if not isinstance(images, Tensor | StoredImages):
         raise TypeError(f"{expected} Got {type(images).__name__} instead.")
-    if not images.is_floating_point():
+    if not images.dtype.is_floating_point:
         raise TypeError(f"{expected} Got {images.dtype} instead; scale the images to [0, 1].")
     if images.ndim < 3 or not len(images):
         raise ValueError(f"{expected} Got shape {tuple(images.shape)} instead.")
@@ -79,18 +80,18 @@ def check_alignment_set(alignment_set: AlignmentSet, image_shape: torch.Size) ->
         raise ValueError(
             f"{expected}: a mask per image, shared by its channels. Got {tuple(masks.shape)} instead."
         )
-    if not bool(((masks >= 0) & (masks <= 1)).all()):
+    if masks.is_floating_point() and not bool(((masks >= 0) & (masks <= 1)).all()):
         raise ValueError(f"{expected} with values in [0, 1]. Got values outside, or NaN.")
 
 
-def check_module(module: nn.Module, images: Tensor, labels: Tensor, *, penalised: bool) -> None:
+def check_module(module: nn.Module, images: ImageRows, labels: Tensor, *, penalised: bool) -> None:
     """Try `module` on one image, and say clearly what does not fit.
 
     Parameters
     ----------
     module : torch.nn.Module
         A copy of the user's.
-    images : Tensor of shape (n, C, *spatial), n >= 1
+    images : Tensor or StoredImages of shape (n, C, *spatial), n >= 1
         Only the first is used.
     labels : Tensor of shape (m,), int64
         Every label that will be trained on.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from lvlm_va.alignment.strength import Strength
 from lvlm_va.alignment.types import AlignmentSet
 from lvlm_va.alignment.weighting import Weighting, weighted_loss
 from lvlm_va.ops import masked_gradient_penalty
+from lvlm_va.stored_images import ImageReader, ImageRows, StoredImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,7 @@ class TrainingRows:
 
     Attributes
     ----------
-    images : Tensor of shape (n, C, *spatial)
+    images : Tensor or StoredImages of shape (n, C, *spatial)
         Training images.
     labels : Tensor of shape (n,), int64
         Their classes.
@@ -41,7 +43,7 @@ class TrainingRows:
         The module's floating type.
     """
 
-    images: Tensor
+    images: ImageRows
     labels: Tensor
     alignment: AlignmentSet | None
     device: torch.device
@@ -49,13 +51,11 @@ class TrainingRows:
 
     def select(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return images and labels of all rows of the batch, the marked ones last."""
-        parts = [(self.images, self.labels, batch.plain)]
+        labels = [(self.labels, batch.plain)]
         if self.alignment is not None:
-            aligned = self.alignment
-            parts += [(aligned.images, aligned.labels, rows) for rows in (batch.unmarked, batch.marked)]
-        parts = [part for part in parts if len(part[2])]
-        images = self._gather([(images, rows) for images, _, rows in parts], self.dtype)
-        return images, self._gather([(labels, rows) for _, labels, rows in parts], torch.int64)
+            labels += [(self.alignment.labels, rows) for rows in (batch.unmarked, batch.marked)]
+        images = self._gather(self._image_parts(batch), self.dtype)
+        return images, self._gather([part for part in labels if len(part[1])], torch.int64)
 
     def select_masks(self, batch: Batch) -> Tensor | None:
         """Return the masks of the batch's marked rows, or None where it has none."""
@@ -63,17 +63,44 @@ class TrainingRows:
             return None
         return self._gather([(self.alignment.masks, batch.marked)], self.dtype)
 
-    def _gather(self, parts: list[tuple[Tensor, Tensor]], dtype: torch.dtype) -> Tensor:
+    @contextmanager
+    def reading_ahead(self, batches: Sequence[Batch]) -> Iterator[None]:
+        """Read the images of these batches, in this order, ahead of their use, where they are not in memory."""
+        reads: dict[ImageReader, list[Tensor]] = {}
+        for images, rows in chain.from_iterable(map(self._image_parts, batches)):
+            if isinstance(images, StoredImages):
+                reads.setdefault(images.reader, []).append(images.rows[rows])
+        with ExitStack() as stack:
+            for reader, parts in reads.items():
+                stack.enter_context(reader.reading_ahead(parts, pinned=self.device.type == "cuda"))
+            yield
+
+    def _image_parts(self, batch: Batch) -> list[tuple[ImageRows, Tensor]]:
+        """Return which images make up the batch, in the order in which they are selected."""
+        parts = [(self.images, batch.plain)]
+        if self.alignment is not None:
+            parts += [(self.alignment.images, rows) for rows in (batch.unmarked, batch.marked)]
+        return [part for part in parts if len(part[1])]
+
+    def _gather(self, parts: Sequence[tuple[ImageRows, Tensor]], dtype: torch.dtype) -> Tensor:
         # index_select copies whole rows; indexing with [] goes value by value, at a fifth of the speed.
-        if all(values.device == self.device and values.dtype == dtype for values, _ in parts):
-            sizes = [len(rows) for _, rows in parts]
-            first = parts[0][0]
+        here = [
+            (values, rows)
+            for values, rows in parts
+            if isinstance(values, Tensor) and values.device == self.device and values.dtype == dtype
+        ]
+        if len(here) == len(parts):
+            sizes = [len(rows) for _, rows in here]
+            first = here[0][0]
             gathered = first.new_empty(sum(sizes), *first.shape[1:])
-            for (values, rows), out in zip(parts, gathered.split(sizes), strict=True):
+            for (values, rows), out in zip(here, gathered.split(sizes), strict=True):
                 torch.index_select(values, 0, rows, out=out)
             return gathered
         moved = [
-            values.index_select(0, rows).to(self.device, dtype, non_blocking=True) for values, rows in parts
+            values.read(rows, self.device, dtype)
+            if isinstance(values, StoredImages)
+            else values.index_select(0, rows).to(self.device, dtype, non_blocking=True)
+            for values, rows in parts
         ]
         return moved[0] if len(moved) == 1 else torch.cat(moved)
 

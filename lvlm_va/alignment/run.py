@@ -33,6 +33,7 @@ from lvlm_va.alignment.strength import FixedStrength, RisingStrength, Strength
 from lvlm_va.alignment.synchronized_batch_norm import SynchronizedBatchNorm
 from lvlm_va.alignment.types import History, TrainingResult
 from lvlm_va.alignment.weighting import Weighting
+from lvlm_va.stored_images import ImageRows, subset
 
 
 class TrainingRun:
@@ -44,7 +45,7 @@ class TrainingRun:
         Trained in place.
     rows : TrainingRows
         What it is trained on.
-    held_out : tuple of (Tensor, Tensor), or None
+    held_out : tuple of (Tensor or StoredImages, Tensor), or None
         Images and labels that are measured after each epoch.
     options : TrainingOptions
         How it is trained.
@@ -66,7 +67,7 @@ class TrainingRun:
         self,
         module: nn.Module,
         rows: TrainingRows,
-        held_out: tuple[Tensor, Tensor] | None,
+        held_out: tuple[ImageRows, Tensor] | None,
         options: TrainingOptions,
         *,
         seed: int,
@@ -156,7 +157,8 @@ class TrainingRun:
             epoch_seed, image_device, image_device if alignment is None else alignment.images.device
         )
         sums = torch.zeros(4, device=self._rows.device, dtype=self._rows.dtype)
-        with SynchronizedBatchNorm() if self._mixes_rows and world_size() > 1 else nullcontext():
+        in_step = SynchronizedBatchNorm() if self._mixes_rows and world_size() > 1 else nullcontext()
+        with in_step, self._gradient.reading_ahead(batches):
             for batch in batches:
                 # Summed on the device and read once per epoch: reading would wait for the device in each step.
                 sums += self._step(batch)
@@ -235,7 +237,7 @@ class TrainingRun:
         sums = [0.0, 0.0]
         if len(mine):
             labels = labels[mine].cpu()
-            logits = predict_logits(self._module, images[mine], batch_size=self._options.batch_size)
+            logits = predict_logits(self._module, subset(images, mine), batch_size=self._options.batch_size)
             sums = [
                 float(F.cross_entropy(logits, labels, reduction="sum")),
                 float((logits.argmax(1) == labels).sum()),

@@ -28,11 +28,12 @@ from lvlm_va.alignment.options import TrainingOptions
 from lvlm_va.alignment.run import TrainingRun
 from lvlm_va.alignment.types import AlignmentSet, History, TrainingResult
 from lvlm_va.alignment.weighting import Weighting
+from lvlm_va.stored_images import ImageRows, subset
 
 
 def train(
     module: nn.Module,
-    images: Tensor,
+    images: ImageRows,
     labels: Tensor,
     options: TrainingOptions | None = None,
     *,
@@ -66,8 +67,9 @@ def train(
     module : torch.nn.Module
         Returns logits of shape (n, K), or an object with such ``.logits``, from images; float32 or float64. It
         is copied and never touched.
-    images : Tensor of shape (n, C, *spatial), floating
-        Training images in [0, 1]. Batches are moved to the module's device and dtype.
+    images : Tensor of shape (n, C, *spatial), floating, or StoredImages
+        Training images in [0, 1]. Batches are moved to the module's device and dtype. Stored ones are read batch by
+        batch, ahead of their use.
     labels : Tensor of shape (n,), int64
         Class numbers from 0.
     options : TrainingOptions, default=None
@@ -184,7 +186,7 @@ def train(
             alignment_set.images, alignment_set.labels.to(where), alignment_set.masks.to(where)
         )
     kept, held_out = _hold_out(images, labels, options.validation_fraction, seed)
-    training = (images, labels) if kept is None else (images[kept], labels[kept])
+    training = (images, labels) if kept is None else (subset(images, kept), labels[kept])
     if repeats is not None and kept is not None:
         repeats = check_repeats(repeats[kept.to(repeats.device)], len(kept))
     rows = TrainingRows(*training, alignment_set, home, dtype)
@@ -211,8 +213,8 @@ def train(
 
 
 def _hold_out(
-    images: Tensor, labels: Tensor, fraction: float, seed: int
-) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
+    images: ImageRows, labels: Tensor, fraction: float, seed: int
+) -> tuple[Tensor | None, tuple[ImageRows, Tensor] | None]:
     """Return the rows to train on, None for all of them, and the held-out images and labels."""
     if not fraction:
         return None, None
@@ -226,4 +228,4 @@ def _hold_out(
     held_out, kept = (
         part.sort().values.to(images.device) for part in order.split([n_held_out, n - n_held_out])
     )
-    return kept, (images[held_out], labels[held_out])
+    return kept, (subset(images, held_out), labels[held_out])

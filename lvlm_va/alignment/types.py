@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lvlm_va.alignment.weighting import Weighting
+from lvlm_va.stored_images import StoredImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +16,7 @@ class AlignmentSet:
 
     Attributes
     ----------
-    images : Tensor of shape (a, C, *spatial), floating
+    images : Tensor of shape (a, C, *spatial), floating, or StoredImages
         Images in [0, 1].
     labels : Tensor of shape (a,), int64
         Class numbers.
@@ -23,7 +24,7 @@ class AlignmentSet:
         1 where a pixel must not matter, 0 where it may. An image without a marked pixel counts like a plain one.
     """
 
-    images: Tensor
+    images: Tensor | StoredImages
     labels: Tensor
     masks: Tensor
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvlm_va._errors import unknown_name
+from lvlm_va.stored_images import CHUNK, ImageRows, image_batches
 
 Strategy = Literal["class_balanced", "zeros", "mean", "blurred"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)
@@ -46,7 +47,7 @@ class ReferenceSet:
 
     @classmethod
     def choose(
-        cls, strategy: Any, images: Tensor, labels: Any, n_references: int = 20, *, seed: int
+        cls, strategy: Any, images: ImageRows, labels: Any, n_references: int = 20, *, seed: int
     ) -> ReferenceSet:
         """Choose references; the arguments are those of `make_references`, and ``"blurred"`` besides."""
         if isinstance(strategy, str) and strategy == "blurred":
@@ -66,7 +67,7 @@ class ReferenceSet:
 
 
 def make_references(
-    strategy: Any, images: Tensor, labels: Any, n_references: int = 20, *, seed: int
+    strategy: Any, images: ImageRows, labels: Any, n_references: int = 20, *, seed: int
 ) -> Tensor:
     """Return references that all images share.
 
@@ -77,7 +78,7 @@ def make_references(
         ``"zeros"``: one black image; ``"mean"``: the mean training image; or the references themselves
         (uint8 and uint16 are divided by their largest value).
         ``"blurred"`` depends on the images explained: use `ReferenceSet` or `blurred_references`.
-    images : Tensor of shape (n, C, H, W)
+    images : Tensor or StoredImages of shape (n, C, H, W)
         Training images, in [0, 1].
     labels : array-like of shape (n,)
         Their classes.
@@ -106,11 +107,11 @@ def make_references(
     if strategy not in STRATEGIES:
         raise unknown_name("references", strategy, STRATEGIES)
     if strategy == "zeros":
-        return images.new_zeros((1, *images.shape[1:]))
+        return torch.zeros((1, *images.shape[1:]), device=images.device, dtype=images.dtype)
     if not len(images):
         raise ValueError("The 'images' argument must hold at least one image. Got none instead.")
     if strategy == "mean":
-        return images.mean(0, keepdim=True, dtype=torch.float64).to(images.dtype)
+        return _mean(images)
     return images[torch.from_numpy(_balanced(np.asarray(labels), len(images), n_references, seed))]
 
 
@@ -155,7 +156,16 @@ def _blur_rows(images: Tensor, sigma: float) -> Tensor:
     return (F.conv1d(rows, kernel, padding=radius) / weight).reshape(images.shape)
 
 
-def _own(references: Any, images: Tensor) -> Tensor:
+def _mean(images: ImageRows) -> Tensor:
+    if isinstance(images, Tensor):
+        return images.mean(0, keepdim=True, dtype=torch.float64).to(images.dtype)
+    total = torch.zeros((1, *images.shape[1:]), dtype=torch.float64)
+    for part in image_batches(images, CHUNK, images.device, images.dtype):
+        total += part.sum(0, dtype=torch.float64)
+    return (total / len(images)).to(images.dtype)
+
+
+def _own(references: Any, images: ImageRows) -> Tensor:
     tensor = torch.as_tensor(references)
     if tensor.ndim != images.ndim or tensor.shape[1:] != images.shape[1:] or not len(tensor):
         raise ValueError(

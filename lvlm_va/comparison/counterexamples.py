@@ -38,8 +38,9 @@ class CounterexampleClassifier(MaskRival):
     n_counterexamples: int = 1
 
     def _make_module(self, module: nn.Module, data: TrainingData, masks: Tensor, seed: int) -> nn.Module:
-        images, labels = counterexamples(data.images, data.labels, masks > 0, self.n_counterexamples, seed)
-        images, labels = torch.cat([data.images, images]), torch.cat([data.labels, labels])
+        images, labels = data.images[:], data.labels
+        more, their_labels = counterexamples(images, labels, masks > 0, self.n_counterexamples, seed)
+        images, labels = torch.cat([images, more]), torch.cat([labels, their_labels])
         return self._train("train", module, images, labels, seed).module
 
 

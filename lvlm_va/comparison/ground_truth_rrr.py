@@ -47,7 +47,7 @@ class GroundTruthRRRClassifier(MaskRival):
     align_schedule: str | Callable[..., Any] | None = "cooldown"
 
     def _make_module(self, module: nn.Module, data: TrainingData, masks: Tensor, seed: int) -> nn.Module:
-        warn_of_unusual_images(data.images.numpy())
+        warn_of_unusual_images(data.images[:].numpy())
         trained = self._train("train", module, data.images, data.labels, seed).module
         result = self._train(
             "align",

@@ -21,6 +21,7 @@ from lvlm_va.comparison.groups import Groups, resolve_groups
 from lvlm_va.comparison.masks import resolve_masks
 from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
 from lvlm_va.rounds import timed
+from lvlm_va.stored_images import ImageRows
 
 
 # scikit-learn reads parameters from the signature of __init__, which the decorator writes, inherited fields included.
@@ -116,9 +117,9 @@ class RivalClassifier(ImageClassifier):
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)  # what an earlier fit left
         seed = draw_seed(self.random_state, kept=False)
-        X, y = check_images(self, X, y, reset=True)
-        module, data = self._read(X, y, None, seed, differentiable=True)
-        del X
+        pixels, y = check_images(self, X, y, reset=True)
+        module, data = self._read(pixels, y, None, seed, differentiable=True)
+        del X, pixels
         self.seconds_: dict[str, float] = {}
         self.history_: dict[str, tuple[History, ...]] = {}
         self.module_ = make_module(module.to(resolve_device(self.device)), data, seed)
@@ -128,7 +129,7 @@ class RivalClassifier(ImageClassifier):
         self,
         stage: str,
         module: nn.Module,
-        images: Tensor,
+        images: ImageRows,
         labels: Tensor,
         seed: int,
         *,

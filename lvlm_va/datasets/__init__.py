@@ -2,7 +2,7 @@
 
 from lvlm_va.datasets.decoy import decoy_digits, decoy_mnist
 from lvlm_va.datasets.fashion import FASHION_CLASSES, FASHION_SPECIFICATIONS, decoy_fashion_mnist
-from lvlm_va.datasets.folder import FolderData, load_image_folder
+from lvlm_va.datasets.folder import FolderData, FolderDataset, load_image_folder, open_image_folder
 from lvlm_va.datasets.lesions import LESION_CLASSES, LESION_SPECIFICATIONS, bandaged_lesions
 from lvlm_va.datasets.medical import isic_lesions, knee_radiographs
 from lvlm_va.datasets.radiographs import RADIOGRAPH_CLASSES, RADIOGRAPH_SPECIFICATIONS, tagged_radiographs
@@ -17,6 +17,7 @@ __all__ = [
     "RADIOGRAPH_SPECIFICATIONS",
     "DecoyData",
     "FolderData",
+    "FolderDataset",
     "bandaged_lesions",
     "decoy_digits",
     "decoy_fashion_mnist",
@@ -24,5 +25,6 @@ __all__ = [
     "isic_lesions",
     "knee_radiographs",
     "load_image_folder",
+    "open_image_folder",
     "tagged_radiographs",
 ]

@@ -11,9 +11,10 @@ from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from lvlm_va._errors import unknown_name
-from lvlm_va.datasets.image_file import Mode, read_image, read_mask
+from lvlm_va.datasets.image_file import Mode, read_image, read_mask, read_size
 from lvlm_va.datasets.label_table import Columns, LabelledImage, read_label_table
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -46,6 +47,52 @@ class FolderData:
     masks: NDArray[np.bool_] | None
 
 
+class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
+    """Images of a folder, decoded when they are asked for; made by `open_image_folder`.
+
+    Its items are (image, label): uint8 of shape (C, H, W), and the class.
+
+    Attributes
+    ----------
+    labels, image_ids, groups, splits
+        As in `FolderData`.
+    """
+
+    def __init__(
+        self, root: Path, source: Path, rows: Sequence[LabelledImage], size: tuple[int, int], mode: Mode
+    ) -> None:
+        self._root, self._source, self._rows, self._size, self._mode = root, source, rows, size, mode
+        self.labels: NDArray[np.str_] = np.array([row.label for row in rows])
+        self.image_ids = tuple(row.path for row in rows)
+        self.groups = _column(row.group for row in rows)
+        self.splits = _column(row.split for row in rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], str]:
+        row = self._rows[index]
+        with _naming(self._source, row, "path"):
+            return read_image(self._root / row.path, self._size, self._mode), row.label
+
+    def select(self, chosen: NDArray[np.bool_]) -> FolderDataset:
+        """Return the images marked True."""
+        rows = [row for row, kept in zip(self._rows, chosen, strict=True) if kept]
+        return FolderDataset(self._root, self._source, rows, self._size, self._mode)
+
+    def read_masks(self) -> NDArray[np.bool_] | None:
+        """Return the masks of all images, as `FolderData` has them, in memory."""
+        if not self._rows or self._rows[0].mask_path is None:
+            return None
+        masks = np.zeros((len(self), *self._size), bool)
+        for i, row in enumerate(self._rows):
+            if row.mask_path:
+                with _naming(self._source, row, "mask_path"):
+                    original_size = read_size(self._root / row.path)
+                    masks[i] = read_mask(self._root / row.mask_path, self._size, original_size)
+        return masks
+
+
 def load_image_folder(
     root: str | os.PathLike[str],
     table: str | os.PathLike[str] | None = "labels.csv",
@@ -61,7 +108,7 @@ def load_image_folder(
 
     Images are turned upright by their EXIF orientation, and resized to `image_size` (bilinear, antialiased;
     the aspect is not kept), masks to the nearest pixel. Images of more than 8 bits are stretched, each from
-    its darkest to its brightest value. They take n·C·H·W bytes.
+    its darkest to its brightest value. They take n·C·H·W bytes; `open_image_folder` leaves them in their files.
 
     Parameters
     ----------
@@ -116,10 +163,52 @@ def load_image_folder(
 
     >>> data = load_image_folder("knees/train", None, image_size=(224, 224), mode="L")  # doctest: +SKIP
     """
+    folder = open_image_folder(
+        root,
+        table,
+        image_size=image_size,
+        split=split,
+        mode=mode,
+        columns=columns,
+        extension=extension,
+        classes=classes,
+    )
+    height, width = image_size
+    images = np.empty((len(folder), 3 if mode == "RGB" else 1, height, width), np.uint8)
+    for i in range(len(folder)):
+        images[i], _ = folder[i]
+    return FolderData(
+        images, folder.labels, folder.image_ids, folder.groups, folder.splits, folder.read_masks()
+    )
+
+
+def open_image_folder(
+    root: str | os.PathLike[str],
+    table: str | os.PathLike[str] | None = "labels.csv",
+    *,
+    image_size: tuple[int, int],
+    split: str | None = None,
+    mode: Mode = "RGB",
+    columns: Columns | None = None,
+    extension: str = "",
+    classes: Mapping[str, str] | None = None,
+) -> FolderDataset:
+    """Return the images of a folder as a Dataset that decodes each when it is asked for.
+
+    Parameters
+    ----------
+    root, table, image_size, split, mode, columns, extension, classes
+        As in `load_image_folder`, which raises the same errors; an image that cannot be read, when it is asked for.
+
+    Returns
+    -------
+    FolderDataset
+        In the order of the table, or by path without one.
+    """
     root = Path(root)
     if mode not in get_args(Mode):
         raise unknown_name("mode", mode, get_args(Mode))
-    height, width = _check_size(image_size)
+    size = _check_size(image_size)
     if not root.is_dir():
         raise FileNotFoundError(f"The 'root' argument must be a folder. Got {root}, which is none, instead.")
     if table is None and (columns or extension or classes):
@@ -136,23 +225,7 @@ def load_image_folder(
     if split is not None:
         rows = _of_split(source, rows, split)
     _check_existence(root, source, rows)
-
-    images = np.empty((len(rows), 3 if mode == "RGB" else 1, height, width), np.uint8)
-    masks = None if rows[0].mask_path is None else np.zeros((len(rows), height, width), bool)
-    for i, row in enumerate(rows):
-        with _naming(source, row, "path"):
-            images[i], original_size = read_image(root / row.path, (height, width), mode)
-        if masks is not None and row.mask_path:
-            with _naming(source, row, "mask_path"):
-                masks[i] = read_mask(root / row.mask_path, (height, width), original_size)
-    return FolderData(
-        images,
-        np.array([row.label for row in rows]),
-        tuple(row.path for row in rows),
-        _column(row.group for row in rows),
-        _column(row.split for row in rows),
-        masks,
-    )
+    return FolderDataset(root, source, rows, size, mode)
 
 
 def _check_size(image_size: object) -> tuple[int, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 # What Pillow raises on damaged or monstrous files.
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -15,10 +17,8 @@ _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 Mode = Literal["RGB", "L"]
 
 
-def read_image(
-    path: Path, image_size: tuple[int, int], mode: Mode
-) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Return an image, upright and resized, and the size it had.
+def read_image(path: Path, image_size: tuple[int, int], mode: Mode) -> NDArray[np.uint8]:
+    """Return an image, upright and resized.
 
     The EXIF orientation is applied. Images of more than 8 bits (16-bit radiographs, floating TIFF) are
     stretched linearly, each from its own darkest to its own brightest value. Resizing is bilinear, with
@@ -35,10 +35,8 @@ def read_image(
 
     Returns
     -------
-    image : ndarray of shape (C, height, width), uint8
+    ndarray of shape (C, height, width), uint8
         C is 3 or 1.
-    original_size : (int, int)
-        Height and width of the upright image in the file.
 
     Raises
     ------
@@ -46,15 +44,28 @@ def read_image(
         If the file is no image, or is damaged.
     """
     image = _open_upright(path)
-    original_size = image.height, image.width
     deep = image.mode[0] in "IF"  # I, I;16, I;16B, F: more than 8 bits
     image = _stretched(path, image) if deep else image.convert(mode)
     height, width = image_size
     values = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     pixels = np.rint(values).astype(np.uint8) if deep else values
     if pixels.ndim == 3:
-        return pixels.transpose(2, 0, 1), original_size
-    return np.repeat(pixels[None], 3 if mode == "RGB" else 1, axis=0), original_size
+        # Laid out as it is shaped: collating batches of anything else takes a DataLoader twice as long.
+        return np.array(pixels.transpose(2, 0, 1), order="C")
+    return np.repeat(pixels[None], 3 if mode == "RGB" else 1, axis=0)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Return height and width of the upright image in a file, whose pixels are left there.
+
+    Raises
+    ------
+    ValueError
+        If the file is no image.
+    """
+    with _naming(path), Image.open(path) as image:
+        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 def read_mask(path: Path, image_size: tuple[int, int], original_size: tuple[int, int]) -> NDArray[np.bool_]:
@@ -95,11 +106,16 @@ def read_mask(path: Path, image_size: tuple[int, int], original_size: tuple[int,
 
 
 def _open_upright(path: Path) -> Image.Image:
+    with _naming(path), Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        upright.load()
+        return upright
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            upright.load()
-            return upright
+        yield
     except _UNREADABLE as error:
         raise ValueError(f"{path}: cannot be read as an image ({error}).") from error
 

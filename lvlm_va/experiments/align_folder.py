@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
 from lvlm_va._distributed import on_first
 from lvlm_va._files import atomic_path, write_json
+from lvlm_va._inputs import open_dataset
 from lvlm_va.backends import Prices
 from lvlm_va.critique import Critic, Judge
-from lvlm_va.datasets import FolderData, load_image_folder
+from lvlm_va.datasets import FolderDataset, open_image_folder
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.report import keep_command, read_run
+from lvlm_va.stored_images import StoredImages
 
 
 def align_folder(
@@ -74,38 +75,46 @@ def align_folder(
         The estimator, fitted unless this is a dry run.
     """
     out = Path(out)
-    folder = load_image_folder(
+    folder = open_image_folder(
         data, table, image_size=image_size, mode=mode, columns=columns, extension=extension
     )
     splits = np.full(len(folder.labels), "train") if folder.splits is None else folder.splits
-    training, test = splits == "train", splits == "test"
-    if not training.any():
+    training, test = folder.select(splits == "train"), folder.select(splits == "test")
+    if not len(training):
         raise ValueError(
             f"The 'split' column must mark images as 'train'. Got only {sorted(set(splits))} instead."
         )
     classifier = LVLMVAClassifier(
         module, critic=critic, judge=judge, specifications=specifications or None, run_dir=out, **parameters
     )
-    ids = [name for name, chosen in zip(folder.image_ids, training, strict=True) if chosen]
     if dry_run:
-        cost = classifier.estimate_cost(
-            folder.images[training], folder.labels[training], image_ids=ids, prices=prices
-        )
+        cost = classifier.estimate_cost(training, image_ids=training.image_ids, prices=prices)
         echo(f"Nothing was sent. The models would be asked for at most: {cost}; retries come on top.")
         return classifier
-    classifier.fit(folder.images[training], folder.labels[training], image_ids=ids)
+    # Now: what cannot be read must be found before anything is trained.
+    test_data = _read_test(test, classifier.num_workers)
+    classifier.fit(training, image_ids=training.image_ids)
     if verdicts is not None:
         classifier.realign(verdicts)
     kept_command = command if verdicts is None else ()
-    on_first(lambda: _tell(classifier, folder, ids, test, out, prices, kept_command, echo))
+    on_first(lambda: _tell(classifier, len(training), test_data, out, prices, kept_command, echo))
     return classifier
+
+
+def _read_test(test: FolderDataset, num_workers: int) -> dict[str, Any]:
+    """Return what a report is given of the test images."""
+    if not len(test):
+        return {}
+    images, _ = open_dataset(test, num_workers)
+    if isinstance(images, StoredImages):
+        images.reader.survey()
+    return {"X_test": images, "y_test": test.labels, "groups": test.groups, "masks": test.read_masks()}
 
 
 def _tell(
     classifier: LVLMVAClassifier,
-    folder: FolderData,
-    ids: Sequence[str],
-    test: NDArray[np.bool_],
+    n_training: int,
+    test_data: Mapping[str, Any],
     out: Path,
     prices: Prices | None,
     command: Sequence[str],
@@ -119,7 +128,7 @@ def _tell(
     with atomic_path(out / "aligned.safetensors") as temporary:
         save_file(state, temporary)
     counts = classifier.verdicts_.counts()
-    echo(f"{len(ids)} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {counts}")
+    echo(f"{n_training} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {counts}")
     behaviour = classifier.behaviour_summary()
     echo(str(behaviour))
     metrics: dict[str, Any] = {
@@ -127,14 +136,6 @@ def _tell(
         "seconds": classifier.seconds_,
         "behaviour": {found.label: found.text for found in behaviour.classes},
     }
-    test_data: dict[str, Any] = {}
-    if test.any():
-        test_data = {
-            "X_test": folder.images[test],
-            "y_test": folder.labels[test],
-            "groups": None if folder.groups is None else folder.groups[test],
-            "masks": None if folder.masks is None else folder.masks[test],
-        }
     if command:
         keep_command(out, command)
     try:

@@ -42,10 +42,15 @@ def alignment_score(attributions: Tensor | ArrayLike, masks: Tensor | ArrayLike)
     >>> alignment_score(attributions, masks)
     0.75
     """
+    shares = spurious_attribution_shares(attributions, masks)
+    return 1 - float(shares[~shares.isnan()].mean())
+
+
+def spurious_attribution_shares(attributions: Tensor | ArrayLike, masks: Tensor | ArrayLike) -> Tensor:
+    """Return the share (n,) of each image's attribution on spurious pixels, NaN where it is all zero."""
     phi, mask = check_maps(attributions, masks)
     magnitude = phi.abs().sum(1, dtype=torch.float64)
     total = magnitude.sum((1, 2))
     if not total.isfinite().all():
         raise ValueError("The 'attributions' argument must be finite. Got NaN or infinity instead.")
-    share = (magnitude * mask.to(magnitude)).sum((1, 2)) / total
-    return 1 - float(share[total > 0].mean())
+    return (magnitude * mask.to(magnitude)).sum((1, 2)) / total

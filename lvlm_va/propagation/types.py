@@ -26,7 +26,7 @@ class Propagation:
         wrong verdicts out.
     n_images : int or None, default=10_000
         Most images in the alignment set, the critiqued ones included; the others are drawn at random. None: all.
-        They are held in memory, as are their masks.
+        Their masks are held in memory, H x W bytes each.
     confidence : float, default=0.5
         Least probability, in [0.5, 1], of being spurious at which a segment is masked; more abstains more.
     consensus : "auto" or bool, default="auto"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from lvlm_va._logits import predict_logits
 from lvlm_va.attribution import Attributor, ReferenceSet
-from lvlm_va.metrics import alignment_score
+from lvlm_va.metrics.alignment import spurious_attribution_shares
 from lvlm_va.report.measures import Measured, Measures
+from lvlm_va.stored_images import ImageRows, portions, reading_ahead
 
 
 def measure(
     before: nn.Module,
     after: nn.Module,
-    images: Tensor,
+    images: ImageRows,
     labels: Tensor,
     class_names: tuple[str, ...],
     *,
@@ -32,7 +36,7 @@ def measure(
     ----------
     before, after : torch.nn.Module
         The classifier before and after alignment.
-    images : Tensor of shape (n, C, H, W)
+    images : Tensor or StoredImages of shape (n, C, H, W)
         Images that it was not trained on.
     labels : Tensor of shape (n,), int64
         Their class numbers.
@@ -56,11 +60,31 @@ def measure(
     """
     names = np.asarray(class_names)
     measured = []
+    if masks is not None and not isinstance(masks, Tensor):
+        masks = np.asarray(masks)
     for module in (before, after):
         predictions = predict_logits(module, images, batch_size=batch_size).argmax(1)
         alignment = None
         if masks is not None:
-            found = attributor.attribute(module, images, labels, references.for_images(images))
-            alignment = alignment_score(found.attributions.cpu(), masks)
+            alignment = _alignment(module, images, labels, masks, attributor, references)
         measured.append(Measured.of(names[labels.numpy()], names[predictions.numpy()], groups, alignment))
     return Measures(what, groups is not None, *measured)
+
+
+def _alignment(
+    module: nn.Module,
+    images: ImageRows,
+    labels: Tensor,
+    masks: Tensor | NDArray[Any],
+    attributor: Attributor,
+    references: ReferenceSet,
+) -> float:
+    """Return `lvlm_va.metrics.alignment_score` of a module."""
+    found = []
+    with reading_ahead(images, portions(images)):
+        for rows in portions(images):
+            part = images[rows]
+            explanation = attributor.attribute(module, part, labels[rows], references.for_images(part))
+            found.append(spurious_attribution_shares(explanation.attributions.cpu(), masks[rows]))
+    shares = torch.cat(found)
+    return 1 - float(shares[~shares.isnan()].mean())

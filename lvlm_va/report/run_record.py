@@ -172,7 +172,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     record = RunRecord(
         class_names=tuple(identity["classes"]),
         image_ids=image_ids,
-        images=as_bytes(aligned.images.numpy()),
+        images=as_bytes(aligned.images[:].numpy()),
         labels=aligned.labels.numpy(),
         explanation=concatenate_explanations(
             [read_dataclass(file, Explanation) for file in files["explain"]]

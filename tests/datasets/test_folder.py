@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lvlm_va.datasets import load_image_folder
+from lvlm_va.datasets import load_image_folder, open_image_folder
 
 RED = np.array([200, 10, 30], np.uint8)
 
@@ -55,6 +55,31 @@ def test_everything_a_table_can_say(root):
     assert data.image_ids == ("a.png", "sub/b.png")
     assert not data.masks[0].any()
     assert (data.masks[1] == halves(False, True, dtype=bool)).all()
+
+
+def test_images_that_stay_in_their_files(root):
+    data, folder = load(root), open_image_folder(root, image_size=(6, 8))
+    assert len(folder) == 2
+    for i, (image, label) in enumerate(folder):
+        assert (image == data.images[i]).all()
+        assert label == data.labels[i]
+    assert (folder.read_masks() == data.masks).all()
+    dog = folder.select(np.array([False, True]))
+    assert (dog.image_ids, dog.splits.tolist(), dog[0][1]) == (("sub/b.png",), ["test"], "dog")
+    (root / "a.png").write_bytes(b"nothing")
+    assert dog.read_masks().any()
+    with pytest.raises(ValueError, match=r"labels.csv, line 2, path: .*a.png: cannot be read as an image"):
+        folder[0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_fits_its_image_whichever_way_that_was_held(root, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    save(root / "sub" / "b.png", halves(0, 255), exif=exif)
+    upright = halves(0, 1) if orientation < 5 else halves(0, 1).T
+    save(root / "masks" / "b.png", upright)
+    assert (load(root, size=upright.shape).masks[1] == upright).all()
 
 
 def test_only_paths_and_labels(root):
