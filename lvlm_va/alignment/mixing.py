@@ -75,6 +75,13 @@ class BatchPlan:
         """Batches per epoch."""
         return len(self.plain_sizes)
 
+    @property
+    def expected_marked_steps(self) -> float:
+        """Batches of an epoch with marked rows to expect."""
+        n_unmarked = len(self.marked) - int(self.marked.sum())
+        unmarked = n_unmarked / max(1, len(self.marked))
+        return sum(1 - unmarked**size for size in self.alignment_sizes)
+
     def epoch(self, seed: int, plain_device: torch.device, alignment_device: torch.device) -> list[Batch]:
         """Return the batches of one epoch.
 

@@ -97,7 +97,7 @@ class TrainingRun:
             value = 0.0 if rows.alignment is None else float(options.rrr_strength)
             self._strength = FixedStrength(value)
         else:
-            self._strength = RisingStrength(total_steps)
+            self._strength = RisingStrength(round(options.epochs * self._plan.expected_marked_steps))
         self._gradient = BatchGradient(
             module,
             rows,
@@ -216,7 +216,7 @@ class TrainingRun:
         self._optimizer.step()
         if self._schedule is not None:
             self._schedule.step()
-        self._strength.step()
+        self._strength.step(len(batch.marked) > 0)
         return sums
 
     def _add_norm_gradient(self) -> None:

@@ -14,7 +14,7 @@ from lvlm_va._distributed import add_up
 TARGET = 1.0
 # Share of the run in which lambda rises.
 RISE = 0.2
-# But by no more than a tenth in one batch: in a short run the net must keep up, even if alignment stays partial.
+# But by no more than a tenth in one batch, even if alignment stays partial.
 LARGEST_RATE = 0.1
 # An untrained net has hardly any input gradient; equal terms would start lambda at a million.
 LARGEST_START = 1e-3
@@ -45,8 +45,8 @@ class Strength(Protocol):
         """
         ...
 
-    def step(self) -> None:
-        """Go on to the next batch."""
+    def step(self, marked: bool) -> None:
+        """Go on to the next batch, after one with or without marked rows."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class FixedStrength:
         """Return lambda."""
         return self.value
 
-    def step(self) -> None:
+    def step(self, marked: bool) -> None:
         """Change nothing."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -91,8 +91,9 @@ class RisingStrength:
     """Lambda from where both terms are equal to where marked pixels can no longer count.
 
     It starts where the two terms of the first batch with marked rows are equal (Ross et al. 2017), at 0.001 at most,
-    and rises by the same factor in each batch, to 1 after a fifth of the run's batches; there it stays. In a run
-    so short that the factor would exceed ``exp(0.1)`` it rises by that, and the net is aligned in part.
+    and rises by the same factor with each batch that has marked rows, to 1 after a fifth of those; there it stays.
+    Where they are so few that the factor would exceed ``exp(0.1)`` it rises by that, and the net may be aligned in
+    part: the net must keep up, and rare shocks throw optimizers that remember the usual size of gradients.
 
     *The start.* A trained shortcut makes the penalty huge, so lambda starts tiny. A fixed value lacks the rise:
     large enough for the end, it shatters the net in the first batches.
@@ -109,11 +110,11 @@ class RisingStrength:
     Parameters
     ----------
     total_steps : int
-        Batches in the whole run.
+        Batches with marked rows in the whole run, about.
     """
 
     def __init__(self, total_steps: int) -> None:
-        self._n_rising = RISE * total_steps
+        self._n_rising = RISE * max(1, total_steps)
         self._log_start: float | None = None
         self._n_steps = 0
 
@@ -138,9 +139,9 @@ class RisingStrength:
             self._log_start = min(log_cross_entropy - log_penalty, math.log(LARGEST_START))
         return self.value
 
-    def step(self) -> None:
-        """Rise, once there was a marked row."""
-        self._n_steps += self.known
+    def step(self, marked: bool) -> None:
+        """Rise, after a batch with marked rows."""
+        self._n_steps += marked
 
     def state_dict(self) -> dict[str, Any]:
         """Return where lambda started, and how far it is."""

@@ -83,3 +83,11 @@ def test_seeds_decide() -> None:
     first, same, other = (plan.epoch(seed, CPU, CPU)[0] for seed in (1, 1, 2))
     assert torch.equal(first.plain, same.plain) and torch.equal(first.marked, same.marked)
     assert not torch.equal(first.plain, other.plain)
+
+
+@pytest.mark.parametrize("n_marked", [0, 3, 30])
+def test_expects_as_many_batches_with_marked_rows_as_come(n_marked: int) -> None:
+    plan = plan_batches(120, torch.arange(30) < n_marked, batch_size=8, align_fraction=0.5)
+    here = torch.device("cpu")
+    came = [sum(len(batch.marked) > 0 for batch in plan.epoch(seed, here, here)) for seed in range(200)]
+    assert plan.expected_marked_steps == pytest.approx(sum(came) / len(came), rel=0.1)

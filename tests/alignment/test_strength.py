@@ -22,7 +22,7 @@ def _values(
     values = []
     for _ in range(n):
         values.append(strength.update(ONE * penalty, ONE * cross_entropy))
-        strength.step()
+        strength.step(marked=True)
     return values
 
 
@@ -43,14 +43,13 @@ def test_rises_by_one_factor_to_1_in_a_fifth_of_the_run_and_stays() -> None:
     assert values[200:] == pytest.approx([1.0] * 800)
 
 
-def test_rises_in_batches_without_marked_rows_too_once_there_was_one() -> None:
+def test_waits_in_batches_without_marked_rows() -> None:
     strength = RisingStrength(1000)
+    strength.step(marked=False)
+    values = _values(strength, 5)
     for _ in range(100):
-        strength.step()
-    assert _values(strength, 1) == pytest.approx([1e-6])
-    for _ in range(199):
-        strength.step()
-    assert strength.value == pytest.approx(1.0)
+        strength.step(marked=False)
+    assert [*values, *_values(strength, 5)] == _values(RisingStrength(1000), 10)
 
 
 def test_rises_no_faster_than_a_net_can_follow() -> None:
@@ -76,7 +75,7 @@ def test_state_goes_on_where_it_stopped() -> None:
 def test_fixed_strength_stays() -> None:
     strength = FixedStrength(0.5)
     assert strength.known
-    strength.step()
+    strength.step(marked=True)
     assert strength.update(ONE, ONE) == 0.5
     strength.load_state_dict(strength.state_dict())
     assert strength.value == 0.5
