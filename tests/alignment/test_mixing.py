@@ -88,6 +88,5 @@ def test_seeds_decide() -> None:
 @pytest.mark.parametrize("n_marked", [0, 3, 30])
 def test_expects_as_many_batches_with_marked_rows_as_come(n_marked: int) -> None:
     plan = plan_batches(120, torch.arange(30) < n_marked, batch_size=8, align_fraction=0.5)
-    here = torch.device("cpu")
-    came = [sum(len(batch.marked) > 0 for batch in plan.epoch(seed, here, here)) for seed in range(200)]
+    came = [sum(len(batch.marked) > 0 for batch in plan.epoch(seed, CPU, CPU)) for seed in range(200)]
     assert plan.expected_marked_steps == pytest.approx(sum(came) / len(came), rel=0.1)
