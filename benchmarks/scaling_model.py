@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lvlm_va.alignment import TrainingOptions
+from lvlm_va.rounds import _BATCHES as LOGIT_BATCHES
+from lvlm_va.shards import SHARD
+
 CONSTANTS = Path(__file__).with_name("scaling_constants.json")
-# As in the library: images of a shard, batches of logits in a shard, rows of a batch, share of alignment rows.
-SHARD, LOGIT_BATCHES, BATCH, ALIGN_FRACTION = 64, 16, 256, 0.5
+# Rows of a batch, and share of alignment rows in it, unless told otherwise.
+BATCH, ALIGN_FRACTION = TrainingOptions.batch_size, TrainingOptions.align_fraction
 # Sums over all processes in a training step, for each batch normalisation: count, mean, variance, and two backward.
 SUMS_PER_NORM = 5
 

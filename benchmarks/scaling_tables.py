@@ -99,13 +99,14 @@ def longest(plan: Plan, net: Net, measured: Measured, stated: Stated, gpus: int)
     return stage if stage == "critique" else f"{stage}: {times[stage].limit}"
 
 
+def _gpus(count: int) -> str:
+    return f"{count:,} GPU{'s' * (count > 1)}"
+
+
 def _summary(net: Net, measured: Measured, stated: Stated) -> str:
     lines = []
     for n, gpus in SUMMARY.items():
-        spent = [
-            f"{total_hours(few(n), net, measured, stated, count)} h on {count:,} GPU{'s' * (count > 1)}"
-            for count in gpus
-        ]
+        spent = [f"{total_hours(few(n), net, measured, stated, count)} h on {_gpus(count)}" for count in gpus]
         held = size(peak_memory(few(n), net, measured))
         lines.append(
             f"- **{n:,} images**: {', '.join(spent)}; {held} in each process besides the net and the program."
@@ -129,7 +130,7 @@ def _answer(net: Net, measured: Measured, stated: Stated) -> str:
         rows.append([f"{n:,}", *spent, longest(few(n), net, measured, stated, 8), memory, cost])
     heads = [
         "images",
-        *(f"{gpus:,} GPU{'s' * (gpus > 1)}" for gpus in GPUS),
+        *map(_gpus, GPUS),
         "longest with 8",
         "memory",
         "money",
@@ -149,7 +150,7 @@ def _plans(net: Net, measured: Measured, stated: Stated) -> str:
         for n in IMAGES
         for name, make in PLANS.items()
     ]
-    heads = ["images", "verdicts", *(f"{gpus:,} GPU{'s' * (gpus > 1)}" for gpus in GPUS), "memory", "money"]
+    heads = ["images", "verdicts", *map(_gpus, GPUS), "memory", "money"]
     return _table(heads, rows)
 
 
