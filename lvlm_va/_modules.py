@@ -139,7 +139,9 @@ def build_module(
     )
 
 
-def check_module(module: nn.Module, sample: Tensor, n_classes: int, *, differentiable: bool) -> None:
+def check_module(
+    module: nn.Module, sample: Tensor, n_classes: int, *, differentiable: bool, argument: str = "module"
+) -> None:
     """Try the module on a few images and say clearly what does not fit.
 
     Parameters
@@ -152,6 +154,8 @@ def check_module(module: nn.Module, sample: Tensor, n_classes: int, *, different
         Number of classes that the logits must have.
     differentiable : bool
         Whether logits must depend differentiably on the image.
+    argument : str, default="module"
+        Name of the argument that held the module, for the errors.
 
     Raises
     ------
@@ -161,7 +165,7 @@ def check_module(module: nn.Module, sample: Tensor, n_classes: int, *, different
     device, dtype = module_device_and_dtype(module)
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(
-            f"The 'module' argument must have float32 or float64 parameters. Got {dtype}: attributions and input "
+            f"The {argument!r} argument must have float32 or float64 parameters. Got {dtype}: attributions and input "
             "gradients lose completeness in half precision. Pass module.float()."
         )
     with evaluating(module), torch.enable_grad():
@@ -170,12 +174,12 @@ def check_module(module: nn.Module, sample: Tensor, n_classes: int, *, different
             logits = forward_logits(module, images)
         except RuntimeError as error:
             raise ValueError(
-                f"The 'module' argument must accept images of shape {('n', *images.shape[1:])}. It raised: {error}. A "
-                "module that expects flat rows needs torch.nn.Flatten() in front; flat rows of X need 'image_shape'."
+                f"The {argument!r} argument must accept images of shape {('n', *images.shape[1:])}. It raised: {error}."
+                " A module that expects flat rows needs torch.nn.Flatten() in front; flat rows of X need 'image_shape'."
             ) from error
         if logits.shape[1] != n_classes:
             raise ValueError(
-                f"The 'module' argument must return one logit per class: {n_classes} classes were found in y. "
+                f"The {argument!r} argument must return one logit per class: {n_classes} classes were found in y. "
                 f"Got logits of shape {tuple(logits.shape)} instead."
             )
         if not differentiable:
@@ -185,6 +189,6 @@ def check_module(module: nn.Module, sample: Tensor, n_classes: int, *, different
         )
     if not reaches:
         raise ValueError(
-            "The 'module' argument must be differentiable from its logits back to the image: no gradient arrives. "
+            f"The {argument!r} argument must be differentiable from its logits back to the image: no gradient arrives. "
             "Remove detach(), argmax, rounding, .data or no_grad() from its forward."
         )

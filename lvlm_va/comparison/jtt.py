@@ -74,7 +74,13 @@ class JTTClassifier(PlainRival):
             epochs = self.identification_epochs
             identifier = self._train("identify", module, data.images, data.labels, seed, epochs=epochs).module
         else:
-            check_module(identifier, data.images[:2], len(self.classes_), differentiable=False)
+            check_module(
+                identifier,
+                data.images[:2],
+                len(self.classes_),
+                differentiable=False,
+                argument="identifier",
+            )
         logits = predict_logits(identifier, data.images, batch_size=self.batch_size)
         wrong = logits.argmax(1) != data.labels
         _check_error_set(wrong)

@@ -77,7 +77,7 @@ def test_nearly_full_error_set() -> None:
 
 
 def test_identifier_of_other_classes() -> None:
-    with pytest.raises(ValueError, match="one logit per class: 2 classes"):
+    with pytest.raises(ValueError, match="'identifier' argument must return one logit per class: 2 classes"):
         JTTClassifier(identifier=nn.Sequential(nn.Flatten(), nn.Linear(64, 3))).fit(DATA.X, DATA.y)
 
 
