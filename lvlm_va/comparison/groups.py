@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils._missing import is_pandas_na
 from torch import Tensor
 
 from lvlm_va.comparison.errors import NotApplicableError
@@ -80,7 +82,7 @@ def resolve_groups(groups: ArrayLike | None, data: TrainingData) -> Groups:
     Raises
     ------
     ValueError
-        If groups are missing or of another shape.
+        If groups, or the group of an image, are missing, or they are of another shape.
     NotApplicableError
         If a pair of class and value has no image, or every class holds one group only.
     """
@@ -91,16 +93,24 @@ def resolve_groups(groups: ArrayLike | None, data: TrainingData) -> Groups:
     array = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else np.asarray(groups)
     if array.shape != (n,):
         raise ValueError(f"{expected}. Got shape {array.shape} instead.")
+    # As objects: an array of strings would hold NaN as "nan".
+    objects = array if isinstance(groups, Tensor) else np.asarray(groups, dtype=object)
+    missing = [row for row, value in enumerate(objects.tolist()) if _is_missing(value)]
+    if missing:
+        raise ValueError(
+            f"{expected}. Got None or NaN for {len(missing)} of them, the first in row {missing[0]}; leave such images "
+            "out, or give them a group of their own, such as 'unknown'."
+        )
     values, members = np.unique(array.astype(str), return_inverse=True)
     counts = np.zeros((n_classes, len(values)), np.int64)
     np.add.at(counts, (data.labels.numpy(), members), 1)
     occurs = counts > 0
+    if (occurs.sum(1) == 1).all():
+        raise NotApplicableError(
+            f"{expected} and tell at least two groups of one class apart. Got one group for each class, "
+            f"{values.tolist()}: without counterexamples to the shortcut there is nothing to balance."
+        )
     if (occurs.sum(0) == 1).all():
-        if (occurs.sum(1) == 1).all():
-            raise NotApplicableError(
-                f"{expected} and tell at least two groups of one class apart. Got one group for each class, "
-                f"{values.tolist()}: without counterexamples to the shortcut there is nothing to balance."
-            )
         return Groups(members.astype(np.int64), tuple(values.tolist()))
     names = [f"{label}/{value}" for label in data.class_names for value in values.tolist()]
     empty = [name for name, filled in zip(names, occurs.ravel().tolist(), strict=True) if not filled]
@@ -110,3 +120,8 @@ def resolve_groups(groups: ArrayLike | None, data: TrainingData) -> Groups:
             "pass names of groups that each lie within one class, such as 'class/value', so that only those count."
         )
     return Groups(data.labels.numpy() * len(values) + members, tuple(names))
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether this is None, NaN, NaT or pandas' NA."""
+    return value is None or is_pandas_na(value) or bool(value != value)

@@ -213,7 +213,8 @@ class GroupRival(RivalClassifier, ABC):
         Raises
         ------
         ValueError
-            If images, labels, groups and module do not fit together, a group is empty, or no class holds two groups.
+            If images, labels, groups and module do not fit together, the group of an image is missing, a group is
+            empty, or no class holds two groups.
         """
         return self._fit(
             X,

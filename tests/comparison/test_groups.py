@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -84,6 +85,12 @@ def test_values_that_classes_share_are_paired_with_the_class(values) -> None:
         (["a", "b"], r"Got shape \(2,\) instead"),
         (["a", "b", "a", "a"], r"every pair of class and value.*Got none of \['c1/b'\]"),
         (["a", "a", "b", "b"], r"two groups of one class apart. Got one group for each class, \['a', 'b'\]"),
+        (["a", "a", "a", "a"], r"two groups of one class apart. Got one group for each class, \['a'\]"),
+        (["a", "b", np.nan, "b"], r"Got None or NaN for 1 of them, the first in row 2"),
+        (["a", None, None, "b"], r"Got None or NaN for 2 of them, the first in row 1"),
+        (np.array([0, np.nan, 0, 1]), r"Got None or NaN for 1 of them, the first in row 1"),
+        (torch.tensor([0, 1, 0, torch.nan]), r"Got None or NaN for 1 of them, the first in row 3"),
+        (pd.Series(["a", "b", "a", pd.NA]), r"Got None or NaN for 1 of them, the first in row 3"),
     ],
 )
 def test_errors(groups, message: str) -> None:
