@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lvlm_va.datasets import DecoyData
+from lvlm_va.experiments import origin
 from lvlm_va.experiments.comparisons import COMPARISONS
 from lvlm_va.experiments.results_page import SECTIONS, write_results_page
 from lvlm_va.experiments.table import FIGURES, Comparison, run_comparison
@@ -120,6 +121,58 @@ def test_a_second_run_makes_nothing_again_and_prints_the_same(run):
     assert {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()} == before
 
 
+def test_rows_of_other_code_versions_or_data_files_are_made_again(tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    data.write_bytes(b"one")
+    tasks = {"marked": replace(TASKS["marked"], files=(data,))}
+    facts = origin.environment()
+
+    def count() -> int:
+        run_comparison(MAIN.only(["erm"]), tasks, seeds=1, out=tmp_path, echo=silent)
+        return len(list((tmp_path / "rows").iterdir()))
+
+    assert [count(), count()] == [1, 1]
+    data.write_bytes(b"two")
+    assert [count(), count()] == [2, 2]
+    monkeypatch.setattr(origin, "environment", lambda: facts | {"torch": "0.1"})
+    assert [count(), count()] == [3, 3]
+    monkeypatch.setattr(origin, "code_digest", lambda: "other code")
+    assert [count(), count()] == [4, 4]
+
+
+def test_any_file_of_the_package_changes_the_digest_of_its_code(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "one.py").write_text("x = 1")
+    (tmp_path / "a" / "two.py").write_text("y = 1")
+    monkeypatch.setattr(origin, "__file__", str(tmp_path / "experiments" / "origin.py"))
+    digest = origin.code_digest.__wrapped__
+    first = digest()
+    assert digest() == first
+    (tmp_path / "a" / "two.py").write_text("y = 2")
+    second = digest()
+    (tmp_path / "a" / "two.py").rename(tmp_path / "two.py")
+    assert len({first, second, digest()}) == 3
+
+
+@pytest.mark.parametrize("names", [["erm", "auto"], ["erm", "0.01"], ["erm", "0.01", "auto"]])
+def test_lambda_is_drawn_with_and_without_fixed_values(names, tmp_path):
+    row = dict.fromkeys(("accuracy", "worst_group_accuracy", "alignment"), 0.5)
+    COMPARISONS["lambda"].draw({"marked": {name: [row] for name in names}}, tmp_path / "figure.png")
+    with Image.open(tmp_path / "figure.png") as picture:
+        assert picture.width > 400
+
+
+def test_what_was_run_is_noted_before_anything_is_drawn(tmp_path):
+    def broken(results, path):
+        raise ImportError("no matplotlib")
+
+    with pytest.raises(ImportError):
+        run_comparison(
+            Comparison({"erm": MAIN.methods["erm"]}, broken), TASKS, seeds=1, out=tmp_path, echo=silent
+        )
+    assert json.loads((tmp_path / "about.json").read_text())["data_sets"].keys() == TASKS.keys()
+
+
 @pytest.mark.parametrize("name", [name for name in COMPARISONS if name != "main"])
 def test_every_comparison_runs(name, tmp_path):
     first = [method for method in ("0.001",) if method in COMPARISONS[name].methods]
@@ -159,11 +212,30 @@ def test_the_page_holds_the_tables_that_there_are(run, tmp_path):
     write_results_page(out.parent, tmp_path / "results.md")
     page = (tmp_path / "results.md").read_text()
     assert (out / "table.md").read_text() in page
+    about = json.loads((out / "about.json").read_text())
+    facts = about["environment"]
     assert "`lvlm-va experiment main`" in page
+    assert f"of one core; torch {facts['torch']}, GPU: {facts['gpu']}.\n" in page
     assert page.count("\n## ") == 1
     assert (tmp_path / "results_main.png").read_bytes() == (out / "figure.png").read_bytes()
     with pytest.raises(FileNotFoundError, match="'runs' argument must hold an experiment's folder"):
         write_results_page(tmp_path / "nothing", tmp_path / "results.md")
+
+
+def test_the_page_tells_the_environment_of_the_run_not_its_own(run, tmp_path):
+    out, _, _ = run
+    copied = tmp_path / "runs" / "main"
+    copied.mkdir(parents=True)
+    for name in ("metrics.json", "table.md", "figure.png"):
+        (copied / name).write_bytes((out / name).read_bytes())
+    about = json.loads((out / "about.json").read_text())
+    elsewhere = {"torch": "2.0.0+cu118", "gpu": "Some GPU"}
+    for environment, told in ((elsewhere, "; torch 2.0.0+cu118, GPU: Some GPU."), (None, " of one core.")):
+        (copied / "about.json").write_text(json.dumps(about | {"environment": environment}))
+        write_results_page(copied.parent, tmp_path / "results.md")
+        page = (tmp_path / "results.md").read_text()
+        assert told in page
+        assert page.count("GPU:") == (environment is not None)
 
 
 def test_every_comparison_has_its_section():
@@ -182,3 +254,11 @@ def test_full_tasks_read_the_folders_that_are_given():
     assert "decoy-fashion-mnist" not in tasks
     with pytest.raises(FileNotFoundError):
         tasks["decoy-mnist"].load("train", 0)
+
+
+def test_full_tasks_know_their_files(tmp_path):
+    for name in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte", "notes.txt"):
+        (tmp_path / name).touch()
+    for task in ("decoy-mnist", "decoy-fashion-mnist"):
+        files = make_tasks(quick=False, mnist=tmp_path, fashion=tmp_path)[task].files
+        assert [file.name for file in files] == ["t10k-labels-idx1-ubyte", "train-images-idx3-ubyte.gz"]

@@ -27,7 +27,13 @@ def draw_worst_groups(results: Results, path: Path) -> None:
 
 
 def draw_strengths(results: Results, path: Path) -> None:
-    """Draw accuracy, worst-group accuracy and alignment against lambda: a panel per data set (the paper's figure)."""
+    """Draw accuracy, worst-group accuracy and alignment against lambda: a panel per data set (the paper's figure).
+
+    Without a fixed lambda there is no axis to draw against, and bars are drawn.
+    """
+    if all(methods.keys() <= {"erm", "auto"} for methods in results.values()):
+        draw_worst_groups(results, path)
+        return
     measures = {"accuracy": "accuracy", "worst_group_accuracy": "worst group", "alignment": "alignment μ"}
     panels, levels = {}, {}
     for task, methods in results.items():

@@ -13,7 +13,7 @@ from lvlm_va._files import atomic_path
 
 PAGE = """# Results
 
-Written by `make results` from the files of the experiments; do not edit. {environment}
+Written by `make results` from the files of the experiments; do not edit.
 
 Means and standard deviations over seeds, on test images whose shortcut tells nothing. WGA is the accuracy of the worst
 group, AGA the plain mean over groups, Δ the change from plain training (`erm`), μ the share of absolute attribution
@@ -65,19 +65,16 @@ def write_results_page(runs: str | os.PathLike[str], page: str | os.PathLike[str
     FileNotFoundError
         If there is no experiment.
     """
-    from lvlm_va._show_versions import environment
-
     runs, page = Path(runs), Path(page)
     found = {name: runs / name for name in SECTIONS if (runs / name / "metrics.json").exists()}
     if not found:
         raise FileNotFoundError(
             f"The 'runs' argument must hold an experiment's folder, such as {runs / 'main'}. Got none."
         )
-    facts = environment()
-    parts = [PAGE.format(environment=f"torch {facts['torch']}, GPU: {facts['gpu']}.")]
+    parts = [PAGE]
     for name, run in found.items():
         about = json.loads((run / "about.json").read_text())
-        made = f"`{about['command']}`, {about['core_seconds'] / 60:.0f} minutes of one core."
+        made = f"`{about['command']}`, {about['core_seconds'] / 60:.0f} minutes of one core{_machine(about)}."
         data = "\n".join(
             f"- {data_set}: {_in_words(facts)}" for data_set, facts in about["data_sets"].items()
         )
@@ -88,6 +85,12 @@ def write_results_page(runs: str | os.PathLike[str], page: str | os.PathLike[str
             temporary.write_bytes((run / "figure.png").read_bytes())
     with atomic_path(page) as temporary:
         temporary.write_text("\n".join(parts))
+
+
+def _machine(about: dict[str, Any]) -> str:
+    """Return what an experiment ran on, nothing for those that did not note it."""
+    facts = about.get("environment")
+    return f"; torch {facts['torch']}, GPU: {facts['gpu']}" if facts else ""
 
 
 def _in_words(task: dict[str, Any]) -> str:

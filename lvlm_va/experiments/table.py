@@ -15,16 +15,17 @@ from typing import Any
 import torch
 from joblib import Parallel, delayed
 
-from lvlm_va import __version__
 from lvlm_va._errors import unknown_name
 from lvlm_va._files import write_json
 from lvlm_va._fingerprint import fingerprint
+from lvlm_va._show_versions import environment
 from lvlm_va._threads import one_thread
 from lvlm_va.attribution import ReferenceSet
 from lvlm_va.comparison import NotApplicableError
 from lvlm_va.datasets import DecoyData
 from lvlm_va.experiments.evaluation import evaluate
 from lvlm_va.experiments.methods import Fitted, Method, plain_training
+from lvlm_va.experiments.origin import origin
 from lvlm_va.experiments.tasks import Task
 
 Row = dict[str, Any]
@@ -101,7 +102,10 @@ def run_comparison(
     jobs: int = 1,
     command: str = "",
 ) -> Results:
-    """Fit every method to every data set; write ``metrics.json``, ``table.md``, ``figure.png`` and ``about.json``.
+    """Fit every method to every data set; write ``metrics.json``, ``table.md``, ``about.json`` and ``figure.png``.
+
+    The files hold the methods, data sets and seeds of this call. What an earlier one made beside them stays in the
+    folder, and is in the files again when it is asked for again.
 
     Parameters
     ----------
@@ -112,13 +116,15 @@ def run_comparison(
     seeds : int
         Number of seeds, from 0.
     out : path-like
-        Folder. A row that an earlier run has written there is not made again.
+        Folder. A row that an earlier run has written there is not made again, unless the library's code, a package
+        that it computes with, the GPU or a file of data is another one.
     echo : callable
         Gets each line of text; with several jobs it is called in other processes.
     jobs : int, default=1
         Data sets and seeds worked on at once, each by one thread.
     command : str, default=""
-        What the user typed; kept in ``about.json`` beside what the data sets are and how long it took.
+        What the user typed; kept in ``about.json`` beside the environment, what the data sets are and how long it
+        took.
 
     Returns
     -------
@@ -127,9 +133,10 @@ def run_comparison(
         method is not applicable it holds ``"not_applicable"`` and why.
     """
     out = Path(out)
+    origins = {name: fingerprint(origin(task.files)) for name, task in tasks.items()}
     units = [(name, task, seed) for seed in range(seeds) for name, task in tasks.items()]
     parts = Parallel(n_jobs=jobs)(
-        delayed(_rows)(comparison, name, task, seed, out, echo) for name, task, seed in units
+        delayed(_rows)(comparison, name, task, seed, origins[name], out, echo) for name, task, seed in units
     )
     results: Results = {task: {method: [] for method in comparison.methods} for task in tasks}
     for (name, _, _), rows in zip(units, parts, strict=True):
@@ -141,28 +148,35 @@ def run_comparison(
     )
     (out / "table.md").write_text(table + "\n")
     echo("\n" + table)
-    comparison.draw(results, out / "figure.png")
     write_json(out / "about.json", {"command": command, **_about(tasks, results)})
+    comparison.draw(results, out / "figure.png")
     return results
 
 
 def _about(tasks: Mapping[str, Task], results: Results) -> dict[str, Any]:
     rows = [row for methods in results.values() for rows in methods.values() for row in rows]
     data_sets = {
-        name: {key: value for key, value in asdict(task).items() if key != "load"}
+        name: {key: value for key, value in asdict(task).items() if key not in ("load", "files")}
         for name, task in tasks.items()
     }
-    return {"core_seconds": round(sum(row["core_seconds"] for row in rows)), "data_sets": data_sets}
+    seconds = round(sum(row["core_seconds"] for row in rows))
+    return {"core_seconds": seconds, "environment": environment(), "data_sets": data_sets}
 
 
 def _rows(
-    comparison: Comparison, name: str, task: Task, seed: int, out: Path, echo: Callable[[str], Any]
+    comparison: Comparison,
+    name: str,
+    task: Task,
+    seed: int,
+    made_by: str,
+    out: Path,
+    echo: Callable[[str], Any],
 ) -> dict[str, Row]:
     """Return the row of every method on one data set, with one seed."""
     runner, rows = _Runner(task, seed), dict[str, Row]()
     with one_thread():
         for method_name, method in comparison.methods.items():
-            key = fingerprint(__version__, task, method_name, method, seed)
+            key = fingerprint(made_by, task, method_name, method, seed)
             path = out / "rows" / f"{name}-{method_name}-{seed}-{key}.json"
             row = _kept(path, partial(runner.row, method))
             if "not_applicable" not in row:

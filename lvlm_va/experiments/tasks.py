@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from lvlm_va.datasets import (
     DecoyData,
@@ -51,6 +52,8 @@ class Task:
         Images that the verdicts are extended to.
     n_explained : int or None
         Test images that alignment is measured on; None: all.
+    files : tuple of Path
+        What `load` reads; with other contents, kept rows are made again.
     """
 
     load: Loader
@@ -59,6 +62,7 @@ class Task:
     n_align: int
     propagate: int
     n_explained: int | None = None
+    files: tuple[Path, ...] = ()
 
 
 _MLP = TrainingSettings("mlp", epochs=12, align_epochs=12, batch_size=256)
@@ -105,6 +109,7 @@ def make_tasks(
             _MLP,
             300,
             12_000,
+            files=_idx_files(mnist),
         )
     if not quick and fashion is not None:
         tasks["decoy-fashion-mnist"] = Task(
@@ -116,8 +121,13 @@ def make_tasks(
             300,
             10_000,
             n_explained=500,
+            files=_idx_files(fashion),
         )
     return tasks
+
+
+def _idx_files(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    return tuple(sorted(Path(folder).glob("*-ubyte*")))
 
 
 def _drawn(make: Callable[..., DecoyData], quick: bool) -> Task:
