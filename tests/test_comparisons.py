@@ -216,6 +216,7 @@ def test_the_page_holds_the_tables_that_there_are(run, tmp_path):
     facts = about["environment"]
     assert "`lvlm-va experiment main`" in page
     assert f"of one core; torch {facts['torch']}, GPU: {facts['gpu']}.\n" in page
+    assert "flatters" in page
     assert page.count("\n## ") == 1
     assert (tmp_path / "results_main.png").read_bytes() == (out / "figure.png").read_bytes()
     with pytest.raises(FileNotFoundError, match="'runs' argument must hold an experiment's folder"):
