@@ -257,6 +257,12 @@ def test_full_tasks_read_the_folders_that_are_given():
         tasks["decoy-mnist"].load("train", 0)
 
 
+def test_the_rate_of_convolutional_nets_falls():
+    for quick in (True, False):
+        for task in make_tasks(quick=quick, mnist="nowhere", fashion="nowhere").values():
+            assert (task.settings.schedule == "cosine") == (task.settings.module != "mlp")
+
+
 def test_full_tasks_know_their_files(tmp_path):
     for name in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte", "notes.txt"):
         (tmp_path / name).touch()
