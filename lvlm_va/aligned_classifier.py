@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
@@ -54,7 +55,6 @@ class AlignedClassifier(ReportedClassifier):
     propagated_: Propagated
     _data: TrainingData
     _data_key: str
-    _rounds: tuple[Round, ...]
     _seed: int
     _train_key: str
 
@@ -146,6 +146,7 @@ class AlignedClassifier(ReportedClassifier):
         masked, followed = self._gather(data), self._followed(data)
         critiqued = chosen_indices(followed)
         self._run.forget("align")
+        vars(self).pop("propagated_", None)
         propagation = resolve_propagation(self.propagate)
         if propagation is not None:
             masked = self._propagate(data, propagation, followed)
@@ -164,7 +165,8 @@ class AlignedClassifier(ReportedClassifier):
         attributor, segmenter = resolve_attributor(self.attribution), resolve_segmenter(self.segmenter)
         looking = Looking(attributor, self.references_, segmenter, self._seed, self.verbose)
         self._run.forget("propagate")
-        key = self._run.key([part.key for part in rounds], self.verdicts_.verdicts, propagation)
+        found = [part.key for part in rounds]
+        key = self._run.key(found, self.verdicts_.verdicts, propagation, replace(looking, verbose=0))
         folder = self._run.shards("propagate", key)
         with timed(self.seconds_, "propagate"):
             self.propagated_ = self._run.dataclass(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from lvlm_va.critique import (
 )
 from lvlm_va.image_classifier import ImageClassifier, Images, TrainingData
 from lvlm_va.round_options import RoundOptions
+from lvlm_va.round_types import Round
 from lvlm_va.round_verdicts import segment_findings
 from lvlm_va.rounds import plan_round
 from lvlm_va.run_directory import RunDirectory
@@ -52,6 +54,7 @@ class CritiquedClassifier(ImageClassifier):
     verdicts_: VerdictTable
     seconds_: dict[str, float]
     _data_key: str
+    _rounds: tuple[Round, ...]
     _seed: int
     _run: RunDirectory
 
@@ -80,7 +83,8 @@ class CritiquedClassifier(ImageClassifier):
             that work is kept for it. Images that ``sampler="adaptive"`` has not chosen yet are taken to be like those
             that it looks at first.
         """
-        trial = type(self)(**self.get_params(deep=False))
+        parameters = self.get_params(deep=False)
+        trial = type(self)(**parameters | {"random_state": copy.deepcopy(parameters["random_state"])})
         data, options, key = trial._prepare(X, y, image_ids)
         if options is None:
             return Estimate()
@@ -91,7 +95,7 @@ class CritiquedClassifier(ImageClassifier):
     def behaviour_summary(
         self, writer: BehaviourWriter | ChatBackend | str | None = None
     ) -> BehaviourSummary:
-        """Say for each class what the unaligned module relies on, by what its critiqued segments cover.
+        """Say for each class what the unaligned module relies on, by what its segments in the first round cover.
 
         Parameters
         ----------
@@ -105,9 +109,9 @@ class CritiquedClassifier(ImageClassifier):
             Shares of the effect and an account per class; ``print`` shows it as text.
         """
         check_is_fitted(self, "critiques_")
-        names = [str(name) for name in self.classes_]
+        names, first = [str(name) for name in self.classes_], self._rounds[0]
         summary = summarize_behaviour(
-            segment_findings(self.explanation_, self.segments_, self.critiques_, self.verdicts_, names)
+            segment_findings(first.explanation, first.segmentation, first.critiques, self.verdicts_, names)
         )
         scribe = resolve_writer(writer)
         if scribe is None:
@@ -123,7 +127,6 @@ class CritiquedClassifier(ImageClassifier):
         data: TrainingData | None = getattr(self, "_data", None)
         if X is not None:
             expected = self._data_key if data is None else data.key()
-            self._check_image_shape(X)
             checked, y = check_images(self, X, y, reset=False)
             data = self._training_data(checked, y, image_ids, module_device_and_dtype(self.module_)[1])
             if data.key() != expected:

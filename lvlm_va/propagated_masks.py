@@ -79,6 +79,9 @@ def propagate(
         name = f"round-{number}"
         extended = _extend(found, rows, data, verdicts, looking, propagation, folder, name, masks)
         consensus |= extended.consensus
+    # What a person says of an image holds against the verdicts of every round.
+    for found in rounds:
+        masks[torch.isin(rows, found.indices).nonzero()[:, 0]] &= ~_spared(found, data, verdicts)
     return replace(extended, consensus=consensus)
 
 
@@ -126,7 +129,7 @@ def _extend(
     agreed = consensus.mask & wanted
 
     # Masks are joined where they are: those of many images take more memory than all else.
-    masks[place[found.indices]] |= critiqued_masks | (agreed & ~_spared(found, codes, human))
+    masks[place[found.indices]] |= critiqued_masks | agreed
     judged = [(found.indices, p_critiqued)]
     for part in in_shards(
         folder,
@@ -169,8 +172,9 @@ def _learn(
     return learner, torch.where(human, codes, corrected)
 
 
-def _spared(found: Round, codes: Tensor, human: Tensor) -> Tensor:
+def _spared(found: Round, data: TrainingData, verdicts: VerdictTable) -> Tensor:
     """Return where (a, H, W) a person, or an unsure verdict, says that an image must not be masked."""
+    codes, human = verdict_codes(found, data, verdicts)
     exists = torch.arange(codes.shape[1]) < found.segmentation.n_segments[:, None]
     spared = exists & (codes.isnan() | (human & (codes == 0)))
     return spurious_masks(found.segmentation, spared, dtype=torch.bool)

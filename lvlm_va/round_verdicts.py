@@ -47,10 +47,14 @@ def spurious_share(found: Round, data: TrainingData, verdicts: VerdictTable) -> 
 
 
 def read_corrections(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> VerdictTable:
-    """Return the table as an expert has corrected it in the run directory's JSON files, one for each round."""
+    """Return the table as an expert has corrected it in the run directory's JSON files, one for each round.
+
+    Where a file says only that a model had not answered, nobody corrected anything: it may have answered since.
+    """
     paths = [run.file("verdicts", found.key, ".json") for found in rounds]
     for edits in on_first(lambda: [VerdictTable.load(path) for path in paths if path and path.exists()]):
-        table = table.corrected_by(edits)
+        said = tuple(v for v in edits.verdicts if (v.verdict, v.status) != ("unsure", "failed"))
+        table = table.corrected_by(replace(edits, verdicts=said))
     return table
 
 

@@ -114,3 +114,46 @@ def test_corrections_of_a_clean_round_count(
 def test_tolerance_is_a_share(blobs: tuple[Any, Any], tolerance: Any) -> None:
     with pytest.raises(InvalidParameterError, match="'round_tolerance' parameter"):
         fitted(Calming(0), blobs, round_tolerance=tolerance)
+
+
+def test_the_summary_is_of_the_unaligned_module(blobs: tuple[Any, Any]) -> None:
+    two = fitted(Calming(N), blobs, n_rounds=2)
+    assert str(two.behaviour_summary()) == str(fitted(Calming(N), blobs, n_rounds=1).behaviour_summary())
+
+
+def test_an_estimate_draws_no_random_number(blobs: tuple[Any, Any]) -> None:
+    state = np.random.RandomState(0)
+    clf = LVLMVAClassifier("mlp", critic=Calming(N), n_align=N, epochs=1, random_state=state)
+    clf.estimate_cost(*blobs)
+    assert state.randint(1000) == np.random.RandomState(0).randint(1000)
+
+
+class Recovering(Calming):
+    """Has no answer for every other image until it is `up`."""
+
+    up = False
+
+    def _judge(self, request: CritiqueRequest) -> Critique:
+        self.asked += 1
+        silent = not self.up and self.asked % 2 == 0
+        verdicts = [
+            SegmentVerdict(
+                request.image_id,
+                segment,
+                "unsure" if silent else "spurious",
+                status="failed" if silent else "json",
+            )
+            for segment in range(1, request.n_segments + 1)
+        ]
+        return Critique.from_verdicts(request.image_id, verdicts)
+
+
+def test_an_answer_that_comes_late_counts(blobs: tuple[Any, Any], tmp_path: Path) -> None:
+    critic = Recovering(0)
+    early = fitted(critic, blobs, n_rounds=1, run_dir=tmp_path)
+    assert early.verdicts_.counts()["unsure"]
+    critic.asked, critic.up = 0, True
+    late = fitted(critic, blobs, n_rounds=1, run_dir=tmp_path)
+    assert critic.asked == N // 2
+    assert late.verdicts_.counts()["unsure"] == 0
+    assert not any(verdict.source == "human" for verdict in late.verdicts_.verdicts)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -66,6 +68,18 @@ def test_equal_seeds_give_equal_probabilities() -> None:
     one, other, third = (VerdictLearner(None, seed).fit(verdicts).p_out_of_fold for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, other)
     assert (one != third).any()
+
+
+def test_a_classifier_of_ones_own_is_seeded_unless_it_is() -> None:
+    verdicts, _ = known(30, 0.8)
+
+    def p(seed: int, random_state: int | None) -> NDArray[np.float64]:
+        forest = make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=random_state))
+        return VerdictLearner(forest, seed).fit(verdicts).p_out_of_fold
+
+    np.testing.assert_array_equal(p(0, None), p(0, None))
+    assert (p(0, None) != p(1, None)).any()
+    np.testing.assert_array_equal(p(0, 7), p(1, 7))
 
 
 @pytest.mark.parametrize("verdict", [True, False])

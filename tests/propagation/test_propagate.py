@@ -170,6 +170,30 @@ def test_two_rounds_are_joined_and_survive_a_pickle(digits: DecoyData) -> None:
     np.testing.assert_array_equal(copy.propagated_.masks, masks)
 
 
+def test_a_persons_verdicts_hold_against_those_of_every_round(digits: DecoyData) -> None:
+    clf = fitted(digits, n_rounds=2, propagate=replace(SEGMENTS, consensus=True))
+    first = {str(row): i for i, row in enumerate(clf.alignment_set_[:40])}
+    wrong = [v for v in clf.verdicts_.verdicts if v.image_id in first and v.verdict == "spurious"]
+    clf.realign(VerdictTable(tuple(replace(v, verdict="relevant") for v in wrong)))
+    masks, labels = clf.propagated_.masks, clf.segments_.labels
+    for verdict in wrong:
+        i = first[verdict.image_id]
+        assert not masks[i][labels[i] == verdict.segment].any()
+    assert masks.any()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_what_is_set_after_fit_counts_when_aligned_again(
+    digits: DecoyData, kept: bool, tmp_path: Path
+) -> None:
+    clf = fitted(digits, run_dir=tmp_path if kept else None)
+    by_mixture = clf.propagated_.masks
+    clf.set_params(segmenter="grid").realign(VerdictTable())
+    assert not np.array_equal(clf.propagated_.masks, by_mixture)
+    clf.set_params(propagate=False).realign(VerdictTable())
+    assert not hasattr(clf, "propagated_")
+
+
 def test_a_shortcut_that_stays_in_place_is_masked_where_it_shows_no_effect(digits: DecoyData) -> None:
     segments, found = fitted(digits), fitted(digits, propagate=replace(SEGMENTS, consensus="auto"))
     assert not segments.propagated_.consensus.any()
