@@ -117,6 +117,7 @@ def check_images(
         X, labels = open_dataset(X, getattr(estimator, "num_workers", None))
         y = labels if y is None else y
     if isinstance(X, StoredImages):
+        _check_shape(estimator, X.shape, reset=reset)
         return X, _check_stored(estimator, X, y, reset=reset)
     if isinstance(X, list | tuple) and X and (isinstance(X[0], Image.Image) or np.ndim(X[0]) > 1):
         X = np.stack([as_array(image) for image in X])
@@ -133,11 +134,21 @@ def check_images(
     if isinstance(X, np.ndarray) and np.issubdtype(X.dtype, np.unsignedinteger):
         X = np.asarray(X, dtype=np.float32) / np.float32(np.iinfo(X.dtype).max)
     shape = X.shape if isinstance(X, np.ndarray) and X.ndim > 2 else None
-    if shape is not None:  # scikit-learn counts features in rows
+    if shape is not None:
+        _check_shape(estimator, shape, reset=reset)
+        # scikit-learn counts features in rows
         X = X.reshape(shape[0], int(np.prod(shape[1:])))
     checked = validate_data(estimator, X, y, reset=reset, dtype=[np.float64, np.float32])
     images, y = checked if isinstance(checked, tuple) else (checked, None)
     return images if shape is None else images.reshape(shape), y
+
+
+def _check_shape(estimator: BaseEstimator, shape: Sequence[int], *, reset: bool) -> None:
+    """Check that images that are not flat are of the shape that was fitted: others may have as many values."""
+    natural, fitted = (1,) * (4 - len(shape)) + tuple(shape[1:]), getattr(estimator, "image_shape_", None)
+    if not reset and len(shape) > 2 and fitted is not None and natural != fitted:
+        name = type(estimator).__name__
+        raise ValueError(f"X has images of shape {natural}, but {name} was fitted with {fitted}.")
 
 
 def _check_stored(estimator: BaseEstimator, X: StoredImages, y: Any, *, reset: bool) -> Any:

@@ -41,6 +41,11 @@ from lvlm_va.stored_images import ImageRows, StoredImages, portions, reading_ahe
 Images = ArrayLike | Tensor | Dataset[Any] | StoredImages
 
 
+def on_cpu(module: nn.Module) -> nn.Module:
+    """Return the module, or a copy on the CPU where it is elsewhere."""
+    return module if module_device_and_dtype(module)[0].type == "cpu" else copy.deepcopy(module).cpu()
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingData:
     """What the classifier is trained on.
@@ -196,18 +201,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """Return images of the shape that was fitted; flat rows are read as such."""
         if isinstance(X, Dataset):
             X, _ = open_dataset(X, getattr(self, "num_workers", None))
-        self._check_image_shape(X)
         checked, _ = check_images(self, X, reset=False)
         return as_image_rows(checked, self.image_shape_, module_device_and_dtype(self.module_)[1])
-
-    def _check_image_shape(self, X: Images) -> None:
-        given = getattr(X, "shape", ())
-        natural = (1,) * (4 - len(given)) + tuple(given[1:])
-        if len(given) > 2 and natural != self.image_shape_:
-            name = type(self).__name__
-            raise ValueError(
-                f"X has images of shape {natural}, but {name} was fitted with {self.image_shape_}."
-            )
 
     def _read(
         self,
@@ -252,7 +247,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         # A pickle made on a machine with a GPU must load on one without.
         return {
-            name: copy.deepcopy(value).cpu() if isinstance(value, nn.Module) and name.endswith("_") else value
+            name: on_cpu(value) if isinstance(value, nn.Module) and name.endswith("_") else value
             for name, value in super().__getstate__().items()
         }
 

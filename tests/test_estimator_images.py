@@ -170,6 +170,15 @@ def test_forms_may_differ_between_fit_and_predict(blobs):
         np.testing.assert_array_equal(clf.predict_proba(form), clf.predict_proba(X))
 
 
+def test_images_of_another_layout_are_refused_in_every_form(blobs):
+    X, y = blobs
+    clf = make(critic=None).fit(X, y)
+    turned = X.transpose(0, 2, 3, 1)
+    for images in (turned, list(turned), torch.from_numpy(turned.copy())):
+        with pytest.raises(ValueError, match=r"images of shape \(8, 8, 1\), but LVLMVAClassifier was fitted"):
+            clf.predict(images)
+
+
 def test_frozen_batch_norm_keeps_its_statistics(blobs):
     X, y = blobs
     module = WithEverything()

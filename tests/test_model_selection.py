@@ -134,6 +134,14 @@ def test_an_image_is_the_same_in_every_form(blobs):
     assert scorer(clf, dataset) == pytest.approx(expected)
 
 
+def test_a_zero_is_a_zero(blobs):
+    X, y = blobs[0].copy(), blobs[1]
+    X[:, :, 0] = 0
+    masks, minus = np.zeros((60, 8, 8)), np.where(X == 0, -0.0, X)
+    clf = ERMClassifier("mlp", epochs=1, random_state=0).fit(X, y)
+    assert RightReasonsScorer(minus, masks)(clf, X, y) == RightReasonsScorer(X, masks)(clf, X, y)
+
+
 def test_masks_of_an_image_that_comes_twice_are_joined(fitted, blobs):
     X, y = blobs
     left, right = np.zeros((2, 1, 8, 8), bool)
@@ -202,6 +210,10 @@ def test_errors(fitted, blobs):
         RightReasonsScorer.from_critiqued(ERMClassifier())
     with pytest.raises(NotFittedError):
         RightReasonsScorer.from_critiqued(make(critic=None, epochs=0).fit(X, y))
+    with pytest.raises(
+        ValueError, match=r"images of shape \(1, 4, 16\), but LVLMVAClassifier was fitted with"
+    ):
+        RightReasonsScorer.from_critic(fitted, X.reshape(60, 1, 4, 16), y)
     with pytest.raises(ValueError, match="'critic' argument must name who judges"):
         RightReasonsScorer.from_critic(make(critic=None, epochs=0).fit(X, y), X, y)
     with pytest.raises(ValueError, match=r"'masks' argument must be .* \(60, H, W\).* of shape \(2, 8, 8\)"):
