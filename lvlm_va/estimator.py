@@ -25,7 +25,7 @@ from lvlm_va.aligned_classifier import AlignedClassifier
 from lvlm_va.alignment import History, TrainingOptions, train
 from lvlm_va.attribution import Attributor
 from lvlm_va.critique import Critic, Judge
-from lvlm_va.image_classifier import Images, TrainingData
+from lvlm_va.image_classifier import Images, TrainingData, on_cpu
 from lvlm_va.propagation import Propagation
 from lvlm_va.round_options import RoundOptions, resolve_critic_and_judge, resolve_round_options
 from lvlm_va.rounds import timed
@@ -77,7 +77,8 @@ class LVLMVAClassifier(AlignedClassifier):
         Whether a classifier learns the verdicts from what the segments look like, and extends them to other training
         images, all of which are then aligned with; to how many in all. See `lvlm_va.propagation.Propagation`.
     rrr_strength : float or "auto", default="auto"
-        Weight of the right-for-the-right-reasons penalty, for inputs in [0, 1]; "auto" lets it rise to 1 early on.
+        Weight of the right-for-the-right-reasons penalty, for inputs in [0, 1]; "auto" lets it rise
+        to 1 early on, or as far as a short run of batches allows; see `lvlm_va.alignment.RisingStrength`.
     l2 : float, default=0.0
         Weight of the squared norm of all parameters in the loss.
     align_fraction : float in (0, 1], default=0.5
@@ -332,5 +333,7 @@ class LVLMVAClassifier(AlignedClassifier):
     def __getstate__(self) -> dict[str, Any]:
         # The training images would make every pickle as large as they are; see `realign`.
         state = super().__getstate__()
+        if "_rounds" in state:
+            state["_rounds"] = tuple(replace(found, module=on_cpu(found.module)) for found in self._rounds)
         data = state.pop("_data", None)
         return state if data is None else {**state, "_data_key": data.key()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 
 from lvlm_va._errors import unknown_name
 from lvlm_va.alignment.checks import check_integer
@@ -103,6 +103,9 @@ class TrainingOptions:
             _check_number(
                 "rrr_strength", self.rrr_strength, '"auto" or a number >= 0', lambda value: value >= 0
             )
+        for name, value in vars(self).items():  # NumPy's numbers cannot be kept with a checkpoint
+            if isinstance(value, Real):
+                object.__setattr__(self, name, int(value) if isinstance(value, Integral) else float(value))
 
 
 def _check_number(name: str, value: object, expected: str, valid: Callable[[float], bool]) -> None:

@@ -49,9 +49,10 @@ class VerdictLearner:
     Parameters
     ----------
     classifier : scikit-learn classifier with ``predict_proba``, or None
-        A clone of it learns the verdicts. None: a random forest, its leaves as large as agrees best with the critic.
+        A clone of it learns the verdicts, seeded where its ``random_state`` is None. None: a random forest, its leaves as
+        large as agrees best with the critic.
     seed : int
-        Of the forest.
+        Of the classifier.
 
     Attributes
     ----------
@@ -118,7 +119,7 @@ class VerdictLearner:
         large that a noisy critic's verdicts on them drown, and no segment comes out as spurious.
         """
         if self._spec is not None:
-            return self._spec
+            return self._seeded(self._spec)
         kinds, features = np.unique(known.spurious), self._directions(known.features)(known.features)
         sizes = sorted({max(1, round(share * len(features))) for share in LEAF_SHARES})
         forests = [self._forest(size) for size in sizes]
@@ -130,6 +131,15 @@ class VerdictLearner:
             return forest.oob_score_, -log_loss(known.spurious, forest.oob_decision_function_)
 
         return max(forests, key=merit)
+
+    def _seeded(self, classifier: Any) -> Any:
+        """Return a clone whose random states are set, where they were not."""
+        unset = [
+            name
+            for name, value in classifier.get_params().items()
+            if value is None and name.split("__")[-1] == "random_state"
+        ]
+        return clone(classifier).set_params(**dict.fromkeys(unset, self._seed))
 
     def _forest(self, size: int) -> RandomForestClassifier:
         return RandomForestClassifier(N_TREES, min_samples_leaf=size, oob_score=True, random_state=self._seed)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -57,6 +58,7 @@ def _without_seconds(history: History) -> History:
         {"optimizer": lambda p, lr: torch.optim.Adagrad(p, lr=lr)},
         {"rrr_strength": 0.01, "schedule": "linear"},
         {"validation_fraction": 0.2, "patience": 1, "epochs": 8},
+        {"epochs": np.int64(3), "l2": np.float32(1e-4), "rrr_strength": np.float64(0.01)},
     ],
     ids=lambda changes: ", ".join(f"{k} {v if not callable(v) else 'callable'}" for k, v in changes.items()),
 )
