@@ -49,8 +49,8 @@ class VerdictLearner:
     Parameters
     ----------
     classifier : scikit-learn classifier with ``predict_proba``, or None
-        A clone of it learns the verdicts, seeded where its ``random_state`` is None. None: a random forest, its leaves as
-        large as agrees best with the critic.
+        A clone of it learns the verdicts, seeded where its ``random_state`` is None. None: a random forest, its leaves
+        as large as agrees best with the critic.
     seed : int
         Of the classifier.
 
