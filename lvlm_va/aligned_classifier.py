@@ -146,7 +146,7 @@ class AlignedClassifier(ReportedClassifier):
         masked, followed = self._gather(data), self._followed(data)
         critiqued = chosen_indices(followed)
         self._run.forget("align")
-        vars(self).pop("propagated_", None)
+        self.__dict__.pop("propagated_", None)
         propagation = resolve_propagation(self.propagate)
         if propagation is not None:
             masked = self._propagate(data, propagation, followed)
