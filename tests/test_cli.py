@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from lvlm_va import VerdictTable
+from lvlm_va.experiments import decoy, table
 from lvlm_va.ops import has_native
 
 
@@ -127,3 +128,39 @@ def test_experiment_needs_its_data(lvlm_va, tmp_path):
     done = lvlm_va("experiment", "decoy-mnist", "--out", tmp_path, "--data-dir", tmp_path)
     assert done.returncode == 3
     assert "train-images" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "refused"),
+    [
+        ("main", ["--propagate", "0"], "--propagate"),
+        ("main", ["--variant", "ross"], "--variant"),
+        ("lambda", ["--quick", "--data-dir", "mnist"], "--data-dir"),
+        ("decoy-digits", ["--verdict-accuracy", "0.7"], "--verdict-accuracy"),
+        ("decoy-digits", ["--critic", "region", "--verdict-accuracy", "1"], "--verdict-accuracy"),
+        ("decoy-digits", ["--variant", "ross"], "--variant"),
+        ("decoy-digits", ["--data-dir", "mnist"], "--data-dir"),
+        ("decoy-digits", ["--quick"], "--quick"),
+        ("decoy-mnist", ["--data-dir", "mnist", "--fashion-dir", "fashion"], "--fashion-dir"),
+        ("decoy-mnist", ["--data-dir", "mnist", "--jobs", "-1"], "--jobs"),
+        ("decoy-mnist", ["--data-dir", "mnist", "--method", "subg"], "--method"),
+        ("decoy-fashion-mnist", ["--fashion-dir", "fashion", "--data-set", "decoy-digits"], "--data-set"),
+    ],
+)
+def test_experiment_refuses_what_does_not_apply(lvlm_va, tmp_path, name, options, refused):
+    done = lvlm_va("experiment", name, "--out", tmp_path / "run", *options)
+    assert done.returncode == 2
+    assert f"Invalid value for {refused}: " in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_experiment_takes_what_applies(lvlm_va, tmp_path, monkeypatch):
+    ran = {}
+    monkeypatch.setattr(decoy, "run_decoy", lambda load, settings, **others: ran.update(decoy=settings))
+    monkeypatch.setattr(table, "run_comparison", lambda comparison, tasks, **others: ran.update(main=others))
+    options = ["--critic", "oracle", "--verdict-accuracy", "0.7", "--propagate", "0"]
+    assert lvlm_va("experiment", "decoy-digits", "--out", tmp_path, *options).returncode == 0
+    assert (ran["decoy"].critic, ran["decoy"].verdict_accuracy, ran["decoy"].propagate) == ("oracle", 0.7, 0)
+    assert ran["decoy"].n_align == decoy.DIGITS.n_align
+    assert lvlm_va("experiment", "main", "--quick", "--jobs", "1", "--out", tmp_path).returncode == 0
+    assert (ran["main"]["seeds"], ran["main"]["jobs"]) == (1, 1)

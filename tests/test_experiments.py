@@ -48,6 +48,14 @@ def test_unknown_critic():
         make_critic("orcale", digits_loader()("train", 0))
 
 
+@pytest.mark.parametrize("name", ["tiny", "region"])
+def test_only_true_masks_err_as_they_are_told(name):
+    with pytest.raises(
+        ValueError, match=f"'verdict_accuracy' argument must be 1 unless.*Got 0.7 for '{name}'"
+    ):
+        make_critic(name, digits_loader()("train", 0), verdict_accuracy=0.7)
+
+
 def test_table_shows_means_and_deviations():
     text = markdown_table({"aligned": {name: [0.9, 1.0] for name in MEASURES}})
     assert text.splitlines()[-1] == "| aligned " + "| 0.950 ± 0.071 " * len(MEASURES) + "|"

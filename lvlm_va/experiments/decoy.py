@@ -81,7 +81,7 @@ def make_critic(name: str, data: DecoyData, *, verdict_accuracy: float = 1.0, se
     data : DecoyData
         The training data, with their masks.
     verdict_accuracy : float, default=1.0
-        Share of right verdicts to expect of the true masks.
+        Share of right verdicts to expect of the true masks; other critics err as they do.
     seed : int, default=0
         Seed of the wrong ones.
 
@@ -93,8 +93,13 @@ def make_critic(name: str, data: DecoyData, *, verdict_accuracy: float = 1.0, se
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If the name is unknown, or a critic other than the true masks is told how often to err.
     """
+    if verdict_accuracy != 1 and name != "oracle":
+        raise ValueError(
+            "The 'verdict_accuracy' argument must be 1 unless 'critic' is 'oracle', which errs as often as it is told. "
+            f"Got {verdict_accuracy} for {name!r} instead."
+        )
     if name == "tiny":
         return TinyCritic()
     if name == "oracle":
