@@ -39,7 +39,8 @@ answered is kept); 5 another process of this run stopped (run again: what is don
 """
 
 VERDICTS = (
-    "Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; asks nobody."
+    "Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; asks only about "
+    "images that were never answered."
 )
 
 app = typer.Typer(

@@ -62,7 +62,7 @@ class LVLMVAClassifier(AlignedClassifier):
         learns the verdicts, and goes on with images like those judged spurious: more spurious ones for as many
         critiques, at the price of explaining up to five times as many images (or 2,000).
     n_align : int, default=300
-        Number of images critiqued in each round; must not exceed the training images.
+        Number of images critiqued in each round; in all `n_rounds` no more than the training images.
     attribution : {"deeplift_shap", "integrated_gradients", "gradient_x_input"} or Attributor, \
             default="deeplift_shap"
         How predictions are attributed to pixels.

@@ -37,7 +37,8 @@ class TrainingOptions:
         Weight gamma of ``||theta||^2`` over the trained parameters. Its gradient ``2 gamma theta`` is added to
         the loss's own, so it is the loss's term for every optimizer (decoupled decay is not).
     rrr_strength : float or "auto", default="auto"
-        Weight lambda of the penalty. "auto" lets it rise to 1; see `lvlm_va.alignment.RisingStrength`.
+        Weight lambda of the penalty. "auto" lets it rise to 1, or as far as a short run of batches
+        allows; see `lvlm_va.alignment.RisingStrength`.
     align_fraction : float in (0, 1], default=0.5
         Share of alignment rows in each batch. With 1 the plain images are left out, and an epoch is a pass
         over the alignment set.

@@ -26,7 +26,8 @@ class GroundTruthRRRClassifier(MaskRival):
     Parameters
     ----------
     rrr_strength : float or "auto", default="auto"
-        Weight of the penalty, for inputs in [0, 1]; "auto" follows the data.
+        Weight of the penalty, for inputs in [0, 1]; "auto" lets it rise to 1, as
+        in `lvlm_va.LVLMVAClassifier`.
     align_epochs : int, default=10
         Epochs of alignment.
     align_schedule : {"cooldown", "cosine", "linear", "step"}, callable or None, default="cooldown"
