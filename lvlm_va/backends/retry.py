@@ -137,6 +137,13 @@ class RetryingBackend(BackendWrapper):
         return failure.transient and failure.retry_after is not None and failure.retry_after > self.max_wait
 
 
+def has_retries(backend: ChatBackend) -> bool:
+    """Return whether a `RetryingBackend` is among the wrappers around a backend."""
+    while isinstance(backend, BackendWrapper) and not isinstance(backend, RetryingBackend):
+        backend = backend.backend
+    return isinstance(backend, RetryingBackend)
+
+
 @dataclass
 class _Ask:
     """A request that has no final outcome yet."""

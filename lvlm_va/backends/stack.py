@@ -8,7 +8,7 @@ from lvlm_va.backends.batches import BatchedBackend
 from lvlm_va.backends.budget import Budget, BudgetedBackend
 from lvlm_va.backends.cache import CachedBackend
 from lvlm_va.backends.record import RecordingBackend
-from lvlm_va.backends.retry import RetryingBackend
+from lvlm_va.backends.retry import RetryingBackend, has_retries
 from lvlm_va.backends.types import ChatBackend
 
 
@@ -39,7 +39,8 @@ def wrap_backend(
     record : str, path-like or None, default=None
         File for :class:`RecordingBackend`. None records nothing.
     attempts : int, default=5
-        Most times that :class:`RetryingBackend` sends a request, at least 1.
+        Most times that :class:`RetryingBackend` sends a request, at least 1. A model that brings its own retries keeps
+        those, and gets no others.
     batches : str, path-like or None, default=None
         Folder for :class:`BatchedBackend`. None sends each request by itself.
     wait, poll
@@ -59,7 +60,8 @@ def wrap_backend(
         backend = BatchedBackend(backend, batches, wait=wait, poll=poll)
     if budget is not None:
         backend = BudgetedBackend(backend, budget)
-    backend = RetryingBackend(backend, attempts=attempts)
+    if not has_retries(backend):
+        backend = RetryingBackend(backend, attempts=attempts)
     if cache is not None:
         backend = CachedBackend(backend, cache)
     return backend if record is None else RecordingBackend(backend, record)

@@ -22,6 +22,7 @@ from lvlm_va.backends import (
     estimate,
     wrap_backend,
 )
+from lvlm_va.backends.retry import has_retries
 from lvlm_va.critique.types import Critique
 
 
@@ -193,12 +194,16 @@ def check_whole(argument: str, value: object, *, least: int) -> None:
 def ask(backend: ChatBackend, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:
     """Return the outcome of each request; an empty reply that ran out of tokens is asked for again with twice as many.
 
+    A `RetryingBackend` around the model has done that already.
+
     Raises
     ------
     ValueError
         If the backend does not return one reply or failure per request.
     """
     outcomes = _complete(backend, requests)
+    if has_retries(backend):
+        return outcomes
     short = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, ChatReply) and outcome.cut_short]
     again = _complete(backend, [_with_more_tokens(requests[i]) for i in short])
     for i, outcome in zip(short, again, strict=True):

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from lvlm_va.backends import Budget, Capabilities, ChatFailure, ChatReply, estimate
+from lvlm_va.backends import Budget, Capabilities, ChatFailure, ChatReply, estimate, wrap_backend
 from lvlm_va.critique import (
     CriticPrompt,
     LVLMCritic,
@@ -152,6 +152,15 @@ def test_reasoning_that_took_all_tokens_is_given_twice_as_many():
     (critique,) = critic(backend, max_tokens=100).critique([corner_and_centre()])
     assert [request.max_tokens for request in backend.asked] == [100, 200]
     assert critique.text == LINES
+
+
+@pytest.mark.parametrize("wrap", [lambda backend: backend, wrap_backend])
+@pytest.mark.parametrize("kept", [{}, {"cache": "replies.sqlite"}])
+def test_tokens_are_doubled_once_whoever_retries(wrap, kept, tmp_path):
+    backend = Scripted(ChatReply("", "m", "length"))
+    options = {name: tmp_path / file for name, file in kept.items()}
+    LVLMCritic(wrap(backend), renderer=SMALL, max_tokens=100, **options).critique(make([0]))
+    assert [request.max_tokens for request in backend.asked] == [100, 200]
 
 
 def test_one_failure_harms_no_other_image_and_is_asked_again_next_time(tmp_path):
