@@ -24,6 +24,8 @@ from lvlm_va.critique.types import (
 
 # Images that a critic who asks by batches hands over at once; so many rendered images are in memory.
 _BATCH_CHUNK = 256
+# A model that leaves so many images in a row without an answer is down, though it has answered others before.
+_MOST_SILENT = 16
 
 
 def collect_critiques(
@@ -65,9 +67,11 @@ def collect_critiques(
     ValueError
         If the critic's answer does not fit the requests.
     ModelStoppedError
-        If the critic's model cannot go on, after what it had finished was kept.
+        If the critic's model cannot go on, after what it had finished was kept. Where it has answered before, here or
+        in the file, some images without an answer do not stop it: they are ``unsure``, and not kept.
     """
     done = read_critiques(path)
+    patience = _Patience(heard=any(critique.statements or critique.verdicts for critique in done.values()))
     pending = [i for i, image_id in enumerate(image_ids) if image_id not in done]
     if on_progress is not None:
         on_progress(len(image_ids) - len(pending))
@@ -83,8 +87,12 @@ def collect_critiques(
         try:
             answers = critic.critique(asked) if asked else []
         except ModelStoppedError as stop:
-            _append(path, stop.done)
-            raise
+            if not patience.bears(stop, len(asked)):
+                _append(path, stop.done)
+                raise
+            answers = list(stop.critiques)
+        else:
+            patience.restore(heard=bool(asked))
         check_critiques(asked, answers)
         critiques = list(answers)
         critiques += [
@@ -132,9 +140,10 @@ def judge_critiques(
     ValueError
         If the judge does not return one verdict per segment.
     ModelStoppedError
-        If the judge's model cannot go on, after what it had finished was kept.
+        If the judge's model cannot go on, as in `collect_critiques`.
     """
     done = {key: kept.verdicts for key, kept in read_critiques(path).items()}
+    patience = _Patience(heard=bool(done))
     done |= {critique.image_id: critique.verdicts for critique in critiques if critique.verdicts}
     pending = [
         (critique, count)
@@ -149,8 +158,12 @@ def judge_critiques(
         try:
             verdicts = judge.judge(asked, [count for _, count in chunk])
         except ModelStoppedError as stop:
-            _append(path, stop.done)
-            raise
+            if not patience.bears(stop, len(asked)):
+                _append(path, stop.done)
+                raise
+            verdicts = [critique.verdicts for critique in stop.critiques]
+        else:
+            patience.restore(heard=True)
         judged = check_verdicts(chunk, verdicts)
         _append(path, judged)
         done.update({critique.image_id: critique.verdicts for critique in judged})
@@ -174,6 +187,25 @@ def read_critiques(path: Path | None) -> dict[str, Critique]:
         )
         critiques[record["image_id"]] = Critique(record["image_id"], record["text"], verdicts, statements)
     return critiques
+
+
+class _Patience:
+    """How long to go on with a model that leaves images without an answer: a few it may never answer."""
+
+    def __init__(self, *, heard: bool) -> None:
+        self._heard, self._silent = heard, 0
+
+    def restore(self, *, heard: bool) -> None:
+        """Note that a call came back, and whether the model was heard in it."""
+        if heard:
+            self._heard, self._silent = True, 0
+
+    def bears(self, stop: ModelStoppedError, n_images: int) -> bool:
+        """Return whether to go on with ``stop.critiques`` after a call for so many images without an answer."""
+        if stop.failure.transient:
+            self._silent += n_images
+        passing = not stop.failure.fatal and len(stop.critiques) == n_images
+        return passing and self._heard and self._silent < _MOST_SILENT
 
 
 def _append(path: Path | None, critiques: Sequence[Critique]) -> None:

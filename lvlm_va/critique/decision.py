@@ -36,7 +36,8 @@ def decide(
 
     With the mean share w_v of each verdict v, ``p_spurious = w_spurious + w_unsure / 2``, and the confidence is
     ``max(p_spurious, 1 - p_spurious)``. The verdict is the v of the largest w_v; ``unsure`` on a tie, or where the
-    confidence is below `threshold`.
+    confidence is below `threshold`. Where an opinion failed for want of an answer, the verdict is ``unsure`` and has
+    failed, too: the next run may hear all of them.
 
     Parameters
     ----------
@@ -54,6 +55,9 @@ def decide(
     SegmentVerdict
         ``p_spurious`` is None where a single plain opinion says nothing of probability.
     """
+    failed = next((opinion for opinion in opinions if opinion.status == "failed"), None)
+    if failed is not None:
+        opinions = [failed]
     weights = {v: sum(opinion.ballot.get(v, 0.0) for opinion in opinions) / len(opinions) for v in VERDICTS}
     p_spurious = min(max(weights["spurious"] + weights["unsure"] / 2, 0.0), 1.0)
     most = max(weights.values())

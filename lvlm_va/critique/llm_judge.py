@@ -44,7 +44,8 @@ class LLMJudge(ModelUser):
 
     The model sees a few examples, as many of each verdict as there are, in an order that depends on the critique alone,
     and answers with its reason first. A backend that knows the probabilities of words is asked for the word itself.
-    An answer without a verdict is asked for once more; after that the segment is unsure.
+    An answer without a verdict on its segment is asked for once more; after that the segment is unsure. A segment of
+    which a question failed for want of an answer is unsure, and not kept: the next run asks again.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ class LLMJudge(ModelUser):
         readings = [
             _read(outcome, segment) for outcome, (_, segment, _, _) in zip(outcomes, asked, strict=True)
         ]
-        self._repair(chats, outcomes, readings, [segment for _, segment, _, _ in asked])
+        repairs = self._repair(chats, outcomes, readings, [segment for _, segment, _, _ in asked])
 
         opinions: dict[tuple[int, int], list[Opinion]] = {}
         for (row, segment, _, _), reading in zip(asked, readings, strict=True):
@@ -160,7 +161,8 @@ class LLMJudge(ModelUser):
                     decide(
                         critique.image_id,
                         segment,
-                        opinions.get((row, segment)) or [_silence(said, segment)],
+                        [*opinions.get((row, segment), ()), *_failed(said, segment)]
+                        or [_silence(said, segment)],
                         source=self.name,
                         threshold=self.threshold,
                     )
@@ -168,7 +170,7 @@ class LLMJudge(ModelUser):
                 )
             )
         finished = [replace(c, verdicts=v) for c, v in zip(critiques, verdicts, strict=True)]
-        stop_if_hopeless(self.name, outcomes, [c for c in finished if c.answered and c.verdicts])
+        stop_if_hopeless(self.name, [*outcomes, *repairs], finished)
         return verdicts
 
     def calibrate(
@@ -272,14 +274,14 @@ class LLMJudge(ModelUser):
         outcomes: Sequence[ChatReply | ChatFailure],
         readings: list[Opinion],
         segments: Sequence[int],
-    ) -> None:
-        """Ask once more where an answer holds no verdict, and put what is then said into `readings`."""
+    ) -> list[ChatReply | ChatFailure]:
+        """Ask once more where an answer holds no verdict, put what is then said into `readings`, and return it."""
         where = [
             i
             for i, (outcome, reading) in enumerate(zip(outcomes, readings, strict=True))
             if isinstance(outcome, ChatReply)
             and outcome.text.strip()
-            and reading.status in ("none", "truncated")
+            and reading.status in ("none", "truncated", "missing")
         ]
         again = []
         for i in where:
@@ -288,10 +290,14 @@ class LLMJudge(ModelUser):
             again.append(
                 replace(chats[i], turns=chats[i].turns + turns, choices=None, want_choice_probs=False)
             )
-        for i, outcome in zip(where, ask(self.asked, again), strict=True):
+        repairs = ask(self.asked, again) if again else []
+        for i, outcome in zip(where, repairs, strict=True):
             reading = _read(outcome, segments[i])
             if reading.status in ("line", "json", "choice"):
                 readings[i] = replace(reading, status="repaired", text=readings[i].text)
+            elif reading.status == "failed":
+                readings[i] = reading
+        return repairs
 
 
 def _read(outcome: ChatReply | ChatFailure, segment: int) -> Opinion:
@@ -321,6 +327,15 @@ def _probabilities(probs: Mapping[str, float] | None) -> Ballot | None:
     if not (math.isfinite(total) and total > 0 and min(probs.values()) >= 0):
         return None
     return {verdict: probs[verdict] / total for verdict in VERDICTS}
+
+
+def _failed(statements: Sequence[Statement], segment: int) -> list[Opinion]:
+    """Return the opinions on a segment that the critic could not give for want of an answer."""
+    return [
+        Opinion(_UNSURE, "failed", statement.text)
+        for statement in statements
+        if segment in statement.segments and statement.status == "failed"
+    ]
 
 
 def _silence(statements: Sequence[Statement], segment: int) -> Opinion:

@@ -87,7 +87,8 @@ class LVLMCritic(ModelUser):
     An image whose answer fails for a reason of its own (a timeout, a server error) gets ``unsure`` verdicts of status
     ``"failed"``, which are not kept: the next run with the same run directory asks again. Where every later
     request would fail too (quota, key, budget), or nothing was answered at all, `ModelStoppedError` is raised
-    after what was answered has been kept. Refusals and answers cut off at the token limit are answers: they are kept.
+    after what was answered has been kept; a run goes on if the model has answered other images before, unless 16 in a
+    row meet with a passing failure. Refusals and answers cut off at the token limit are answers: they are kept.
     """
 
     prompt: CriticPrompt = field(default_factory=CriticPrompt)
@@ -183,7 +184,7 @@ class LVLMCritic(ModelUser):
             Critique(request.image_id, _text(said), statements=tuple(said))
             for request, said in zip(requests, statements, strict=True)
         ]
-        stop_if_hopeless(self.name, outcomes, [critique for critique in critiques if critique.answered])
+        stop_if_hopeless(self.name, outcomes, critiques)
         return critiques
 
     def _plan(self, requests: Sequence[CritiqueRequest]) -> list[tuple[int, tuple[int, ...], int]]:

@@ -31,13 +31,16 @@ class ModelStoppedError(RuntimeError):
 
     Attributes
     ----------
-    done : tuple of Critique
-        What was finished before; `collect_critiques` and `judge_critiques` keep it.
     failure : ChatFailure
         What came in the place of a reply.
+    critiques : tuple of Critique
+        What the call would have returned, if it could be made. Where nothing was answered for a reason that is not
+        fatal, `collect_critiques` and `judge_critiques` go on with it if the model has answered before.
+    done : tuple of Critique
+        Those of them that are finished; `collect_critiques` and `judge_critiques` keep them.
     """
 
-    def __init__(self, name: str, failure: ChatFailure, done: Sequence[Critique] = ()) -> None:
+    def __init__(self, name: str, failure: ChatFailure, critiques: Sequence[Critique] = ()) -> None:
         if failure.kind == "pending":
             message = (
                 f"The model {name!r} has not answered all batches: {failure.message} Run again later, with the same "
@@ -50,7 +53,8 @@ class ModelStoppedError(RuntimeError):
             )
         super().__init__(message)
         self.failure = failure
-        self.done = tuple(done)
+        self.critiques = tuple(critiques)
+        self.done = tuple(critique for critique in critiques if critique.answered)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,13 +216,17 @@ def ask(backend: ChatBackend, requests: Sequence[ChatRequest]) -> list[ChatReply
 
 
 def stop_if_hopeless(
-    name: str, outcomes: Sequence[ChatReply | ChatFailure], done: Sequence[Critique]
+    name: str, outcomes: Sequence[ChatReply | ChatFailure], critiques: Sequence[Critique]
 ) -> None:
-    """Raise `ModelStoppedError` where a failure is fatal, or nothing at all was answered."""
+    """Raise `ModelStoppedError` where a failure is fatal, or nothing at all was answered.
+
+    Its failure is a fatal one if there is any, else a passing one, else that of a request which is itself at fault.
+    """
     failures = [outcome for outcome in outcomes if isinstance(outcome, ChatFailure)]
     fatal = [failure for failure in failures if failure.fatal]
     if fatal or (failures and len(failures) == len(outcomes)):
-        raise ModelStoppedError(name, (fatal or failures)[0], done)
+        passing = [failure for failure in failures if failure.transient]
+        raise ModelStoppedError(name, (fatal or passing or failures)[0], critiques)
 
 
 def _complete(backend: ChatBackend, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:

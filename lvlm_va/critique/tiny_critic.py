@@ -98,7 +98,8 @@ class TinyCritic:
         Raises
         ------
         ModelStoppedError
-            If every later question would fail, too, or none was answered: where the model is served elsewhere.
+            If every later question would fail, too, or none was answered: where the model is served elsewhere. Holds
+            the critiques that are finished.
         """
         refusals = [self._refusal(request) for request in requests]
         asked = [
@@ -109,7 +110,6 @@ class TinyCritic:
         ]
         chats = [_chat(requests[row], segment) for row, segment in asked]
         answers = ask(self.backend, chats) if chats else []
-        stop_if_hopeless(self.name, answers, ())
         found = {key: _read(answer) for key, answer in zip(asked, answers, strict=True)}
         critiques = []
         for row, request in enumerate(requests):
@@ -122,6 +122,7 @@ class TinyCritic:
                     )
                 )
             critiques.append(Critique.from_verdicts(request.image_id, verdicts))
+        stop_if_hopeless(self.name, answers, critiques)
         return critiques
 
     def _refusal(self, request: CritiqueRequest) -> str | None:

@@ -82,8 +82,8 @@ class SegmentVerdict:
     status : str
         How the verdict was read from a model's words: ``"json"``, ``"line"``, ``"choice"``, ``"repaired"`` (only when
         asked once more), or why it could not be: ``"missing"`` (said of other segments only), ``"none"`` (nothing
-        readable), ``"contradiction"``, ``"refused"``, ``"truncated"``, ``"failed"`` (no answer). Empty for verdicts by
-        rule or by a person.
+        readable), ``"contradiction"``, ``"refused"``, ``"truncated"``, ``"failed"`` (no answer, or not all of several).
+        Empty for verdicts by rule or by a person.
     """
 
     image_id: str

@@ -2,7 +2,18 @@
 
 import pytest
 
-from lvlm_va.critique import Critique, RegionCritic, collect_critiques
+from lvlm_va.backends import OpenAIBackend
+from lvlm_va.critique import (
+    Critique,
+    LLMJudge,
+    LVLMCritic,
+    ModelStoppedError,
+    RegionCritic,
+    RegionRenderer,
+    collect_critiques,
+    judge_critiques,
+)
+from lvlm_va.testing import Answer, FaultServer
 from tests.critique.making import corner_and_centre, make_request
 
 IDS = [str(i) for i in range(5)]
@@ -64,3 +75,67 @@ def test_wrong_answers_are_refused_and_not_kept(tmp_path):
     with pytest.raises(ValueError, match="in the order of the requests"):
         collect_critiques(Silent(), IDS, make, path=path)
     assert not path.exists()
+
+
+# Images that a server does not answer.
+
+MANY = [str(i) for i in range(40)]
+GOOD = Answer("Segment 1: spurious\nSegment 2: relevant")
+REJECTED, DOWN = Answer("I do not take this.", status=400), Answer("Down.", status=500)
+
+
+def labelled(positions):
+    return [corner_and_centre(index=i, label=f"image {i}.") for i in positions]
+
+
+def critic_at(server):
+    return LVLMCritic(OpenAIBackend("any", base_url=server.url), renderer=RegionRenderer(size=64))
+
+
+@pytest.mark.parametrize("answer", [REJECTED, DOWN])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_lone_image_that_is_never_answered_stops_no_run(tmp_path, answer, kept):
+    path = tmp_path / "critiques.jsonl" if kept else None
+    with FaultServer(lambda asked: answer if "image 4." in asked.text else GOOD) as server:
+        for _ in range(2):  # it is alone in the last chunk, and then the only one to be asked about
+            critiques = collect_critiques(critic_at(server), IDS, labelled, path=path, chunk_size=2)
+            assert [critique.answered for critique in critiques] == [True] * 4 + [False]
+        assert len(server.asked) == (6 if kept else 10)
+
+
+def test_images_that_are_always_rejected_stop_no_run_however_many(tmp_path):
+    path = tmp_path / "critiques.jsonl"
+    with FaultServer(lambda asked: GOOD if "image 0." in asked.text else REJECTED) as server:
+        for _ in range(2):
+            critiques = collect_critiques(critic_at(server), MANY, labelled, path=path, chunk_size=8)
+            assert sum(critique.answered for critique in critiques) == 1
+        assert len(server.asked) == 40 + 39
+
+
+@pytest.mark.parametrize("answer", [REJECTED, DOWN])
+def test_a_server_that_has_answered_nothing_stops_the_run_at_once(answer):
+    with FaultServer(lambda asked: answer) as server:
+        with pytest.raises(ModelStoppedError):
+            collect_critiques(critic_at(server), MANY, labelled, chunk_size=8)
+        assert len(server.asked) == 8
+
+
+def test_a_server_that_goes_down_stops_the_run_soon(tmp_path):
+    path = tmp_path / "critiques.jsonl"
+    with FaultServer(lambda asked: GOOD if "image 0." in asked.text else DOWN) as server:
+        for asked in (8 + 16, 8 + 16 + 16):
+            with pytest.raises(ModelStoppedError, match="server"):
+                collect_critiques(critic_at(server), MANY, labelled, path=path, chunk_size=8)
+            assert len(server.asked) == asked
+    assert len(path.read_bytes().splitlines()) == 1
+
+
+def test_a_lone_critique_that_is_never_judged_stops_no_run(tmp_path):
+    path = tmp_path / "judged.jsonl"
+    critiques = [Critique(name, f"It covers the tag of image {name}.") for name in IDS]
+    with FaultServer(lambda asked: REJECTED if "image 4." in asked.text else GOOD) as server:
+        judge = LLMJudge(OpenAIBackend("any", base_url=server.url))
+        for _ in range(2):
+            judged = judge_critiques(judge, critiques, [1] * 5, path=path, chunk_size=2)
+            assert [critique.verdicts[0].status for critique in judged] == ["line"] * 4 + ["failed"]
+        assert len(server.asked) == 6

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from lvlm_va.backends import Capabilities, ChatFailure, ChatReply
-from lvlm_va.critique import Critique, JudgeExample, LLMJudge, ModelStoppedError, Statement, judge_critiques
+from lvlm_va.critique import (
+    Critique,
+    JudgeExample,
+    LLMJudge,
+    ModelStoppedError,
+    ParserJudge,
+    Statement,
+    judge_critiques,
+)
 from lvlm_va.critique.calibration import choose_threshold
 from tests.critique.scripted import Scripted, last_question, text_of
 
@@ -161,6 +169,47 @@ def test_nothing_is_judged_twice_and_a_stop_keeps_what_was_judged(tmp_path):
     assert len(backend.asked) == 1
     assert [c.verdicts[0].verdict for c in judged] == ["spurious"] * 4
     assert judge_critiques(judge(Scripted("")), judged, [1] * 4) == judged
+
+
+def test_a_vote_without_an_answer_is_asked_for_again(tmp_path):
+    path = tmp_path / "judged.jsonl"
+    critiques = [Critique("a", TAG.text), Critique("b", "Other.")]
+
+    def answer(request, i):
+        return ChatFailure("timeout", "too slow") if i == 1 else by_words(request, i)
+
+    first, second = judge_critiques(judge(answer, votes=3), critiques, [1, 1], path=path)
+    assert found(first.verdicts + second.verdicts) == [("unsure", "failed"), ("spurious", "line")]
+    assert first.verdicts[0].reason == "timeout: too slow"
+    backend = Scripted(by_words)
+    judged = judge_critiques(judge(backend, votes=3), critiques, [1, 1], path=path)
+    assert [c.verdicts[0].p_spurious for c in judged] == [1, 1]
+    assert len(backend.asked) == 3
+
+
+@pytest.mark.parametrize("reader", [judge(by_words), ParserJudge()])
+def test_a_critics_vote_without_an_answer_leaves_the_segment_undecided(reader):
+    said = (Statement((1,), "Segment 1: spurious"), Statement((1, 2), "timeout: too slow", "failed"))
+    (judged,) = judge_critiques(reader, [Critique("7", "", statements=said)], [2])
+    assert found(judged.verdicts) == [("unsure", "failed")] * 2
+
+
+@pytest.mark.parametrize("first", ["Hard to say.", "Segment 99: spurious"])
+def test_a_second_question_that_fails_is_asked_again_next_time(tmp_path, first):
+    path = tmp_path / "judged.jsonl"
+
+    def failing(kind):
+        return judge(
+            lambda request, i: ChatFailure(kind, "no") if "Now write" in last_question(request) else first
+        )
+
+    (judged,) = judge_critiques(failing("timeout"), [TAG], [1], path=path)
+    assert found(judged.verdicts) == [("unsure", "failed")]
+    with pytest.raises(ModelStoppedError, match="quota"):
+        judge_critiques(failing("quota"), [TAG], [1], path=path)
+    said = [first, "Segment 1: spurious"]
+    (judged,) = judge_critiques(judge(lambda request, i: said[i]), [TAG], [1], path=path)
+    assert found(judged.verdicts) == [("spurious", "repaired")]
 
 
 def test_other_examples_are_another_judge():

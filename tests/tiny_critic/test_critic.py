@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lvlm_va.backends import ChatFailure, ChatReply, ImagePart
-from lvlm_va.critique import ModelStoppedError, TinyCritic, check_critiques
+from lvlm_va.critique import ModelStoppedError, TinyCritic, check_critiques, collect_critiques
 from tests.backends.inner import Inner
 from tests.critique.making import corner_and_centre, make_request, verdicts_of
 
@@ -114,6 +114,25 @@ def test_stops_where_no_reply_will_come():
     stopped = Inner(lambda request, before: ChatFailure("quota", "the account is empty"))
     with pytest.raises(ModelStoppedError, match="the account is empty"):
         TinyCritic(stopped).critique([corner_and_centre(description=COUNTS)])
+
+
+def test_what_was_finished_before_a_stop_is_kept(tmp_path):
+    path = tmp_path / "critiques.jsonl"
+
+    def critic(*answers):
+        said = iter(answers)
+        return TinyCritic(Inner(lambda request, before: next(said)))
+
+    def make(positions):
+        return [corner_and_centre(index=i, description=COUNTS) for i in positions]
+
+    stop = ChatFailure("quota", "the account is empty")
+    with pytest.raises(ModelStoppedError):
+        collect_critiques(critic(*[reply(SAID)] * 3, stop), ["0", "1"], make, path=path)
+    goes_on = critic(*[reply(SAID)] * 2)
+    critiques = collect_critiques(goes_on, ["0", "1"], make, path=path)
+    assert verdicts_of(critiques) == [["spurious"] * 2] * 2
+    assert len(goes_on.backend.asked) == 2
 
 
 def test_the_fingerprint_follows_the_backend():
