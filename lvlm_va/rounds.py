@@ -33,6 +33,7 @@ from lvlm_va.adaptive_sampling import (
 )
 from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.critique import CritiqueRequest, build_requests, collect_critiques, judge_critiques
+from lvlm_va.critique.checks import check_all_judged
 from lvlm_va.image_classifier import TrainingData
 from lvlm_va.looking import Look
 from lvlm_va.round_options import RoundOptions
@@ -292,6 +293,7 @@ class _Steps:
                     lambda positions: critique_requests(self.data, how, explained, positions),
                     path=said,
                     on_progress=bar.update,
+                    judged=how.judge is not None,
                 )
             )
         key, n_segments_of = verdict_key(explained, how, self.run), segmentation.n_segments.tolist()
@@ -300,13 +302,7 @@ class _Steps:
             read = self.run.file("judged", key, ".jsonl")
             with timed(self.seconds, "judge"):
                 critiques = on_first(lambda: judge_critiques(judge, critiques, n_segments_of, path=read))
-        for critique, n_segments in zip(critiques, n_segments_of, strict=True):
-            if len(critique.verdicts) != n_segments:
-                raise ValueError(
-                    f"The 'critic' argument must reach a verdict on every segment. Got {len(critique.verdicts)} on the "
-                    f"{n_segments} segments of image {critique.image_id!r} instead. A critic that only speaks needs a "
-                    "judge: judge='parser' reads lines such as 'Segment 1: spurious'."
-                )
+        check_all_judged(critiques, n_segments_of)
         return Round(self.module, chosen, explained.explanation, segmentation, tuple(critiques), key)
 
 

@@ -111,14 +111,18 @@ def test_one_image_without_an_answer_is_not_masked_and_harms_no_other(blobs):
 
 
 def test_a_critic_that_only_speaks_needs_a_judge(blobs):
+    asked = []
+
     class Speaker:
         name = "speaker"
 
         def critique(self, requests):
+            asked.extend(requests)
             return lvlm(spurious).critique(requests)
 
     with pytest.raises(ValueError, match="needs a judge: judge='parser'"):
-        make(Speaker()).fit(*blobs)
+        make(Speaker(), n_align=40).fit(*blobs)
+    assert len(asked) == 16  # not all 40: the first chunk tells
     assert make(Speaker(), judge="parser").fit(*blobs).verdicts_.counts()["spurious"]
     assert make(Speaker(), judge=ParserJudge()).fit(*blobs).verdicts_.counts()["spurious"]
 

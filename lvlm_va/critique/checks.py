@@ -63,6 +63,17 @@ def check_critiques(requests: Sequence[CritiqueRequest], critiques: object) -> N
             _check_verdicts("critic", request.image_id, request.n_segments, critique.verdicts)
 
 
+def check_all_judged(critiques: Sequence[Critique], n_segments: Sequence[int]) -> None:
+    """Raise ValueError unless each critique holds a verdict on every segment, as it must where no judge reads it."""
+    for critique, count in zip(critiques, n_segments, strict=True):
+        if len(critique.verdicts) != count:
+            raise ValueError(
+                f"The 'critic' argument must reach a verdict on every segment. Got {len(critique.verdicts)} on the "
+                f"{count} segments of image {critique.image_id!r} instead. A critic that only speaks needs a judge: "
+                "judge='parser' reads lines such as 'Segment 1: spurious'."
+            )
+
+
 def check_verdicts(asked: Sequence[tuple[Critique, int]], verdicts: object) -> list[Critique]:
     """Check that a judge answered what it was asked.
 

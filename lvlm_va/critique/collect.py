@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from lvlm_va.critique.checks import check_critiques, check_verdicts
+from lvlm_va.critique.checks import check_all_judged, check_critiques, check_verdicts
 from lvlm_va.critique.llm_judge import LLMJudge
 from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.model_user import ModelStoppedError
@@ -36,6 +36,7 @@ def collect_critiques(
     path: Path | None = None,
     chunk_size: int = 16,
     on_progress: Callable[[int], object] | None = None,
+    judged: bool = True,
 ) -> list[Critique]:
     """Return one critique per image, asking the critic only for those not yet in the file.
 
@@ -56,6 +57,9 @@ def collect_critiques(
         Images per call of the critic.
     on_progress : callable, optional
         Gets the number of images done by each chunk.
+    judged : bool, default=True
+        Whether a judge may read what the critic says. Otherwise a critic that reaches no verdicts is found out by the
+        first chunk.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def collect_critiques(
     Raises
     ------
     ValueError
-        If the critic's answer does not fit the requests.
+        If the critic's answer does not fit the requests, or lacks verdicts without a judge.
     ModelStoppedError
         If the critic's model cannot go on, after what it had finished was kept. Where it has answered before, here or
         in the file, some images without an answer do not stop it: they are ``unsure``, and not kept.
@@ -101,6 +105,8 @@ def collect_critiques(
             if not request.n_segments
         ]
         _append(path, critiques)
+        if not judged:
+            check_all_judged(answers, [request.n_segments for request in asked])
         done.update({critique.image_id: critique for critique in critiques})
         if on_progress is not None:
             on_progress(len(requests))
