@@ -15,6 +15,7 @@ from torch import nn
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import concatenate_explanations, resolve_attributor
 from lvlm_va.critique import VerdictTable
+from lvlm_va.critique.checks import warn_of_undecided
 from lvlm_va.early_stopping import hold_out
 from lvlm_va.image_classifier import Images, TrainingData
 from lvlm_va.looking import Looking
@@ -109,6 +110,7 @@ class AlignedClassifier(ReportedClassifier):
         # Corrections enter the last alignment only: they must not change what the critic was asked.
         found_clean = len(self._followed(data)) < len(self._rounds)
         asked, self.verdicts_ = self.verdicts_, read_corrections(self.verdicts_, self._rounds, self._run)
+        warn_of_undecided(self.verdicts_.verdicts)
         self._follow_verdicts(data, aligned=found_clean and self.verdicts_ == asked)
 
     def _followed(self, data: TrainingData) -> tuple[Round, ...]:

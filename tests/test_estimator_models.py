@@ -11,6 +11,7 @@ from lvlm_va import LVLMVAClassifier
 from lvlm_va.backends import ChatFailure, Prices, ScriptedBackend, read_exchanges
 from lvlm_va.critique import (
     BehaviourWriter,
+    CriticPrompt,
     JudgeExample,
     LLMJudge,
     LVLMCritic,
@@ -125,6 +126,32 @@ def test_a_critic_that_only_speaks_needs_a_judge(blobs):
     assert len(asked) == 16  # not all 40: the first chunk tells
     assert make(Speaker(), judge="parser").fit(*blobs).verdicts_.counts()["spurious"]
     assert make(Speaker(), judge=ParserJudge()).fit(*blobs).verdicts_.counts()["spurious"]
+
+
+@pytest.mark.parametrize(
+    ("critic", "why"),
+    [
+        ("tiny", "Nothing was said of what should count for class"),
+        (lvlm("It covers the tag."), "status 'none'.*It covers the tag"),
+    ],
+)
+def test_verdicts_of_which_none_is_decided_are_warned_of(blobs, critic, why):
+    with pytest.warns(UserWarning, match=rf"All \d+ verdicts of the critic are 'unsure'.*{why}") as said:
+        clf = make(critic, n_align=2).fit(*blobs)
+    assert {warning.filename for warning in said} == {__file__}
+    make(critic, n_align=2).estimate_cost(*blobs)  # asks nobody, and warns of nothing
+    clf.realign(clf.verdicts_.replace(clf.verdicts_.verdicts))  # nor does a person who is unsure
+
+
+def test_a_prompt_that_asks_for_no_verdicts_needs_a_judge_that_is_a_model(blobs):
+    critic = lvlm("It covers the tag.", prompt=CriticPrompt("Look.", "{segments} {description}"))
+    with pytest.raises(ValueError, match="'judge' argument must name a language model.*asks for no verdicts"):
+        make(critic).fit(*blobs)
+    assert critic.backend.asked == []
+    judge = LLMJudge(Scripted("Segment 1: spurious"))
+    assert make(critic, judge=judge).fit(*blobs).verdicts_.counts()["spurious"]
+    told = CriticPrompt("Say 'Segment 1: spurious' or so.", "{segments} {description}")
+    assert make(lvlm("Segment 1: spurious", prompt=told)).fit(*blobs).verdicts_.counts()["spurious"]
 
 
 def test_what_it_would_cost_is_known_before_anything_is_sent(blobs, tmp_path):

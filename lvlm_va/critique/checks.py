@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
 
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict
+
+# Of a reason, as much is shown in a warning.
+_MOST_SHOWN = 200
 
 
 def check_fraction(argument: str, value: object, *, zero: bool = False, most: float = 1.0) -> None:
@@ -72,6 +77,24 @@ def check_all_judged(critiques: Sequence[Critique], n_segments: Sequence[int]) -
                 f"{count} segments of image {critique.image_id!r} instead. A critic that only speaks needs a judge: "
                 "judge='parser' reads lines such as 'Segment 1: spurious'."
             )
+
+
+def warn_of_undecided(verdicts: Sequence[SegmentVerdict]) -> None:
+    """Warn whoever called ``fit`` if all verdicts are ``unsure`` and no person's: nothing will be masked."""
+    if not verdicts or any(v.verdict != "unsure" or v.source == "human" for v in verdicts):
+        return
+    ((status, reason), count) = Counter((v.status, v.reason[:_MOST_SHOWN]) for v in verdicts).most_common(1)[
+        0
+    ]
+    warnings.warn(
+        f"All {len(verdicts)} verdicts of the critic are 'unsure': nothing is masked, so the alignment mends nothing. "
+        f"What is said of {count} of them{f' (status {status!r})' if status else ''}: {reason!r}. Likely causes: "
+        "classes without 'specifications'; for critic='tiny', words in them that it was not taught; a prompt of your "
+        "own without {verdict_lines}, and a 'judge' that is no language model; a threshold of the judge that is too "
+        "high; a model that refuses, or does not answer; a table of verdicts on other images.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def check_verdicts(asked: Sequence[tuple[Critique, int]], verdicts: object) -> list[Critique]:

@@ -82,7 +82,8 @@ class CriticPrompt(_Prompt):
     question : str
         The question that follows the pictures. ``{description}``, ``{segments}`` (their numbers) must occur in it;
         ``{label}``, ``{marks}`` (how the segments are drawn), ``{facts}`` (sizes, places and shares of effect) and
-        ``{verdict_lines}`` (the form of the answer's last lines) may. Other braces are left alone.
+        ``{verdict_lines}`` (the form of the answer's last lines) may. Other braces are left alone. A prompt that asks
+        for no verdicts needs a judge that is a language model.
     version : str, optional
         Name of the wording, kept with the answers: ``"own"`` for a text that is not the shipped one.
 
@@ -104,6 +105,11 @@ class CriticPrompt(_Prompt):
     shipped = ("critic", "six steps 2")
     allowed = frozenset(("label", "description", "marks", "facts", "segments", "verdict_lines"))
     required = frozenset(("description", "segments"))
+
+    @property
+    def names_verdicts(self) -> bool:
+        """Whether the model can know what a verdict is: from ``{verdict_lines}``, or from the word spurious."""
+        return "{verdict_lines}" in self.question or "spurious" in f"{self.system} {self.question}".lower()
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,10 @@ def resolve_judge(
     Parameters
     ----------
     spec : None, str or judge
-        None for a `ParserJudge` where the critic is an `LVLMCritic`, whose default prompt asks for verdict lines,
-        and else for no judge; ``"parser"`` for a `ParserJudge`; the name of a model, as for a critic, for an
-        `LLMJudge`, which shares the critic's model where it is the same; or an object with a ``name`` and a
-        ``judge`` method, returned as it is.
+        None for a `ParserJudge` where the critic is an `LVLMCritic` whose prompt asks for verdicts, as the default
+        one does, and for no judge where it is another critic; ``"parser"`` for a `ParserJudge`; the name of a model,
+        as for a critic, for an `LLMJudge`, which shares the critic's model where it is the same; or an object with a
+        ``name`` and a ``judge`` method, returned as it is.
     critic : Critic or None
         Whose critiques are judged.
     allow_remote, budget, **batches
@@ -100,10 +100,18 @@ def resolve_judge(
     Raises
     ------
     TypeError, ValueError
-        If `spec` is none of these.
+        If `spec` is none of these, or None where the critic's prompt asks for no verdicts.
     """
     if spec is None:
-        return ParserJudge() if isinstance(critic, LVLMCritic) else None
+        if not isinstance(critic, LVLMCritic):
+            return None
+        if not critic.prompt.names_verdicts:
+            raise ValueError(
+                "The 'judge' argument must name a language model, such as the critic's, where the critic's prompt asks "
+                "for no verdicts. Got None instead. Or put {verdict_lines} into the prompt; judge='parser' is for a "
+                "model that ends in lines such as 'Segment 1: spurious' unasked."
+            )
+        return ParserJudge()
     if isinstance(spec, str):
         kind, _, argument = spec.partition(":")
         if spec == "parser":
