@@ -83,15 +83,14 @@ def warn_of_undecided(verdicts: Sequence[SegmentVerdict]) -> None:
     """Warn whoever called ``fit`` if all verdicts are ``unsure`` and no person's: nothing will be masked."""
     if not verdicts or any(v.verdict != "unsure" or v.source == "human" for v in verdicts):
         return
-    ((status, reason), count) = Counter((v.status, v.reason[:_MOST_SHOWN]) for v in verdicts).most_common(1)[
-        0
-    ]
+    ((status, reason), count) = Counter((v.status, v.reason) for v in verdicts).most_common(1)[0]
+    words = f", status {status!r}" * bool(status) + f": {reason[:_MOST_SHOWN]!r}" * bool(reason)
     warnings.warn(
-        f"All {len(verdicts)} verdicts of the critic are 'unsure': nothing is masked, so the alignment mends nothing. "
-        f"What is said of {count} of them{f' (status {status!r})' if status else ''}: {reason!r}. Likely causes: "
-        "classes without 'specifications'; for critic='tiny', words in them that it was not taught; a prompt of your "
-        "own without {verdict_lines}, and a 'judge' that is no language model; a threshold of the judge that is too "
-        "high; a model that refuses, or does not answer; a table of verdicts on other images.",
+        f"All {len(verdicts)} verdicts of the critic are 'unsure', so nothing is masked, and the alignment mends "
+        f"nothing ({count} of them alike{words}). Likely causes: classes without 'specifications'; for critic='tiny', "
+        "words in them that it was not taught; a prompt of your own without {verdict_lines}, and a 'judge' that is no "
+        "language model; a threshold of the judge that is too high; a model that refuses, or does not answer; a table "
+        "of verdicts on other images.",
         UserWarning,
         stacklevel=4,
     )

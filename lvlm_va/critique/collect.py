@@ -96,7 +96,7 @@ def collect_critiques(
                 raise
             answers = list(stop.critiques)
         else:
-            patience.restore(heard=bool(asked))
+            patience.restore(n_images=len(asked))
         check_critiques(asked, answers)
         critiques = list(answers)
         critiques += [
@@ -169,7 +169,7 @@ def judge_critiques(
                 raise
             verdicts = [critique.verdicts for critique in stop.critiques]
         else:
-            patience.restore(heard=True)
+            patience.restore(n_images=sum(critique.answered for critique in asked))
         judged = check_verdicts(chunk, verdicts)
         _append(path, judged)
         done.update({critique.image_id: critique.verdicts for critique in judged})
@@ -201,9 +201,9 @@ class _Patience:
     def __init__(self, *, heard: bool) -> None:
         self._heard, self._silent = heard, 0
 
-    def restore(self, *, heard: bool) -> None:
-        """Note that a call came back, and whether the model was heard in it."""
-        if heard:
+    def restore(self, n_images: int) -> None:
+        """Note that a call for so many images was answered."""
+        if n_images:
             self._heard, self._silent = True, 0
 
     def bears(self, stop: ModelStoppedError, n_images: int) -> bool:

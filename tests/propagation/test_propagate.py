@@ -119,7 +119,8 @@ def test_unsure_segments_are_neither_learned_from_nor_masked(digits: DecoyData) 
 
 
 def test_says_when_there_is_nothing_to_learn_from(digits: DecoyData) -> None:
-    with pytest.raises(ValueError, match="'propagate' argument needs verdicts to extend"):
+    needs = pytest.raises(ValueError, match="'propagate' argument needs verdicts to extend")
+    with pytest.warns(UserWarning, match="are 'unsure'"), needs:
         fitted(digits, critic=Silent(OracleCritic(digits.masks), 0))
 
 
