@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: setup demo test lint check-cuda gpu-check bench growth results screenshots clean
+.PHONY: setup demo test lint check-cuda gpu-check bench growth results results-full screenshots clean
 
 setup: $(READY)
 
@@ -48,8 +48,7 @@ bench: $(PEERS) growth
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-quiet -q \
 		--latest benchmarks/latest.json --benchmark-json benchmarks/details.json
 
-# The page of results, from experiments in their small settings. For the full ones run
-# `lvlm-va experiment NAME --seeds 7 --out runs/full/NAME` for each NAME, then `make results RUNS=runs/full`.
+# The page of results, from experiments in their small settings.
 RUNS ?= runs/quick
 COMPARISONS := lambda sampling segmenters verdicts critiques components rounds
 
@@ -58,6 +57,14 @@ results: setup
 	for name in $(COMPARISONS); do test -f $(RUNS)/$$name/metrics.json || $(BIN)/lvlm-va experiment $$name --quick --seeds 3 \
 		--data-set decoy-digits --out $(RUNS)/$$name || exit 1; done
 	$(BIN)/python -m lvlm_va.experiments.results_page $(RUNS) docs/results.md
+
+# The main comparison in its full settings: one and a half hours on two cores. Debian's dataset-fashion-mnist has the files.
+FASHION ?= /usr/share/datasets/fashion-mnist
+results-full: setup
+	$(BIN)/lvlm-va experiment main --seeds 7 --fashion-dir $(FASHION) --data-set tagged-radiographs \
+		--data-set bandaged-lesions --data-set decoy-fashion-mnist --method lvlm_va_propagated \
+		--method lvlm_va_propagated_70 --method ground_truth_rrr --method counterexamples --out runs/full/main
+	$(BIN)/python -m lvlm_va.experiments.results_page runs/full docs/results_full.md
 
 # The pictures in docs/images; needs Debian's chromium and chromium-driver.
 screenshots: setup
