@@ -110,7 +110,7 @@ class AlignedClassifier(ReportedClassifier):
         # Corrections enter the last alignment only: they must not change what the critic was asked.
         found_clean = len(self._followed(data)) < len(self._rounds)
         asked, self.verdicts_ = self.verdicts_, read_corrections(self.verdicts_, self._rounds, self._run)
-        warn_of_undecided(self.verdicts_.verdicts)
+        warn_of_undecided(self.verdicts_.verdicts, calls_above=3)
         self._follow_verdicts(data, aligned=found_clean and self.verdicts_ == asked)
 
     def _followed(self, data: TrainingData) -> tuple[Round, ...]:

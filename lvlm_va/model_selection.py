@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from lvlm_va._inputs import check_images, read_dataset
 from lvlm_va._logits import module_device_and_dtype
 from lvlm_va.critique import Critic, Judge
+from lvlm_va.critique.checks import warn_of_undecided
 from lvlm_va.critiqued_classifier import CritiquedClassifier
 from lvlm_va.image_classifier import Images
 from lvlm_va.metrics import right_reasons_accuracy
@@ -238,6 +239,7 @@ class RightReasonsScorer:
         rounds = [run_round(module, data, options, run, run.key(module), seconds)]
         verdicts = read_corrections(verdict_table(rounds, options), rounds, run)
         keep_verdicts(verdicts, rounds, run)
+        warn_of_undecided(verdicts.verdicts, calls_above=2)
         run.publish(seconds=seconds)
         masks = make_alignment_set(rounds, data, verdicts).masks
         propagation = resolve_propagation(propagate)

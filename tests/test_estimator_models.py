@@ -7,7 +7,7 @@ import socket
 import pytest
 from sklearn.base import clone
 
-from lvlm_va import LVLMVAClassifier
+from lvlm_va import LVLMVAClassifier, RightReasonsScorer
 from lvlm_va.backends import ChatFailure, Prices, ScriptedBackend, read_exchanges
 from lvlm_va.critique import (
     BehaviourWriter,
@@ -141,6 +141,9 @@ def test_verdicts_of_which_none_is_decided_are_warned_of(blobs, critic, why):
     assert {warning.filename for warning in said} == {__file__}
     make(critic, n_align=2).estimate_cost(*blobs)  # asks nobody, and warns of nothing
     clf.realign(clf.verdicts_.replace(clf.verdicts_.verdicts))  # nor does a person who is unsure
+    with pytest.warns(UserWarning, match="are 'unsure'") as said:
+        RightReasonsScorer.from_critic(clf, *blobs)
+    assert {warning.filename for warning in said} == {__file__}
 
 
 def test_a_prompt_that_asks_for_no_verdicts_needs_a_judge_that_is_a_model(blobs):
