@@ -51,7 +51,8 @@ def bandaged_lesions(
     consecutive images); in the test each class comes with and without a plaster equally often. Where a plaster
     lies, and its colour, tell nothing.
 
-    ``python -m lvlm_va.experiments.difficulty lesions`` measures how hard they are with and without plasters.
+    ``python -m lvlm_va.experiments.difficulty lesions`` measures how hard they are with and without plasters: a
+    ResNet-18 trained without is right on 0.944 of the test images; with, on 0.861, and on 0.605 of its worst group.
 
     Parameters
     ----------

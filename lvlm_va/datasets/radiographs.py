@@ -44,7 +44,8 @@ def tagged_radiographs(
     and ``R`` on 90 % of the arthritic knees (exactly so in each 20 consecutive images); in the test each class and
     letter comes equally often (once in each 4 consecutive images).
 
-    ``python -m lvlm_va.experiments.difficulty radiographs`` measures how hard they are with and without tags.
+    ``python -m lvlm_va.experiments.difficulty radiographs`` measures how hard they are with and without tags: a
+    ResNet-18 trained without is right on 0.911 of the test images; with, on 0.819, and on 0.590 of its worst group.
 
     Parameters
     ----------
