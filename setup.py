@@ -36,7 +36,7 @@ def with_cuda() -> bool:
 
 def extension() -> Extension:
     cuda = with_cuda()
-    sources = [*Path("csrc").glob("*.cpp"), *Path("csrc/cpu").glob("*.cpp")]
+    sources = [Path("csrc/bindings.cpp"), *Path("csrc/ops").glob("*.cpp"), *Path("csrc/cpu").glob("*.cpp")]
     if cuda:
         sources += Path("csrc/cuda").glob("*.cu")
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")

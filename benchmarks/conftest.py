@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.compare import Compare
 from benchmarks.record import Record, missing, table, write_latest
-from lvlm_va._show_versions import environment
+from lvlm_va.runs.environment import environment
 
 RECORDS = pytest.StashKey[list[Record]]()
 THREADS = pytest.StashKey[int]()

@@ -12,7 +12,9 @@ import torch
 
 from benchmarks.inputs import smooth_images
 from benchmarks.scaling_model import Measured, Plan, Stated, stage_times
-from lvlm_va import LVLMVAClassifier, RegionCritic, aligned_classifier, estimator, rounds
+from lvlm_va import LVLMVAClassifier, RegionCritic, estimator
+from lvlm_va.rounds import aligned_classifier
+from lvlm_va.rounds import critique_round as rounds
 
 PLAN = Plan(128, critiqued=64, propagated=128, epochs=1, align_epochs=1)
 NET = "cnn"

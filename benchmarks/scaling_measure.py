@@ -30,23 +30,23 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks.inputs import attribution_maps, smooth_images
 from benchmarks.memory import peak_memory
 from benchmarks.scaling_model import BATCH, SHARD
-from lvlm_va._fingerprint import fingerprint
-from lvlm_va._inputs import check_image_ids
-from lvlm_va._logits import predict_logits
-from lvlm_va._modules import build_module
-from lvlm_va._show_versions import environment
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
 from lvlm_va.alignment.mixing import plan_batches
 from lvlm_va.attribution import DeepLiftShap, ReferenceSet
 from lvlm_va.backends import ScriptedBackend, estimate
 from lvlm_va.backends.png import png_base64
+from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critique import LVLMCritic, ParserJudge, RegionCritic, build_requests
+from lvlm_va.data.inputs import check_image_ids
+from lvlm_va.data.training_data import TrainingData
 from lvlm_va.datasets.image_file import read_image
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.modules.build import build_module
+from lvlm_va.modules.logits import predict_logits
 from lvlm_va.propagation import SegmentVerdicts, VerdictLearner, segment_features
-from lvlm_va.round_options import RoundOptions
-from lvlm_va.rounds import plan_round
-from lvlm_va.run_directory import RunDirectory
+from lvlm_va.rounds.critique_round import plan_round
+from lvlm_va.rounds.options import RoundOptions
+from lvlm_va.runs.directory import RunDirectory
+from lvlm_va.runs.environment import environment
 from lvlm_va.sampling import resolve_sampler
 from lvlm_va.segmentation import PPEPSWGM, pixel_effect
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lvlm_va.alignment import TrainingOptions
-from lvlm_va.rounds import _BATCHES as LOGIT_BATCHES
-from lvlm_va.shards import SHARD
+from lvlm_va.rounds.critique_round import _BATCHES as LOGIT_BATCHES
+from lvlm_va.runs.shards import SHARD
 
 CONSTANTS = Path(__file__).with_name("scaling_constants.json")
 # Rows of a batch, and share of alignment rows in it, unless told otherwise.

@@ -30,9 +30,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lvlm_va import LVLMVAClassifier, RegionCritic
+from lvlm_va.data.stored_images import ImageReader, StoredImages, image_batches
 from lvlm_va.datasets import open_image_folder
 from lvlm_va.propagation import Propagation
-from lvlm_va.stored_images import ImageReader, StoredImages, image_batches
 
 CLASSES = ("benign", "malignant")
 MEBIBYTE = 2**20

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lvlm_va._version import __version__
+
 if TYPE_CHECKING:
     from lvlm_va.critique import LLMJudge, LVLMCritic, OracleCritic, RegionCritic, TableCritic, VerdictTable
     from lvlm_va.estimator import LVLMVAClassifier
     from lvlm_va.model_selection import RightReasonsScorer
 
-__version__ = "0.1.0"
 __all__ = [
     "LLMJudge",
     "LVLMCritic",

@@ -1,5 +1,5 @@
 """Run the command line: ``python -m lvlm_va``."""
 
-from lvlm_va.cli import main
+from lvlm_va.cli.app import main
 
 main()

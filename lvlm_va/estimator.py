@@ -12,23 +12,20 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from lvlm_va._distributed import gather, join, require_same, share_module, world_size
-from lvlm_va._fingerprint import fingerprint
-from lvlm_va._inputs import (
-    check_images,
-    draw_seed,
-    resolve_device,
-    warn_of_unusual_images,
-)
 from lvlm_va._parameters import CONSTRAINTS
-from lvlm_va.aligned_classifier import AlignedClassifier
 from lvlm_va.alignment import History, TrainingOptions, train
 from lvlm_va.attribution import Attributor
+from lvlm_va.common.distributed import gather, join, require_same, share_module, world_size
+from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.common.timing import timed
 from lvlm_va.critique import Critic, Judge
-from lvlm_va.image_classifier import Images, TrainingData, on_cpu
+from lvlm_va.data.inputs import check_images, draw_seed, resolve_device, warn_of_unusual_images
+from lvlm_va.data.training_data import Images, TrainingData
+from lvlm_va.modules.logits import on_cpu
 from lvlm_va.propagation import Propagation
-from lvlm_va.round_options import RoundOptions, resolve_critic_and_judge, resolve_round_options
-from lvlm_va.rounds import timed
+from lvlm_va.rounds.aligned_classifier import AlignedClassifier
+from lvlm_va.rounds.options import RoundOptions, resolve_critic_and_judge, resolve_round_options
+from lvlm_va.runs.directory import open_run
 from lvlm_va.segmentation import Segmenter
 
 _PRIVATE = ("_data", "_data_key", "_rounds", "_run", "_seed", "_train_key")  # what fit keeps for realign
@@ -291,7 +288,7 @@ class LVLMVAClassifier(AlignedClassifier):
         share_module(module)
         options = resolve_round_options(vars(self), critic, judge, self.references_, data, seed)
 
-        self._seed, self._run = seed, (run := data.open_run(self.run_dir))
+        self._seed, self._run = seed, (run := open_run(self.run_dir, data))
         run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
         self.seconds_: dict[str, float] = {}
         self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}

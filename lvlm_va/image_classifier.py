@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,17 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from lvlm_va._fingerprint import fingerprint
-from lvlm_va._inputs import (
-    as_image_rows,
-    check_image_ids,
-    check_images,
-    encode_labels,
-    open_dataset,
-    resolve_image_shape,
-)
-from lvlm_va._logits import module_device_and_dtype, predict_logits
-from lvlm_va._modules import build_module, check_module
 from lvlm_va.attribution import (
     Attributor,
     Explanation,
@@ -35,52 +21,18 @@ from lvlm_va.attribution import (
     concatenate_explanations,
     resolve_attributor,
 )
-from lvlm_va.run_directory import RunDirectory
-from lvlm_va.stored_images import ImageRows, StoredImages, portions, reading_ahead
-
-Images = ArrayLike | Tensor | Dataset[Any] | StoredImages
-
-
-def on_cpu(module: nn.Module) -> nn.Module:
-    """Return the module, or a copy on the CPU where it is elsewhere."""
-    return module if module_device_and_dtype(module)[0].type == "cpu" else copy.deepcopy(module).cpu()
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """What the classifier is trained on.
-
-    Attributes
-    ----------
-    images : Tensor or StoredImages of shape (n, C, H, W)
-        Images, in the module's dtype.
-    labels : Tensor of shape (n,), int64
-        Class numbers.
-    class_names : tuple of str
-        Names of the classes.
-    image_ids : tuple of str
-        Names of the images, all different.
-    """
-
-    images: ImageRows
-    labels: Tensor
-    class_names: tuple[str, ...]
-    image_ids: tuple[str, ...]
-
-    def key(self) -> str:
-        """Return a key that stands for the images, their labels and their names."""
-        return fingerprint(self.images, self.labels, self.image_ids)
-
-    def open_run(self, run_dir: str | os.PathLike[str] | None) -> RunDirectory:
-        """Return the run directory of these data; one that keeps nothing for None."""
-        if run_dir is None:
-            return RunDirectory(None, {})
-        identity = {
-            "data": self.key(),
-            "classes": list(self.class_names),
-            "image_shape": list(self.images.shape[1:]),
-        }
-        return RunDirectory(run_dir, identity)
+from lvlm_va.data.inputs import (
+    as_image_rows,
+    check_image_ids,
+    check_images,
+    encode_labels,
+    open_dataset,
+    resolve_image_shape,
+)
+from lvlm_va.data.stored_images import ImageRows, StoredImages, portions, reading_ahead
+from lvlm_va.data.training_data import Images, TrainingData
+from lvlm_va.modules.build import build_module, check_module
+from lvlm_va.modules.logits import module_device_and_dtype, on_cpu, predict_logits
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):

@@ -16,18 +16,19 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lvlm_va._inputs import check_images, read_dataset
-from lvlm_va._logits import module_device_and_dtype
 from lvlm_va.critique import Critic, Judge
 from lvlm_va.critique.checks import warn_of_undecided
-from lvlm_va.critiqued_classifier import CritiquedClassifier
-from lvlm_va.image_classifier import Images
+from lvlm_va.data.inputs import check_images, read_dataset
+from lvlm_va.data.training_data import Images
 from lvlm_va.metrics import right_reasons_accuracy
-from lvlm_va.propagated_masks import propagate as extend
+from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.propagation import Propagation, resolve_propagation
-from lvlm_va.round_options import resolve_critic_and_judge, resolve_round_options
-from lvlm_va.round_verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
-from lvlm_va.rounds import run_round
+from lvlm_va.rounds.critique_round import run_round
+from lvlm_va.rounds.critiqued_classifier import CritiquedClassifier
+from lvlm_va.rounds.options import resolve_critic_and_judge, resolve_round_options
+from lvlm_va.rounds.propagated_masks import propagate as extend
+from lvlm_va.rounds.verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
+from lvlm_va.runs.directory import open_run
 
 
 class RightReasonsScorer:
@@ -234,7 +235,7 @@ class RightReasonsScorer:
                 "The 'critic' argument must name who judges, where the estimator has no critic. Got None instead."
             )
 
-        run = data.open_run(run_dir)
+        run = open_run(run_dir, data)
         seconds: dict[str, float] = {}
         rounds = [run_round(module, data, options, run, run.key(module), seconds)]
         verdicts = read_corrections(verdict_table(rounds, options), rounds, run)
@@ -244,7 +245,7 @@ class RightReasonsScorer:
         masks = make_alignment_set(rounds, data, verdicts).masks
         propagation = resolve_propagation(propagate)
         if propagation is not None:
-            masks = extend(rounds, data, verdicts, options.looking, propagation).masks
+            masks = extend(rounds, data, verdicts, options.explaining, propagation).masks
         return cls(X, masks)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from sklearn.utils import check_random_state
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 
 #: ``(probabilities (n, K), labels (n,), n_align, rng) -> n_align distinct indices``.
 Sampler = Callable[[NDArray[np.float64], NDArray[Any], int, np.random.RandomState], ArrayLike]

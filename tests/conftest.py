@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lvlm_va.cli import main
+from lvlm_va.cli.app import main
 from lvlm_va.datasets import DecoyData, decoy_digits
 
 

@@ -18,10 +18,11 @@ import torch._dynamo
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
-from lvlm_va import LVLMVAClassifier, shards
+from lvlm_va import LVLMVAClassifier
 from lvlm_va.critique import LVLMCritic, RegionRenderer
 from lvlm_va.propagation import Propagation, learner
 from lvlm_va.report import read_run
+from lvlm_va.runs import shards
 from lvlm_va.segmentation import PPEPSWGM
 
 _STEPS = {"os.rename": 1, "open": 0, "shutil.rmtree": 0}  # where in the event's arguments the path is

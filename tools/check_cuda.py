@@ -39,7 +39,7 @@ def commands(nvcc: str, folder: str) -> list[list[str]]:
     wrapper += [*WARNINGS, *(f"-isystem{path}" for path in include_paths())]
     return [
         *([*kernel, str(source), "-o", f"{folder}/out.o"] for source in sorted(CSRC.glob("cuda/*.cu"))),
-        *([*wrapper, str(source)] for source in sorted(CSRC.glob("*_cuda.cpp"))),
+        *([*wrapper, str(source)] for source in sorted(CSRC.glob("ops/*_cuda.cpp"))),
     ]
 
 

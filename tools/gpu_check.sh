@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 python="${PYTHON:-python3}"
 
 LVLM_VA_CUDA=1 "$python" -m pip install --quiet --no-build-isolation --no-deps -e .
-"$python" -c "from lvlm_va._show_versions import show_versions; import sys; sys.stdout.write(show_versions() + '\n')"
+"$python" -c "from lvlm_va.runs.environment import show_versions; import sys; sys.stdout.write(show_versions() + '\n')"
 "$python" -m pytest -m cuda tests
 
 if command -v compute-sanitizer >/dev/null; then

@@ -1,4 +1,4 @@
-#include "../attribution_reduce.h"
+#include "../ops/attribution_reduce.h"
 
 #include <algorithm>
 

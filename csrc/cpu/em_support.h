@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../ppeps_em.h"
+#include "../ops/ppeps_em.h"
 #include "descend.h"
 
 namespace lvlm_va {

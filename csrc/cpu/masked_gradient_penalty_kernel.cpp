@@ -1,4 +1,4 @@
-#include "../masked_gradient_penalty.h"
+#include "../ops/masked_gradient_penalty.h"
 
 #include "clones.h"
 

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "../maxpool_rescale.h"
+#include "../ops/maxpool_rescale.h"
 #include "../shared/window.h"
 
 namespace lvlm_va {

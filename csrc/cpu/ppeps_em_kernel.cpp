@@ -1,4 +1,4 @@
-#include "../ppeps_em.h"
+#include "../ops/ppeps_em.h"
 
 #include <algorithm>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "../rescale_multipliers.h"
+#include "../ops/rescale_multipliers.h"
 
 #include <type_traits>
 

@@ -1,6 +1,6 @@
 #include <cstdint>
 
-#include "../masked_gradient_penalty.h"
+#include "../ops/masked_gradient_penalty.h"
 #include "launch.cuh"
 #include "reduce.cuh"
 

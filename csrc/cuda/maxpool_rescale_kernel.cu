@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "../maxpool_rescale.h"
+#include "../ops/maxpool_rescale.h"
 #include "../shared/window.h"
 #include "launch.cuh"
 #include "pairs.cuh"

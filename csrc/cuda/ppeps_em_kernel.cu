@@ -1,6 +1,6 @@
 #include <cstdint>
 
-#include "../ppeps_em.h"
+#include "../ops/ppeps_em.h"
 #include "launch.cuh"
 #include "reduce.cuh"
 #include "support.cuh"

@@ -1,4 +1,4 @@
-#include "../segment_masks.h"
+#include "../ops/segment_masks.h"
 #include "launch.cuh"
 #include "pairs.cuh"
 

@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from lvlm_va._distributed import add_up, rank, world_size
 from lvlm_va.alignment.dense_net import Layer, dense_layers
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.alignment.objective import TrainingRows, batch_loss, forward_batch
 from lvlm_va.alignment.strength import Strength
 from lvlm_va.alignment.weighting import Weighting
+from lvlm_va.common.distributed import add_up, rank, world_size
 
 # Values that processes add up at a time: 32 MB in float32, large enough to use the network well.
 BUCKET = 2**23

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lvlm_va._files import atomic_path
+from lvlm_va.common.files import atomic_path
 
 FORMAT = "lvlm_va training 2"
 

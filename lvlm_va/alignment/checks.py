@@ -7,9 +7,9 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from lvlm_va._logits import evaluating, forward_logits, module_device_and_dtype
 from lvlm_va.alignment.types import AlignmentSet
-from lvlm_va.stored_images import ImageRows, StoredImages
+from lvlm_va.data.stored_images import ImageRows, StoredImages
+from lvlm_va.modules.logits import evaluating, forward_logits, module_device_and_dtype
 
 
 def check_integer(name: str, value: object, smallest: int) -> None:

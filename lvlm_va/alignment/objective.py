@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lvlm_va._logits import forward_logits
 from lvlm_va.alignment.dense_net import Layer, dense_loss
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.alignment.penalty import input_gradient
@@ -21,8 +20,9 @@ from lvlm_va.alignment.shared_forward import forward_shared
 from lvlm_va.alignment.strength import Strength
 from lvlm_va.alignment.types import AlignmentSet
 from lvlm_va.alignment.weighting import Weighting, weighted_loss
+from lvlm_va.data.stored_images import ImageReader, ImageRows, StoredImages
+from lvlm_va.modules.logits import forward_logits
 from lvlm_va.ops import masked_gradient_penalty
-from lvlm_va.stored_images import ImageReader, ImageRows, StoredImages
 
 
 @dataclass(frozen=True, eq=False)

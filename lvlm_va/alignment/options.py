@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 
-from lvlm_va._errors import unknown_name
 from lvlm_va.alignment.checks import check_integer
 from lvlm_va.alignment.optimizers import OPTIMIZERS, SCHEDULES, OptimizerFactory, ScheduleFactory
+from lvlm_va.common.errors import unknown_name
 
 PRECISIONS = ("float32", "bf16")
 

@@ -20,9 +20,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
-from lvlm_va._distributed import gather, on_first, rank, share_module, world_size
-from lvlm_va._logits import predict_logits
-from lvlm_va._randomness import derive_seed, seed_generators
 from lvlm_va.alignment.batch_gradient import BatchGradient
 from lvlm_va.alignment.checkpoint import read_checkpoint, write_checkpoint
 from lvlm_va.alignment.mixing import Batch, plan_batches
@@ -33,7 +30,10 @@ from lvlm_va.alignment.strength import FixedStrength, RisingStrength, Strength
 from lvlm_va.alignment.synchronized_batch_norm import SynchronizedBatchNorm
 from lvlm_va.alignment.types import History, TrainingResult
 from lvlm_va.alignment.weighting import Weighting
-from lvlm_va.stored_images import ImageRows, subset
+from lvlm_va.common.distributed import gather, on_first, rank, share_module, world_size
+from lvlm_va.common.randomness import derive_seed, seed_generators
+from lvlm_va.data.stored_images import ImageRows, subset
+from lvlm_va.modules.logits import predict_logits
 
 
 class TrainingRun:

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 
-from lvlm_va._logits import forward_logits
 from lvlm_va.alignment.affine_calls import AFFINE, AffineCall, read_affine_call
 from lvlm_va.alignment.convolution import (
     DifferentiatedAgainError,
@@ -33,6 +32,7 @@ from lvlm_va.alignment.convolution import (
     WeightTerms,
 )
 from lvlm_va.alignment.penalty import input_gradient
+from lvlm_va.modules.logits import forward_logits
 
 # Elementwise functions round the last few values of a tensor in another way: by some eps of the largest value.
 ROUNDING = 16

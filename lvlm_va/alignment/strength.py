@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lvlm_va._distributed import add_up
+from lvlm_va.common.distributed import add_up
 
 # A step of length 1 in the marked pixels that moves the log-probabilities by a nat costs a nat.
 TARGET = 1.0

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 
-from lvlm_va._distributed import add_up
+from lvlm_va.common.distributed import add_up
 
 
 class SynchronizedBatchNorm(TorchFunctionMode):

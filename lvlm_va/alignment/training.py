@@ -11,10 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lvlm_va._distributed import join, on_first, require_same, share_module, world_size
-from lvlm_va._fingerprint import fingerprint
-from lvlm_va._logits import is_compiled, module_device_and_dtype
-from lvlm_va._randomness import derive_seed, isolated_generators
 from lvlm_va.alignment.checks import (
     check_alignment_set,
     check_images,
@@ -28,7 +24,11 @@ from lvlm_va.alignment.options import TrainingOptions
 from lvlm_va.alignment.run import TrainingRun
 from lvlm_va.alignment.types import AlignmentSet, History, TrainingResult
 from lvlm_va.alignment.weighting import Weighting
-from lvlm_va.stored_images import ImageRows, subset
+from lvlm_va.common.distributed import join, on_first, require_same, share_module, world_size
+from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.common.randomness import derive_seed, isolated_generators
+from lvlm_va.data.stored_images import ImageRows, subset
+from lvlm_va.modules.logits import is_compiled, module_device_and_dtype
 
 
 def train(

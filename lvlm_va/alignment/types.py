@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lvlm_va.alignment.weighting import Weighting
-from lvlm_va.stored_images import StoredImages
+from lvlm_va.data.stored_images import StoredImages
 
 
 @dataclass(frozen=True, eq=False)

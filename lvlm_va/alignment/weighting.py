@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lvlm_va._distributed import gather, rank
 from lvlm_va.alignment.mixing import Batch
+from lvlm_va.common.distributed import gather, rank
 
 
 class Weighting(Protocol):

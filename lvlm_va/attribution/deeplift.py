@@ -10,7 +10,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lvlm_va._errors import unknown_name
 from lvlm_va.attribution.convolution import Convolutions, fastest_layout
 from lvlm_va.attribution.frozen import FrozenModule, not_differentiable
 from lvlm_va.attribution.inputs import Inputs
@@ -19,6 +18,7 @@ from lvlm_va.attribution.memory import Plan, free_memory
 from lvlm_va.attribution.pairing import Pairing, Rows
 from lvlm_va.attribution.tape import Tape, drop_saved_tensors
 from lvlm_va.attribution.types import Explanation
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.ops import attribution_reduce
 
 # A relative completeness error above this is no rounding: something in the module escaped the rules.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lvlm_va._logits import evaluating, forward_logits, is_compiled, module_device_and_dtype
+from lvlm_va.modules.logits import evaluating, forward_logits, is_compiled, module_device_and_dtype
 
 _HALF = (torch.float16, torch.bfloat16)
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvlm_va._errors import unknown_name
-from lvlm_va.stored_images import CHUNK, ImageRows, image_batches
+from lvlm_va.common.errors import unknown_name
+from lvlm_va.data.stored_images import CHUNK, ImageRows, image_batches
 
 Strategy = Literal["class_balanced", "zeros", "mean", "blurred"]
 STRATEGIES: tuple[str, ...] = get_args(Strategy)

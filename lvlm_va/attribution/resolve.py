@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lvlm_va._errors import unknown_name
 from lvlm_va.attribution.deeplift import DeepLiftShap
 from lvlm_va.attribution.gradients import GradientXInput, IntegratedGradients
 from lvlm_va.attribution.types import Attributor
+from lvlm_va.common.errors import unknown_name
 
 ATTRIBUTORS: dict[str, Callable[[], Attributor]] = {
     "deeplift_shap": DeepLiftShap,

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from lvlm_va._files import write_json
 from lvlm_va.backends.asking import Asking
+from lvlm_va.common.files import write_json
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from lvlm_va._errors import unknown_name
 from lvlm_va.backends.types import ChatBackend
+from lvlm_va.common.errors import unknown_name
 
 GROUP = "lvlm_va.backends"
 _BUILT_IN = tuple(

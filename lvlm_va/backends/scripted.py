@@ -72,7 +72,7 @@ class ScriptedBackend:
         """Return a digest of the script, as it was when first asked for."""
         with self._lock:
             if self._fingerprint is None:
-                from lvlm_va._fingerprint import fingerprint  # imports torch
+                from lvlm_va.common.fingerprint import fingerprint  # imports torch
 
                 self._fingerprint = f"scripted-{fingerprint(self.name, self._replies)}"
             return self._fingerprint

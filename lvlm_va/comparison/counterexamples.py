@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
 from lvlm_va.comparison.rival import MaskRival, RivalClassifier
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.data.training_data import TrainingData
 
 
 @dataclass(eq=False, repr=False)

@@ -12,14 +12,14 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
+from lvlm_va.common.timing import timed
 from lvlm_va.comparison.errors import NotApplicableError
 from lvlm_va.comparison.groups import Groups
 from lvlm_va.comparison.l1_logistic import fit_l1_logistic
 from lvlm_va.comparison.last_layer import embed, find_last_layer, set_last_layer
 from lvlm_va.comparison.rival import GroupRival, RivalClassifier
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.data.training_data import TrainingData
 from lvlm_va.metrics import worst_group_accuracy
-from lvlm_va.rounds import timed
 
 
 @dataclass(eq=False, repr=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from lvlm_va.comparison.rival import PlainRival
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.data.training_data import TrainingData
 
 
 class ERMClassifier(PlainRival):

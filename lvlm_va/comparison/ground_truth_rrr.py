@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from lvlm_va._inputs import warn_of_unusual_images
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.comparison.rival import MaskRival, RivalClassifier
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.data.inputs import warn_of_unusual_images
+from lvlm_va.data.training_data import TrainingData
 
 
 @dataclass(eq=False, repr=False)

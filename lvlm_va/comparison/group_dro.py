@@ -13,7 +13,7 @@ from torch import nn
 from lvlm_va.alignment import WorstGroupWeighting
 from lvlm_va.comparison.groups import Groups
 from lvlm_va.comparison.rival import GroupRival, RivalClassifier
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.data.training_data import TrainingData
 
 
 @dataclass(eq=False, repr=False)

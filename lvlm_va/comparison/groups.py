@@ -11,7 +11,7 @@ from sklearn.utils._missing import is_pandas_na
 from torch import Tensor
 
 from lvlm_va.comparison.errors import NotApplicableError
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.data.training_data import TrainingData
 
 
 @dataclass(frozen=True, eq=False)

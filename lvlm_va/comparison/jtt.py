@@ -10,11 +10,11 @@ import torch
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import Tensor, nn
 
-from lvlm_va._logits import predict_logits
-from lvlm_va._modules import check_module
 from lvlm_va.comparison.errors import NotApplicableError
 from lvlm_va.comparison.rival import PlainRival, RivalClassifier
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.data.training_data import TrainingData
+from lvlm_va.modules.build import check_module
+from lvlm_va.modules.logits import predict_logits
 
 # A first classifier that errs on more than this share has not learned the shortcut, nor anything else.
 NEARLY_ALL = 0.9

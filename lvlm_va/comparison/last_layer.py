@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lvlm_va._logits import evaluating, forward_logits, module_device_and_dtype
+from lvlm_va.modules.logits import evaluating, forward_logits, module_device_and_dtype
 
 
 def find_last_layer(module: nn.Module, image: Tensor) -> nn.Linear:

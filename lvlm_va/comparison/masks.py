@@ -7,7 +7,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.data.training_data import TrainingData
 
 
 def resolve_masks(masks: ArrayLike | Tensor | None, data: TrainingData) -> Tensor:

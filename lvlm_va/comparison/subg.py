@@ -8,7 +8,7 @@ from torch import nn
 
 from lvlm_va.comparison.groups import Groups
 from lvlm_va.comparison.rival import GroupRival
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.data.training_data import TrainingData
 
 
 class SUBGClassifier(GroupRival):

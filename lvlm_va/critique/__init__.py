@@ -24,7 +24,7 @@ from lvlm_va.critique.rendering import RegionRenderer, View
 from lvlm_va.critique.requests import build_requests
 from lvlm_va.critique.resolve import resolve_critic, resolve_judge
 from lvlm_va.critique.table_critic import TableCritic
-from lvlm_va.critique.tiny_critic import TinyCritic, tiny_critic_folder
+from lvlm_va.critique.tiny.critic import TinyCritic, tiny_critic_folder
 from lvlm_va.critique.types import (
     VERDICTS,
     Critic,

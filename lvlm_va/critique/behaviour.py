@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lvlm_va._html import html_table
+from lvlm_va.common.html import html_table
 from lvlm_va.critique.types import SPEAKS, VERDICTS, EffectKind, Verdict
 
 TEMPLATE = "template"

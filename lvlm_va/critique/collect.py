@@ -12,15 +12,7 @@ from lvlm_va.critique.checks import check_all_judged, check_critiques, check_ver
 from lvlm_va.critique.llm_judge import LLMJudge
 from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.model_user import ModelStoppedError
-from lvlm_va.critique.types import (
-    SPEAKS,
-    Critic,
-    Critique,
-    CritiqueRequest,
-    Judge,
-    SegmentVerdict,
-    Statement,
-)
+from lvlm_va.critique.types import SPEAKS, Critic, Critique, CritiqueRequest, Judge, SegmentVerdict, Statement
 
 # Images that a critic who asks by batches hands over at once; so many rendered images are in memory.
 _BATCH_CHUNK = 256

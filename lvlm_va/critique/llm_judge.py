@@ -13,13 +13,7 @@ from typing import Any, cast
 from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, Turn
 from lvlm_va.critique.calibration import CalibrationReport, choose_threshold
 from lvlm_va.critique.decision import Ballot, Opinion, decide
-from lvlm_va.critique.model_user import (
-    ModelUser,
-    ask,
-    check_backend_argument,
-    check_whole,
-    stop_if_hopeless,
-)
+from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, check_whole, stop_if_hopeless
 from lvlm_va.critique.parser_judge import statements_of, unread_status
 from lvlm_va.critique.parsing import PARSER_VERSION, is_refusal, parse_choice, parse_verdicts
 from lvlm_va.critique.prompts import JudgePrompt, quoted

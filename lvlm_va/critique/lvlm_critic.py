@@ -8,13 +8,7 @@ from typing import Any, Literal, Protocol
 
 from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, ImagePart, Turn
 from lvlm_va.critique.geometry import segment_facts
-from lvlm_va.critique.model_user import (
-    ModelUser,
-    ask,
-    check_backend_argument,
-    check_whole,
-    stop_if_hopeless,
-)
+from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, check_whole, stop_if_hopeless
 from lvlm_va.critique.prompts import CriticPrompt, quoted
 from lvlm_va.critique.rendering import RegionRenderer, View
 from lvlm_va.critique.types import Critique, CritiqueRequest, Statement

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import ClassVar
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 # Longer than any description; a longer text would push the question out of a small model's sight.

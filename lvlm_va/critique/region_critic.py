@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique.checks import check_fraction
 from lvlm_va.critique.effect import effect_shares_inside
 from lvlm_va.critique.regions import Region, RegionSpec, parse_region

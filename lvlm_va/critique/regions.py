@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique.checks import check_fraction
 
 Box = tuple[float, float, float, float]

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from lvlm_va._errors import unknown_name
 from lvlm_va.backends import Budget
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique.llm_judge import LLMJudge
 from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.parser_judge import ParserJudge
 from lvlm_va.critique.table_critic import TableCritic
-from lvlm_va.critique.tiny_critic import TinyCritic
+from lvlm_va.critique.tiny.critic import TinyCritic
 from lvlm_va.critique.types import Critic, Judge
 
 # Critics that no string can describe, and how to make one.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from lvlm_va._files import atomic_path
-from lvlm_va._html import html_table
+from lvlm_va.common.files import atomic_path
+from lvlm_va.common.html import html_table
 from lvlm_va.critique.types import VERDICTS, JudgeExample, SegmentVerdict, Verdict
 from lvlm_va.critique.verdict_json import table_from_json, table_to_json
 

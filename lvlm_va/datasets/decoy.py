@@ -12,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.datasets.idx import Split, read_idx_folder
 from lvlm_va.datasets.types import DecoyData
 

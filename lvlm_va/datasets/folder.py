@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.datasets.image_file import Mode, read_image, read_mask, read_size
 from lvlm_va.datasets.label_table import Columns, LabelledImage, read_label_table
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 
 # What a table says about an image -> its column.
 Columns = Mapping[str, str | Sequence[str]]

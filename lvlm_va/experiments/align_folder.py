@@ -11,15 +11,15 @@ import numpy as np
 from safetensors.torch import save_file
 from torch import nn
 
-from lvlm_va._distributed import on_first
-from lvlm_va._files import atomic_path, write_json
-from lvlm_va._inputs import open_dataset
 from lvlm_va.backends import Prices
+from lvlm_va.common.distributed import on_first
+from lvlm_va.common.files import atomic_path, write_json
 from lvlm_va.critique import Critic, Judge
+from lvlm_va.data.inputs import open_dataset
+from lvlm_va.data.stored_images import StoredImages
 from lvlm_va.datasets import FolderDataset, open_image_folder
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.report import keep_command, read_run
-from lvlm_va.stored_images import StoredImages
 
 
 def align_folder(

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from lvlm_va._errors import unknown_name
-from lvlm_va._files import write_json
-from lvlm_va._fingerprint import fingerprint
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
+from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.files import write_json
+from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critique import Critic, OracleCritic, RegionCritic, TinyCritic
 from lvlm_va.datasets import DecoyData, decoy_digits, decoy_mnist
 from lvlm_va.datasets.decoy import Variant

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lvlm_va._files import write_json
 from lvlm_va.attribution import DeepLiftShap
+from lvlm_va.common.files import write_json
 from lvlm_va.datasets import DecoyData, decoy_digits
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.experiments.decoy import DESCRIPTION, DIGITS, fit_decoy

@@ -11,11 +11,11 @@ from enum import StrEnum
 import torch
 import typer
 
-from lvlm_va._logits import predict_logits
-from lvlm_va._modules import build_module
 from lvlm_va.alignment import TrainingOptions, train
 from lvlm_va.datasets import bandaged_lesions, tagged_radiographs
 from lvlm_va.metrics import GroupAccuracies, group_accuracies
+from lvlm_va.modules.build import build_module
+from lvlm_va.modules.logits import predict_logits
 
 
 class DrawnSet(StrEnum):

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lvlm_va._logits import predict_logits
 from lvlm_va.attribution import DeepLiftShap, ReferenceSet
 from lvlm_va.datasets import DecoyData
 from lvlm_va.metrics import GroupAccuracies, alignment_score, group_accuracies
+from lvlm_va.modules.logits import predict_logits
 
 MEASURES = (
     "accuracy",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from lvlm_va._show_versions import PACKAGES, environment
+from lvlm_va.runs.environment import PACKAGES, environment
 
 
 def origin(files: Iterable[Path] = ()) -> list[object]:
@@ -21,7 +21,7 @@ def origin(files: Iterable[Path] = ()) -> list[object]:
     Returns
     -------
     list
-        For `lvlm_va._fingerprint.fingerprint`.
+        For `lvlm_va.common.fingerprint.fingerprint`.
     """
     facts = environment()
     machine = {name: facts[name] for name in (*PACKAGES, "gpu", "kernels")}

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from lvlm_va._files import atomic_path
+from lvlm_va.common.files import atomic_path
 
 PAGE = """# Results
 
@@ -18,7 +18,7 @@ Written by `make results`, or `make results-full`, from the files of the experim
 Means and standard deviations over seeds, on test images whose shortcut tells nothing. WGA is the accuracy of the worst
 group, AGA the plain mean over groups, Δ the change from plain training (`erm`), μ the share of absolute attribution
 outside the shortcut. The critic knows the true masks, and errs only where a table says so: how right a model's verdicts
-are is another question (see `lvlm-va tiny-critic evaluate`). A dash: not applicable, because a group is empty, every
+are is another question (`python -m tools.tiny_critic evaluate`). A dash: not applicable: a group is empty, every
 class is one group, or no error is made.
 
 How fast and how far λ rises was chosen by test accuracy on these same data sets (Decoy-MNIST, decoyed digits, and the

@@ -15,18 +15,18 @@ from typing import Any
 import torch
 from joblib import Parallel, delayed
 
-from lvlm_va._errors import unknown_name
-from lvlm_va._files import write_json
-from lvlm_va._fingerprint import fingerprint
-from lvlm_va._show_versions import environment
-from lvlm_va._threads import one_thread
 from lvlm_va.attribution import ReferenceSet
+from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.files import write_json
+from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.common.threads import one_thread
 from lvlm_va.comparison import NotApplicableError
 from lvlm_va.datasets import DecoyData
 from lvlm_va.experiments.evaluation import evaluate
 from lvlm_va.experiments.methods import Fitted, Method, plain_training
 from lvlm_va.experiments.origin import origin
 from lvlm_va.experiments.tasks import Task
+from lvlm_va.runs.environment import environment
 
 Row = dict[str, Any]
 # data set to method to one row per seed

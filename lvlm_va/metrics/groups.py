@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lvlm_va._html import html_table
+from lvlm_va.common.html import html_table
 from lvlm_va.metrics.intervals import wilson_interval
 
 

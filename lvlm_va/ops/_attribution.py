@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.ops._checks import FLOATING, require_device, require_tensor
 
 Activation = Literal[

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lvlm_va._logits import evaluating, forward_logits
+from lvlm_va.modules.logits import evaluating, forward_logits
 
 
 def find_feature_layer(module: nn.Module, images: Tensor) -> str | None:

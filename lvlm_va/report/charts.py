@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lvlm_va._files import atomic_path
+from lvlm_va.common.files import atomic_path
 from lvlm_va.report._extra import needs_report_extra
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvlm_va._files import atomic_path
+from lvlm_va.common.files import atomic_path
 from lvlm_va.report.measures import Measures
 from lvlm_va.report.plots import Example, new_figure, plot_before_after, plot_segments
 from lvlm_va.report.run_record import RunRecord

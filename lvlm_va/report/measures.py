@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lvlm_va._html import html_table
+from lvlm_va.common.html import html_table
 from lvlm_va.metrics import GroupAccuracies, group_accuracies
 
 

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from lvlm_va._logits import predict_logits
 from lvlm_va.attribution import Attributor, ReferenceSet
+from lvlm_va.data.stored_images import ImageRows, portions, reading_ahead
 from lvlm_va.metrics.alignment import spurious_attribution_shares
+from lvlm_va.modules.logits import predict_logits
 from lvlm_va.report.measures import Measured, Measures
-from lvlm_va.stored_images import ImageRows, portions, reading_ahead
 
 
 def measure(

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lvlm_va._files import atomic_path
 from lvlm_va.backends import Prices
+from lvlm_va.common.files import atomic_path
 from lvlm_va.critique import BehaviourSummary, summarize_behaviour
 from lvlm_va.metrics import GroupAccuracies
 from lvlm_va.report._extra import needs_report_extra
@@ -22,7 +22,7 @@ from lvlm_va.report.colours import VERDICT_MARKS, VERDICT_WORDS
 from lvlm_va.report.figures import write_figures
 from lvlm_va.report.measures import Measures
 from lvlm_va.report.run_record import RunRecord
-from lvlm_va.round_verdicts import segment_findings
+from lvlm_va.rounds.verdicts import segment_findings
 
 TITLE = "What the classifier looks at, and what changed"
 # Rows of the table of the largest segments; the cards show all.

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvlm_va._files import write_json
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation, concatenate_explanations
+from lvlm_va.common.files import write_json
 from lvlm_va.critique import Critique, VerdictTable, read_critiques
-from lvlm_va.outcome import Outcome
 from lvlm_va.report.cost import ModelUse, read_costs
 from lvlm_va.report.measures import Measures
-from lvlm_va.run_directory import FORMAT, read_dataclass
+from lvlm_va.rounds.outcome import Outcome
+from lvlm_va.runs.directory import FORMAT, read_dataclass
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations, pixel_effect
 
 _FACTS = {

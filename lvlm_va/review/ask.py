@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lvlm_va.backends import Estimate, Prices
-from lvlm_va.cli_models import ModelOptions
-from lvlm_va.costs import estimate_critiques
+from lvlm_va.cli.models import ModelOptions
 from lvlm_va.critique import (
     Critic,
     Critique,
@@ -26,7 +25,8 @@ from lvlm_va.critique import (
 from lvlm_va.report.run_record import RunRecord, read_run
 from lvlm_va.review.changes import Address, Values, verdict_value
 from lvlm_va.review.requests import request_of
-from lvlm_va.round_options import resolve_critic_and_judge
+from lvlm_va.rounds.cost import estimate_critiques
+from lvlm_va.rounds.options import resolve_critic_and_judge
 
 _CHUNK = 8
 

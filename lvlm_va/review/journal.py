@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from lvlm_va._files import atomic_path
+from lvlm_va.common.files import atomic_path
 from lvlm_va.critique import VerdictTable
 from lvlm_va.critique.verdict_json import table_to_json
 from lvlm_va.review.changes import (

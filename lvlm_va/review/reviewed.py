@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lvlm_va.cli_models import ModelOptions
+from lvlm_va.cli.models import ModelOptions
 from lvlm_va.critique import SegmentVerdict, Verdict, VerdictTable
 from lvlm_va.critique.verdict_json import table_from_json
 from lvlm_va.report.run_record import RunRecord, read_run

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 
 Effect = Literal["positive", "absolute"]
 

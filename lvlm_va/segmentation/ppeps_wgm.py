@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.ops import EMResult, ppeps_em
 from lvlm_va.segmentation.cells import cell_shares, segment_in_chunks, sorted_segmentation, widen
 from lvlm_va.segmentation.checks import check_count, check_number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.segmentation.grid import Grid
 from lvlm_va.segmentation.ppeps_wgm import PPEPSWGM
 from lvlm_va.segmentation.sam import SAM

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lvlm_va._fingerprint import fingerprint
+from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.segmentation.cells import segment_images
 from lvlm_va.segmentation.checks import check_count, check_number
 from lvlm_va.segmentation.effect import Effect, check_effect

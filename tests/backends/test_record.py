@@ -6,14 +6,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from lvlm_va.backends import (
-    Budget,
-    ChatBackend,
-    ChatFailure,
-    RecordingBackend,
-    read_exchanges,
-    wrap_backend,
-)
+from lvlm_va.backends import Budget, ChatBackend, ChatFailure, RecordingBackend, read_exchanges, wrap_backend
 from tests.backends.inner import Inner, Streaming, ask, kinds, reply, text_of, texts
 
 REQUESTS = [ask(str(i)) for i in range(10)]

@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from lvlm_va.comparison import (
-    RIVALS,
-    DFRClassifier,
-    ERMClassifier,
-    GroundTruthRRRClassifier,
-    JTTClassifier,
-)
+from lvlm_va.comparison import RIVALS, DFRClassifier, ERMClassifier, GroundTruthRRRClassifier, JTTClassifier
 from tests.comparison.shortcut import shortcut
 
 DATA = shortcut(60, 0.8, seed=0)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lvlm_va.comparison.groups import Groups, resolve_groups
-from lvlm_va.image_classifier import TrainingData
+from lvlm_va.data.training_data import TrainingData
 
 sizes = st.lists(st.integers(2, 30), min_size=1, max_size=6)
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lvlm_va._logits import predict_logits
-from lvlm_va._modules import BUILT_IN, build_module
 from lvlm_va.comparison.last_layer import embed, find_last_layer, set_last_layer
+from lvlm_va.modules.build import build_module
+from lvlm_va.modules.built_in import BUILT_IN
+from lvlm_va.modules.logits import predict_logits
 
 IMAGES = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 

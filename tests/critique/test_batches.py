@@ -3,7 +3,6 @@
 import pytest
 
 from lvlm_va.backends import Prices, ScriptedBackend
-from lvlm_va.costs import estimate_critiques
 from lvlm_va.critique import (
     LLMJudge,
     LVLMCritic,
@@ -13,6 +12,7 @@ from lvlm_va.critique import (
     resolve_critic,
     resolve_judge,
 )
+from lvlm_va.rounds.cost import estimate_critiques
 from lvlm_va.testing import Answer, FaultServer
 from tests.critique.making import corner_and_centre, verdicts_of
 

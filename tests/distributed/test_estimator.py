@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 import lvlm_va
 from lvlm_va import LVLMVAClassifier, RegionCritic, VerdictTable
-from lvlm_va._distributed import world_size
+from lvlm_va.common.distributed import world_size
 from lvlm_va.critique import Critique, CritiqueRequest
 from tests.distributed.team import TIMEOUT, Team
 from tests.tolerances import PROCESSES

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from lvlm_va._distributed import (
+from lvlm_va.common.distributed import (
     ProcessesStoppedError,
     add_up,
     gather,

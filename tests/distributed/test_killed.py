@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lvlm_va._distributed import ProcessesStoppedError, on_first, rank
 from lvlm_va.alignment import History
 from lvlm_va.alignment.checkpoint import read_progress
+from lvlm_va.common.distributed import ProcessesStoppedError, on_first, rank
 from tests.distributed.team import Team
 from tests.distributed.test_training import assert_same, trained
 from tests.tolerances import PROCESSES

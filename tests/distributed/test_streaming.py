@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lvlm_va import _inputs
+from lvlm_va.data import inputs as _inputs
+from tests.data.test_stored_images import EXTENDED, Items, make, shortcut
 from tests.distributed.team import Team
-from tests.test_stored_images import EXTENDED, Items, make, shortcut
 
 
 def fitted(run_dir: Path | None, largest_in_memory: int) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lvlm_va._distributed import rank
 from lvlm_va.alignment import TrainingOptions, WorstGroupWeighting, train
+from lvlm_va.common.distributed import rank
 from tests.alignment.nets import alignment_set, data, seeded
 from tests.distributed.team import Team
 from tests.tolerances import PROCESSES

@@ -10,7 +10,6 @@ import sys
 import pytest
 import torch
 
-from lvlm_va._show_versions import environment, show_versions
 from lvlm_va.ops import (
     _native,
     attribution_reduce,
@@ -20,6 +19,7 @@ from lvlm_va.ops import (
     rescale_multipliers,
     segment_masks,
 )
+from lvlm_va.runs.environment import environment, show_versions
 from tests.ops.samples import pair_inputs, pool_inputs
 from tests.tolerances import OP
 
@@ -30,7 +30,7 @@ import torch
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     from lvlm_va.ops import has_cuda, has_native, masked_gradient_penalty
-    from lvlm_va._show_versions import show_versions
+    from lvlm_va.runs.environment import show_versions
     counts = [len(caught)]
     for _ in range(2):
         gradient = torch.ones((1, 1, 2), requires_grad=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lvlm_va._modules import cnn, mlp
+from lvlm_va.modules.built_in import cnn, mlp
 from lvlm_va.propagation import feature_maps, find_feature_layer, segment_features
 from lvlm_va.segmentation import PPEPSWGM, Segmentation
 

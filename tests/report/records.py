@@ -7,8 +7,8 @@ import torch
 
 from lvlm_va.attribution import Explanation
 from lvlm_va.critique import Critique, SegmentVerdict, VerdictTable
-from lvlm_va.outcome import Outcome
 from lvlm_va.report import Measured, Measures, RunRecord
+from lvlm_va.rounds.outcome import Outcome
 from lvlm_va.segmentation import Segmentation
 
 CLASSES = ("ill", "well")

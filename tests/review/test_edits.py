@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from lvlm_va import VerdictTable
-from lvlm_va.cli_models import ModelOptions
+from lvlm_va.cli.models import ModelOptions
 from lvlm_va.critique import Critique, JudgeExample, SegmentVerdict
 from lvlm_va.review.ask import read_answer
 from lvlm_va.review.changes import Address, verdict_value

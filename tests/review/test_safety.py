@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lvlm_va.cli_models import ModelOptions
+from lvlm_va.cli.models import ModelOptions
 from lvlm_va.report import read_run
 from lvlm_va.review.guard import MOST_BYTES
 from tests.review.conftest import SCRIPT, serving
@@ -220,7 +220,7 @@ def test_a_script_in_the_folder_s_name_is_inert(serve, run_folder):
 
 
 def test_a_command_in_the_folder_runs_nothing_else(serve, run_folder):
-    command = {"arguments": ["lvlm-va", "tiny-critic", "train", "--out", "x"], "folder": str(run_folder)}
+    command = {"arguments": ["lvlm-va", "experiment", "main", "--out", "x"], "folder": str(run_folder)}
     (run_folder / "command.json").write_text(json.dumps(command))
     client = serve(run_folder)
     assert "align" in client.get("/api/state")["command"]["reason"]

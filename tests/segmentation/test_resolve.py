@@ -8,13 +8,7 @@ import importlib
 import pytest
 import torch
 
-from lvlm_va.segmentation import (
-    PPEPSWGM,
-    SLIC,
-    Grid,
-    concatenate_segmentations,
-    resolve_segmenter,
-)
+from lvlm_va.segmentation import PPEPSWGM, SLIC, Grid, concatenate_segmentations, resolve_segmenter
 
 
 @pytest.mark.parametrize("kind", [PPEPSWGM, Grid, SLIC])

@@ -19,7 +19,7 @@ from sklearn.base import clone
 from transformers import pipeline
 
 from lvlm_va import LVLMVAClassifier, OracleCritic
-from lvlm_va._fingerprint import fingerprint
+from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.segmentation import SAM, resolve_segmenter
 from lvlm_va.segmentation.sam_masks import (
     bounding_boxes,

@@ -141,6 +141,6 @@ def test_the_fingerprint_follows_the_backend():
 
 def test_a_folder_that_holds_no_tiny_critic_is_refused(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match="'folder' argument must be a folder that 'lvlm-va tiny-critic train'"
+        FileNotFoundError, match="'folder' argument must be a folder that 'python -m tools.tiny_critic train'"
     ):
         TinyCritic(folder=tmp_path)

@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from lvlm_va.backends import ChatReply
-from lvlm_va.cli import app
 from lvlm_va.critique import TinyCritic
-from lvlm_va.tiny_critic import evaluation
-from lvlm_va.tiny_critic.evaluation import evaluate_tiny_critic
-from lvlm_va.tiny_critic.real_segments import ideal_segments, straddling_segments
-from lvlm_va.tiny_critic.templates import HELD_OUT, TRAINED
 from tests.backends.inner import Inner
+from tools.tiny_critic import evaluation
+from tools.tiny_critic.__main__ import app
+from tools.tiny_critic.evaluation import evaluate_tiny_critic
+from tools.tiny_critic.real_segments import ideal_segments, straddling_segments
+from tools.tiny_critic.templates import HELD_OUT, TRAINED
 
 ALWAYS = (
     "Segment covers the corner patch. The description says the corner patch is irrelevant. Verdict: spurious"
@@ -64,8 +64,6 @@ def test_a_critic_that_finds_all_spurious_is_right_where_all_is(monkeypatch):
 def test_the_command_prints_one_json_object(monkeypatch, tmp_path):
     figures = dict.fromkeys(HEADLINES, 1)
     monkeypatch.setattr(evaluation, "evaluate_tiny_critic", lambda critic, echo: figures)
-    result = CliRunner().invoke(
-        app, ["tiny-critic", "evaluate", "--json", "--out", str(tmp_path / "figures.json")]
-    )
+    result = CliRunner().invoke(app, ["evaluate", "--json", "--out", str(tmp_path / "figures.json")])
     assert result.exit_code == 0
     assert json.loads(result.stdout) == figures == json.loads((tmp_path / "figures.json").read_text())

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvlm_va.critique.tiny_prompt import normalised, question, unknown_words
-from lvlm_va.tiny_critic.grammar import describe, draw_description, draw_label, reply, vocabulary
-from lvlm_va.tiny_critic.templates import HELD_OUT, TRAINED
-from lvlm_va.tiny_critic.words import KINDS
+from lvlm_va.critique.tiny.prompt import normalised, question, unknown_words
+from tools.tiny_critic.grammar import describe, draw_description, draw_label, reply, vocabulary
+from tools.tiny_critic.templates import HELD_OUT, TRAINED
+from tools.tiny_critic.words import KINDS
 
 WORDS = frozenset(vocabulary())
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvlm_va.critique.segment_view import SIDE
-from lvlm_va.tiny_critic.scenes import Scene, draw_scene
-from lvlm_va.tiny_critic.segments import draw_examples, kind_of
-from lvlm_va.tiny_critic.words import KINDS
+from lvlm_va.critique.tiny.segment_view import SIDE
+from tools.tiny_critic.scenes import Scene, draw_scene
+from tools.tiny_critic.segments import draw_examples, kind_of
+from tools.tiny_critic.words import KINDS
 
 seeds = st.integers(0, 2**32)
 

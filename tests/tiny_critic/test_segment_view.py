@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvlm_va.critique.segment_view import SIDE, core, grow, mark, segment_view, to_square
+from lvlm_va.critique.tiny.segment_view import SIDE, core, grow, mark, segment_view, to_square
 
 sizes = st.tuples(st.integers(1, 90), st.integers(1, 90))
 

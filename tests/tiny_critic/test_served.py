@@ -15,9 +15,9 @@ import pytest
 
 from lvlm_va.backends import Capabilities, OpenAIBackend
 from lvlm_va.critique import TinyCritic, tiny_critic_folder
-from lvlm_va.tiny_critic.evaluation import describe_digits
-from lvlm_va.tiny_critic.real_segments import describe_all, ideal_segments
-from lvlm_va.tiny_critic.templates import HELD_OUT
+from tools.tiny_critic.evaluation import describe_digits
+from tools.tiny_critic.real_segments import describe_all, ideal_segments
+from tools.tiny_critic.templates import HELD_OUT
 
 _PATIENCE = 300  # seconds; on an idle machine it takes six
 _SERVE = "import sys; from transformers.cli.transformers import main; sys.argv[0] = 'transformers'; main()"

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from lvlm_va.critique import TinyCritic, tiny_critic_folder
-from lvlm_va.critique.tiny_prompt import WORDS_FILE
-from lvlm_va.tiny_critic.evaluation import describe_digits
-from lvlm_va.tiny_critic.grammar import vocabulary
-from lvlm_va.tiny_critic.real_segments import describe_all, ideal_segments, ppeps_segments
-from lvlm_va.tiny_critic.templates import HELD_OUT, TRAINED
+from lvlm_va.critique.tiny.prompt import WORDS_FILE
 from tests.critique.making import verdicts_of
+from tools.tiny_critic.evaluation import describe_digits
+from tools.tiny_critic.grammar import vocabulary
+from tools.tiny_critic.real_segments import describe_all, ideal_segments, ppeps_segments
+from tools.tiny_critic.templates import HELD_OUT, TRAINED
 
 MOST_BYTES = 2_000_000
 
@@ -50,7 +50,7 @@ def test_it_follows_the_description_on_real_segments(critic, known, templates, r
         for k, critique in zip(known, critiques, strict=True)
         for on_patch, verdict in zip(k.on_patch, critique.verdicts, strict=True)
     ]
-    # 0.97 is what 'lvlm-va tiny-critic evaluate' must show on many more.
+    # 0.97 is what 'python -m tools.tiny_critic evaluate' must show on many more.
     assert np.mean(right) >= 0.94
 
 

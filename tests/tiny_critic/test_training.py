@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lvlm_va.critique import TinyCritic, check_critiques
-from lvlm_va.tiny_critic.training import Steps, train_tiny_critic
 from tests.critique.making import corner_and_centre
+from tools.tiny_critic.training import Steps, train_tiny_critic
 
 SHORT = Steps(look=2, read=2, speak=2)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lvlm_va._randomness import derive_seed
 from lvlm_va.backends.hf.batching import BatchRunner
 from lvlm_va.backends.hf.choices import choice_probs, group_choices, pick
 from lvlm_va.backends.hf.decoding import Decoded, Row
@@ -18,6 +17,7 @@ from lvlm_va.backends.hf.loading import check_model, check_processor, load_check
 from lvlm_va.backends.hf.prompts import Prompts
 from lvlm_va.backends.streaming import Outcome
 from lvlm_va.backends.types import Capabilities, ChatFailure, ChatReply, ChatRequest, Usage
+from lvlm_va.common.randomness import derive_seed
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lvlm_va._errors import unknown_name
+from lvlm_va.common.errors import unknown_name
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # What transformers says when a processor wants torchvision, in some way or another.

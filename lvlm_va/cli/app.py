@@ -1,0 +1,312 @@
+"""The command line: ``lvlm-va demo | align | report | review | experiment | info``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from lvlm_va.cli.experiment import SAMPLERS, experiment
+from lvlm_va.cli.models import (
+    AllowRemote,
+    Batch,
+    BatchWait,
+    Currency,
+    MaxCost,
+    MaxRequests,
+    ModelOptions,
+    PricesPerMillion,
+)
+from lvlm_va.cli.report import report
+from lvlm_va.cli.review import review
+from lvlm_va.common.threads import one_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from lvlm_va.critique import Critic
+
+EXIT_CODES = """\
+Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
+compiled part is missing; 4 a model stopped answering, or its batches are not finished (run again: what it has
+answered is kept); 5 another process of this run stopped (run again: what is done is kept).
+"""
+
+VERDICTS = (
+    "Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; asks only about "
+    "images that were never answered."
+)
+
+app = typer.Typer(
+    name="lvlm-va",
+    help="Find out when an image classifier looks at the wrong thing, and mend it with words.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command(epilog=EXIT_CODES)(report)
+app.command(epilog=EXIT_CODES)(review)
+
+
+@app.command(epilog=EXIT_CODES)
+def info() -> None:
+    """Show versions, devices, and whether the compiled kernels are in use."""
+    from lvlm_va.runs.environment import show_versions
+
+    typer.echo(show_versions())
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, the picture and the report.")] = Path(
+        "demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    verdicts: Annotated[Path | None, typer.Option(help=VERDICTS)] = None,
+) -> None:
+    """Mend a net that reads a grey patch instead of the digit (scikit-learn's digits, about a minute).
+
+    In the training images the shade of a small patch in one corner gives the class away; in the test images it
+    does not. The net learns the patch. Then a small vision-language model, told in words that the digit counts and
+    the patch does not, judges what the net looks at, and the net is aligned. Nothing is downloaded.
+    """
+    from lvlm_va.experiments.demo import run_demo
+
+    with one_thread():
+        run_demo(out, seed=seed, verdicts=verdicts, echo=typer.echo)
+
+
+app.command(epilog=EXIT_CODES)(experiment)
+
+
+@app.command(epilog=EXIT_CODES)
+def align(
+    data: Annotated[Path, typer.Argument(help="Folder with the images.")],
+    module: Annotated[
+        str, typer.Option(help="'package.module:callable' that returns the torch module, or a built-in net.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run; the aligned weights go to aligned.safetensors in it.")
+    ],
+    weights: Annotated[
+        Path | None, typer.Option(help="Trained weights: .safetensors, or a state_dict saved by torch.")
+    ] = None,
+    critic: Annotated[
+        str | None,
+        typer.Option(
+            help="Who judges: 'tiny' (the model that ships), 'hf:FOLDER', 'http://127.0.0.1:8000/v1#MODEL', "
+            "'openai:MODEL', 'anthropic:MODEL', or 'table:verdicts.json'."
+        ),
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            help="Who reads the critic's words: 'parser' (verdict lines; the default), or a model as for --critic."
+        ),
+    ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            help='Verdict table whose "examples" the judge is shown; without --judge the critic\'s model judges.'
+        ),
+    ] = None,
+    allow_remote: AllowRemote = False,
+    max_requests: MaxRequests = None,
+    max_cost: MaxCost = None,
+    prices: PricesPerMillion = None,
+    currency: Currency = "USD",
+    batch: Batch = False,
+    batch_wait: BatchWait = 60.0,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Train and explain, print what asking would take and cost, and send nothing."
+        ),
+    ] = False,
+    irrelevant: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Region that must not count; repeatable. Regions are corners, top_left, top_right, bottom_left, "
+            "bottom_right, border, centre, top, bottom, left, right."
+        ),
+    ] = None,
+    relevant: Annotated[list[str] | None, typer.Option(help="Region that should count; repeatable.")] = None,
+    describe: Annotated[
+        list[str] | None, typer.Option(help="'class=TEXT': what should count for the class; repeatable.")
+    ] = None,
+    verdicts: Annotated[Path | None, typer.Option(help=VERDICTS)] = None,
+    table: Annotated[
+        str, typer.Option(help="CSV table of the images; 'folders' takes each image's folder as its label.")
+    ] = "labels.csv",
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="'label=grade': the table's own name for path, label, split, ...; repeatable."),
+    ] = None,
+    extension: Annotated[str, typer.Option(help="Added to the table's paths, such as '.jpg'.")] = "",
+    image_size: Annotated[tuple[int, int], typer.Option(help="Height and width of the images.")] = (224, 224),
+    grey: Annotated[bool, typer.Option("--grey", help="Read the images as one channel.")] = False,
+    sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "low_entropy",
+    n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
+    propagate: Annotated[
+        int, typer.Option(help="Extend the verdicts to so many images; 0 for none.", min=0)
+    ] = 0,
+    epochs: Annotated[
+        int, typer.Option(help="Epochs of ordinary training first; 0 with trained weights.", min=0)
+    ] = 0,
+    align_epochs: Annotated[int, typer.Option(help="Epochs of alignment.", min=0)] = 10,
+    batch_size: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 32,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    precision: Annotated[
+        str, typer.Option(help="'bf16' trains in bfloat16 where torch's autocast does; or 'float32'.")
+    ] = "float32",
+    accumulation_steps: Annotated[
+        int, typer.Option(help="Forward each batch in so many parts, to save memory.", min=1)
+    ] = 1,
+    workers: Annotated[
+        int, typer.Option(help="Processes that read images ahead from a folder too large for memory.", min=0)
+    ] = 0,
+    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")] = "auto",
+) -> None:
+    """Align your own classifier on your own images.
+
+    The table has a row per image: path, label and, where known, split (train, test), group, mask_path. The images
+    of the test split, if any, are measured before and after; with masks of the spurious pixels, alignment too.
+
+    On several GPUs: torchrun --nproc-per-node 4 -m lvlm_va align ..., or accelerate launch -m lvlm_va align ...
+
+    For example: lvlm-va align scans --module mynets:make_net --weights net.safetensors --irrelevant corners --out run
+    """
+    from lvlm_va.common.distributed import join, leave, rank
+    from lvlm_va.experiments.align_folder import align_folder
+
+    if (critic is None) == (irrelevant is None and relevant is None):
+        raise typer.BadParameter(
+            "give either a critic or regions.", param_hint="--critic / --irrelevant / --relevant"
+        )
+    if ":" not in module and not epochs:
+        raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
+    join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
+    asking = (allow_remote, max_requests, max_cost, prices, currency, batch, batch_wait)
+    models = ModelOptions(critic, judge, examples, *asking)
+    asked, reader = models.make()
+    align_folder(
+        data,
+        module=_load_module(module, weights),
+        critic=asked or _region_critic(irrelevant, relevant),
+        judge=reader,
+        specifications=_pairs(describe, "--describe"),
+        out=out,
+        image_size=image_size,
+        mode="L" if grey else "RGB",
+        table=None if table == "folders" else table,
+        columns=_pairs(column, "--column"),
+        extension=extension,
+        verdicts=verdicts,
+        dry_run=dry_run,
+        prices=models.make_prices(),
+        command=("lvlm-va", *sys.argv[1:]),
+        echo=typer.echo if rank() == 0 else lambda line: None,
+        parameters={
+            "sampler": sampler,
+            "n_align": n_align,
+            "propagate": propagate or False,
+            "epochs": epochs,
+            "align_epochs": align_epochs,
+            "batch_size": batch_size,
+            "lr": lr,
+            "precision": precision,
+            "accumulation_steps": accumulation_steps,
+            "random_state": seed,
+            "num_workers": workers,
+            "device": device,
+            "verbose": int(sys.stderr.isatty()),
+        },
+    )
+    leave()
+
+
+def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:
+    from lvlm_va.critique import RegionCritic
+
+    declared = {"irrelevant": irrelevant, "relevant": relevant}
+    return RegionCritic({kind: regions for kind, regions in declared.items() if regions})
+
+
+def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    """Return what stands before and after the first '=' of each text."""
+    pairs = {}
+    for text in texts or []:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise typer.BadParameter(f"expected NAME=TEXT, got {text!r}.", param_hint=option)
+        pairs[name] = value
+    return pairs
+
+
+def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn.Module] | str:
+    if ":" not in spec:
+        if weights is not None:
+            raise typer.BadParameter("weights need a 'package.module:callable'.", param_hint="--weights")
+        return spec
+    home, _, name = spec.partition(":")
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: finds the user's own files
+    try:
+        factory: Callable[[], nn.Module] = getattr(importlib.import_module(home), name)
+    except (ImportError, AttributeError) as error:
+        raise typer.BadParameter(f"{spec!r} cannot be imported: {error}", param_hint="--module") from error
+    if weights is None:
+        return factory  # called by the estimator, under its seed
+    module = factory()
+    _load_weights(module, weights)
+    return module
+
+
+def _load_weights(module: nn.Module, path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        state = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+        module.load_state_dict(state)
+    except OSError:
+        raise
+    except Exception as error:  # damaged bytes raise whatever they happen to mean
+        raise typer.BadParameter(
+            f"{path} must hold the module's state_dict: {error}", param_hint="--weights"
+        ) from error
+
+
+def main() -> None:
+    """Run the command line and turn errors into messages and exit codes."""
+    try:
+        app()
+    except (ValueError, TypeError, FloatingPointError) as error:
+        _fail(error, 2)
+    except (OSError, ImportError) as error:
+        _fail(error, 3)
+    except RuntimeError as error:
+        from lvlm_va.common.distributed import ProcessesStoppedError
+        from lvlm_va.critique import ModelStoppedError
+
+        if isinstance(error, ProcessesStoppedError):
+            _fail(error, 5)
+        if not isinstance(error, ModelStoppedError):
+            raise
+        _fail(error, 4)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    typer.secho(f"lvlm-va: {error}", err=True, fg="red")
+    raise SystemExit(code)

@@ -1,0 +1,195 @@
+"""The command that runs experiments."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lvlm_va.common.threads import one_thread
+
+SAMPLERS = (
+    "How the critiqued images are chosen: low_entropy, high_entropy, random, class_balanced or adaptive."
+)
+
+
+class Experiment(StrEnum):
+    """Experiments that can be run."""
+
+    main = "main"
+    strengths = "lambda"
+    sampling = "sampling"
+    segmenters = "segmenters"
+    verdicts = "verdicts"
+    critiques = "critiques"
+    components = "components"
+    rounds = "rounds"
+    decoy_mnist = "decoy-mnist"
+    decoy_fashion_mnist = "decoy-fashion-mnist"
+    decoy_digits = "decoy-digits"
+
+
+class Variant(StrEnum):
+    """Definitions of Decoy-MNIST."""
+
+    ross = "ross"
+    cdep = "cdep"
+
+
+# What an experiment looks at besides 'out' and 'seeds'.
+_OF_COMPARISONS = frozenset(("quick", "data_dir", "fashion_dir", "data_set", "method", "jobs"))
+_SETTINGS = frozenset(("critic", "sampler", "n_align", "propagate", "verdict_accuracy"))
+_OF_DECOYS = {
+    Experiment.decoy_mnist: _SETTINGS | {"data_dir", "variant"},
+    Experiment.decoy_fashion_mnist: _SETTINGS | {"fashion_dir", "variant"},
+    Experiment.decoy_digits: _SETTINGS,
+}
+
+
+def experiment(
+    context: typer.Context,
+    name: Annotated[Experiment, typer.Argument(help="What to run.")],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json and everything that resuming needs.")],
+    seeds: Annotated[
+        int | None, typer.Option(help="Number of seeds, from 0; otherwise 7, and 1 with --quick.", min=1)
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the idx files (train-images-idx3-ubyte.gz, ...) of MNIST."),
+    ] = None,
+    fashion_dir: Annotated[
+        Path | None, typer.Option(help="Folder with the idx files of Fashion-MNIST.")
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="For a comparison: small nets, few images, and only the sets that need no files."
+        ),
+    ] = False,
+    data_set: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this data set of a comparison; repeatable."),
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this method of a comparison, beside erm; repeatable."),
+    ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            help="Data sets and seeds of a comparison at once, each on one core; -1: as many as cores."
+        ),
+    ] = -1,
+    critic: Annotated[
+        str | None,
+        typer.Option(
+            help="For decoy-...: 'tiny' (the model that ships), 'oracle' (true masks) or 'region' (corners do not "
+            "matter)."
+        ),
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help=f"For decoy-...: {SAMPLERS}")] = None,
+    n_align: Annotated[
+        int | None, typer.Option(help="For decoy-...: number of critiqued images.", min=1)
+    ] = None,
+    propagate: Annotated[
+        int | None,
+        typer.Option(help="For decoy-...: extend the verdicts to so many images; 0 for none.", min=0),
+    ] = None,
+    verdict_accuracy: Annotated[
+        float | None, typer.Option(help="For decoy-...: share of right verdicts of 'oracle'.", min=0, max=1)
+    ] = None,
+    variant: Annotated[
+        Variant, typer.Option(help="For decoy-...mnist: whose definition of Decoy-MNIST.")
+    ] = Variant.ross,
+) -> None:
+    """Run an experiment, on several seeds. Run again with the same folder, it goes on where it was stopped.
+
+    main compares every method on every data set. lambda, sampling, segmenters, verdicts (their accuracy), critiques
+    (their number), components (of the mixture) and rounds vary one choice each. The files of such a comparison show the
+    methods, data sets and seeds of the last command; what earlier ones made in the same folder is kept, and shown again
+    by a command that asks for it.
+
+    decoy-... compare the unaligned net, the aligned one, and one aligned with the true masks of all training images,
+    as the options say; what is not given is as suits the data: 300 images of low entropy judged by the true masks, or
+    150 decoyed digits drawn at random and judged by the tiny critic.
+    """
+    given = {option for option in context.params if _is_given(context, option)}
+    _refuse_what_does_not_apply(name, given)
+    seeds = seeds or (1 if quick else 7)
+    if name not in _OF_DECOYS:
+        _compare(name.value, out, seeds, quick, data_dir, fashion_dir, data_set, method, jobs)
+        return
+    from lvlm_va.experiments.decoy import DIGITS, MNIST, digits_loader, mnist_loader, run_decoy
+
+    folder = fashion_dir if name is Experiment.decoy_fashion_mnist else data_dir
+    if name is Experiment.decoy_digits:
+        load, settings = digits_loader(), DIGITS
+    elif folder is not None:
+        load, settings = mnist_loader(folder, variant.value), MNIST
+    else:
+        option = "--fashion-dir" if name is Experiment.decoy_fashion_mnist else "--data-dir"
+        raise typer.BadParameter(f"{name.value} needs the folder with its idx files.", param_hint=option)
+    settings = dataclasses.replace(
+        settings, **{option: context.params[option] for option in given & _SETTINGS}
+    )
+    if verdict_accuracy is not None and settings.critic != "oracle":
+        raise typer.BadParameter(
+            f"Only '--critic oracle' errs as often as it is told. Got the critic '{settings.critic}'.",
+            param_hint=_flag("verdict_accuracy"),
+        )
+    with one_thread():
+        run_decoy(load, settings, seeds=seeds, out=out, echo=typer.echo)
+
+
+def _is_given(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _flag(option: str) -> str:
+    return "--" + option.replace("_", "-")
+
+
+def _refuse_what_does_not_apply(name: Experiment, given: set[str]) -> None:
+    """Raise where the user gave an option that this experiment does not look at."""
+    for option in sorted(given - _OF_DECOYS.get(name, _OF_COMPARISONS) - {"name", "out", "seeds"}):
+        raise typer.BadParameter(f"Does not apply to '{name.value}'.", param_hint=_flag(option))
+    for option in sorted(given & {"data_dir", "fashion_dir"} if "quick" in given else ()):
+        raise typer.BadParameter("'--quick' leaves the sets that need files out.", param_hint=_flag(option))
+
+
+def _compare(
+    name: str,
+    out: Path,
+    seeds: int,
+    quick: bool,
+    mnist: Path | None,
+    fashion: Path | None,
+    data_sets: list[str] | None,
+    methods: list[str] | None,
+    jobs: int,
+) -> None:
+    from lvlm_va.common.errors import unknown_name
+    from lvlm_va.experiments.comparisons import COMPARISONS
+    from lvlm_va.experiments.table import run_comparison
+    from lvlm_va.experiments.tasks import make_tasks
+
+    tasks = make_tasks(quick=quick, mnist=mnist, fashion=fashion)
+    for data_set in data_sets or ():
+        if data_set not in tasks:
+            raise unknown_name("data-set", data_set, tasks)
+    chosen = {task: tasks[task] for task in data_sets or tasks}
+    command = " ".join(["lvlm-va", *sys.argv[1:]])
+    run_comparison(
+        COMPARISONS[name].only(methods),
+        chosen,
+        seeds=seeds,
+        out=out,
+        echo=typer.echo,
+        jobs=jobs,
+        command=command,
+    )

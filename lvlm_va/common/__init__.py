@@ -1,0 +1,1 @@
+"""What knows nothing of the method: files, errors, seeds, processes. Imports nothing else of the package."""

@@ -1,0 +1,176 @@
+"""The critic that ships with the package: a tiny LLaVA that judges segments offline."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from lvlm_va.backends import ChatBackend, ChatFailure, ChatReply, ChatRequest, ImagePart, Turn
+from lvlm_va.critique.model_user import ask, stop_if_hopeless
+from lvlm_va.critique.tiny.prompt import MOST_WORDS, WORDS_FILE, normalised, question, unknown_words
+from lvlm_va.critique.tiny.segment_view import segment_view
+from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict, Verdict
+
+MODEL_FOLDER = "model"
+_MOST_TOKENS = 64
+_BATCH_SIZE = 64
+_VERSION = 1
+_REPLY = re.compile(r"(Segment covers [^\n]*\.) Verdict: (spurious|relevant|unsure)")
+
+
+class TinyCritic:
+    """Judge segments with the 1 MB vision-language model that ships with the package; nothing leaves the machine.
+
+    Each segment is shown by itself, at 56x56 pixels, with the class label and its description; the model answers in
+    a few words that end in a verdict. It was trained on drawn scenes and knows a figure, a patch in a corner, a
+    strip along the border, a tag with letters and the bare background, under some 150 English words: see
+    ``README.md`` in its folder. A description that it cannot read is answered ``unsure``: an empty one, one
+    with words that it was never taught (the reason lists them), one of more than 60 words.
+
+    Parameters
+    ----------
+    backend : ChatBackend, optional
+        Who runs the model: by default this process, through `transformers`. Another backend must serve the same
+        folder.
+    folder : path-like, optional
+        The model, as ``python -m tools.tiny_critic train`` writes it; by default the one that ships with the package,
+        :func:`tiny_critic_folder`.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Size of the model's folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If `folder` is not such a folder.
+    ImportError
+        If `transformers` is not installed and `backend` is not given.
+
+    Notes
+    -----
+    A segment is shown as the fewest pixels that hold 90 % of its effect. Bare background that a description does
+    not name is judged as the figure whose outline shows in it.
+    """
+
+    name = "tiny"
+
+    def __init__(
+        self, backend: ChatBackend | None = None, *, folder: str | os.PathLike[str] | None = None
+    ) -> None:
+        with tiny_critic_folder() if folder is None else nullcontext(Path(folder)) as place:
+            self._words = _known_words(place)
+            if backend is None:
+                from lvlm_va.backends import HFBackend
+
+                backend = HFBackend(place, batch_size=_BATCH_SIZE, name=self.name)
+            self.n_bytes = sum(file.stat().st_size for file in place.iterdir())
+        self.backend = backend
+
+    def __repr__(self) -> str:
+        return f"TinyCritic(backend={self.backend!r})"
+
+    def fingerprint(self) -> list[str]:
+        """Return what its answers depend on: the model, the words it knows, how segments are shown."""
+        digest = hashlib.sha256(json.dumps(sorted(self._words)).encode()).hexdigest()
+        return [self.name, str(_VERSION), digest, self.backend.fingerprint()]
+
+    def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
+        """Judge each segment of each request.
+
+        Parameters
+        ----------
+        requests : sequence of CritiqueRequest
+            Images and their segments.
+
+        Returns
+        -------
+        list of Critique
+            One per request, with a verdict on each segment. A segment without a usable reply is ``unsure``.
+
+        Raises
+        ------
+        ModelStoppedError
+            If every later question would fail, too, or none was answered: where the model is served elsewhere. Holds
+            the critiques that are finished.
+        """
+        refusals = [self._refusal(request) for request in requests]
+        asked = [
+            (row, segment)
+            for row, request in enumerate(requests)
+            if refusals[row] is None
+            for segment in range(1, request.n_segments + 1)
+        ]
+        chats = [_chat(requests[row], segment) for row, segment in asked]
+        answers = ask(self.backend, chats) if chats else []
+        found = {key: _read(answer) for key, answer in zip(asked, answers, strict=True)}
+        critiques = []
+        for row, request in enumerate(requests):
+            verdicts = []
+            for segment in range(1, request.n_segments + 1):
+                verdict, reason, status = found.get((row, segment), ("unsure", refusals[row] or "", ""))
+                verdicts.append(
+                    SegmentVerdict(
+                        request.image_id, segment, verdict, reason=reason, source=self.name, status=status
+                    )
+                )
+            critiques.append(Critique.from_verdicts(request.image_id, verdicts))
+        stop_if_hopeless(self.name, answers, critiques)
+        return critiques
+
+    def _refusal(self, request: CritiqueRequest) -> str | None:
+        """Return why a request cannot be put to the model, or None where it can."""
+        description = normalised(request.description)
+        if not description:
+            return f"Nothing was said of what should count for class {request.label!r}."
+        if unknown := unknown_words(description, request.label, self._words):
+            listed = ", ".join(repr(word) for word in unknown)
+            return f"The description of class {request.label!r} has words that this critic was not taught: {listed}."
+        if len(description.split()) > MOST_WORDS:
+            return f"The description of class {request.label!r} is longer than {MOST_WORDS} words."
+        return None
+
+
+@contextmanager
+def tiny_critic_folder() -> Iterator[Path]:
+    """Give the folder of the shipped model, which `transformers` loads and serves."""
+    with as_file(files("lvlm_va.critique.tiny") / MODEL_FOLDER) as folder:
+        yield folder
+
+
+def _known_words(folder: Path) -> frozenset[str]:
+    file = folder / WORDS_FILE
+    if not file.is_file():
+        raise FileNotFoundError(
+            "The 'folder' argument must be a folder that 'python -m tools.tiny_critic train' has written. Got "
+            f"{str(folder)!r} instead, which holds no {WORDS_FILE}."
+        )
+    return frozenset(json.loads(file.read_text(encoding="utf-8"))["words"])
+
+
+def _chat(request: CritiqueRequest, segment: int) -> ChatRequest:
+    view = segment_view(request.image, request.segments == segment, request.effect)
+    text = question(request.label, normalised(request.description))
+    return ChatRequest((Turn("user", (ImagePart(view), text)),), max_tokens=_MOST_TOKENS, temperature=0)
+
+
+def _read(answer: ChatReply | ChatFailure) -> tuple[Verdict, str, str]:
+    """Return the verdict that a reply states, why, and how it was read; unsure where it states none."""
+    if isinstance(answer, ChatFailure):
+        return "unsure", f"No reply ({answer.kind}): {answer.message}", "failed"
+    stated = _REPLY.fullmatch(answer.text.strip())
+    if stated is None:
+        return (
+            "unsure",
+            f"The reply states no verdict: {answer.text.strip()[:200]!r}",
+            "refused" if answer.finish == "refusal" else "none",
+        )
+    verdict: Verdict = stated[2]  # type: ignore[assignment]
+    return verdict, stated[1], "line"

@@ -1,0 +1,107 @@
+"""Call a user's module: logits out of whatever it returns, and evaluation mode without a trace."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lvlm_va.data.stored_images import ImageRows, image_batches
+
+
+def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor:
+    """Return the logits of `module` for a batch of images.
+
+    Parameters
+    ----------
+    module : torch.nn.Module, or any callable that stands for one
+        Its output is a tensor of shape (n, K), or an object with such a tensor as ``.logits``
+        (transformers' models).
+    images : Tensor of shape (n, C, H, W)
+        Images, on the module's device and in its dtype.
+
+    Returns
+    -------
+    Tensor of shape (n, K)
+        Logits.
+
+    Raises
+    ------
+    TypeError
+        If the output is neither a tensor nor an object with ``.logits``.
+    ValueError
+        If the logits have another shape than (n, K).
+    """
+    output = module(images)
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(logits, Tensor):
+        raise TypeError(
+            "The module must return a logits tensor or an object with a 'logits' tensor. "
+            f"Got {type(output).__name__} instead."
+        )
+    if logits.ndim != 2 or logits.shape[0] != images.shape[0]:
+        raise ValueError(
+            f"The module must return logits of shape ({images.shape[0]}, n_classes) for images of shape "
+            f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. A module that expects flat "
+            "rows needs torch.nn.Flatten() in front."
+        )
+    return logits
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether `module`, or a part of it, went through `torch.compile`."""
+    return any(
+        hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
+        for part in module.modules()
+    )
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[nn.Module]:
+    """Put every submodule into evaluation mode, and give each its own mode back afterwards."""
+    modes = {child: child.training for child in module.modules()}
+    module.eval()
+    try:
+        yield module
+    finally:
+        for child, mode in modes.items():
+            child.training = mode
+
+
+def module_device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Return where the module's floating parameters (or else buffers) live; CPU and float32 without any."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.float32
+
+
+def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> Tensor:
+    """Return the logits of any number of images, in evaluation mode and without gradients.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The classifier; left as it was.
+    images : Tensor or StoredImages of shape (n, C, H, W)
+        Images on any device; each batch is moved to the module's device and dtype.
+    batch_size : int
+        Images per batch.
+
+    Returns
+    -------
+    Tensor of shape (n, K), float64, on the CPU
+        Logits.
+    """
+    device, dtype = module_device_and_dtype(module)
+    with evaluating(module), torch.no_grad():
+        logits = [forward_logits(module, part) for part in image_batches(images, batch_size, device, dtype)]
+        return torch.cat(logits).to("cpu", torch.float64)
+
+
+def on_cpu(module: nn.Module) -> nn.Module:
+    """Return the module, or a copy on the CPU where it is elsewhere."""
+    return module if module_device_and_dtype(module)[0].type == "cpu" else copy.deepcopy(module).cpu()

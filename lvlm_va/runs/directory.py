@@ -1,0 +1,234 @@
+"""One folder per alignment run: each stage leaves its result there, and finds it again.
+
+Files are named ``<stage>-<key>.<suffix>`` where the key stands for the stage's inputs and parameters, so a
+changed parameter makes new files and an unchanged one finds the old. All writes are atomic, all formats safe
+to read (JSON, npz, safetensors; never pickle).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from lvlm_va._version import __version__
+from lvlm_va.common.distributed import barrier, on_first, rank
+from lvlm_va.common.files import atomic_path, write_json
+from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.data.training_data import TrainingData
+
+FORMAT = 1
+# Where the files of a stage go by another name than its seconds.
+_FILES_OF = {"critique": "critiques", "judge": "judged"}
+
+T = TypeVar("T")
+
+
+class RunDirectory:
+    """Where the stages of one run keep their results.
+
+    Parameters
+    ----------
+    path : path-like or None
+        The folder, made when missing. With None nothing is kept and every stage is computed.
+    identity : mapping of str to JSON values
+        What makes this run this run (data, classes, image shape). Kept in ``run.json``.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run of another identity, or holds files but no run.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, identity: Mapping[str, Any]) -> None:
+        self.path = folder = None if path is None else Path(path)
+        self._used: dict[str, list[str]] = {}
+        if folder is None:
+            return
+        self._record = {"format": FORMAT, "identity": json.loads(json.dumps(identity))}
+        on_first(lambda: self._open(folder))
+
+    def key(self, *parts: object) -> str:
+        """Return the key of a stage with these inputs and parameters (empty when nothing is kept)."""
+        return "" if self.path is None else fingerprint(__version__, *parts)
+
+    def file(self, stage: str, key: str, suffix: str) -> Path | None:
+        """Return the path of a stage's file, or None when nothing is kept."""
+        if self.path is None:
+            return None
+        path = self.path / f"{stage}-{key}{suffix}"
+        if path.name not in self._used.setdefault(stage, []):
+            self._used[stage].append(path.name)
+        return path
+
+    def drop(self, *stages: str) -> None:
+        """Leave the files of these stages out of ``latest.json``: newer ones are to take their place."""
+        for stage in stages:
+            self._used.pop(stage, None)
+
+    def publish(self, **facts: Any) -> None:
+        """Write ``latest.json``: which files the current results are in, by stage, and some facts about them.
+
+        Files of other parameters stay in the folder; a report must not mix them.
+        """
+        folder = self.path
+        if folder is not None:
+            on_first(lambda: self._publish(folder, facts))
+
+    def seconds_of_results(self, seconds: Mapping[str, float]) -> dict[str, float]:
+        """Return the seconds that each stage took when it was done, be it now or in an earlier run."""
+        earlier: dict[str, Any] = {}
+        if self.path is not None and (self.path / "latest.json").exists():
+            with contextlib.suppress(ValueError):  # damaged; written anew in a moment
+                earlier = json.loads((self.path / "latest.json").read_bytes())
+        found = {}
+        for stage, spent in seconds.items():
+            kept = _FILES_OF.get(stage, stage)
+            same = self._used.get(kept) == earlier.get("files", {}).get(kept)
+            found[stage] = max(spent, earlier.get("seconds", {}).get(stage, 0.0)) if same else spent
+        return found
+
+    def shards(self, stage: str, key: str) -> Path | None:
+        """Return the folder of what `lvlm_va.runs.shards.in_shards` keeps until the stage's result is there."""
+        return None if self.path is None else self.path / f"{stage}-{key}.shards"
+
+    def cached(
+        self, stage: str, key: str, kind: type[T], compute: Callable[[], T], *, collective: bool = False
+    ) -> T:
+        """Return the stage's result from its npz file, computed and kept when the file is not there.
+
+        Parameters
+        ----------
+        stage, key : str
+            Name of the stage, and key of its inputs and parameters.
+        kind : type
+            A dataclass whose fields are tensors, arrays or strings.
+        compute : callable
+            Makes the result.
+        collective : bool, default=False
+            Whether all processes compute, for example `in_shards`; else the first one does for all.
+
+        Returns
+        -------
+        kind
+            The result.
+        """
+        path = self.file(stage, key, ".npz")
+        if path is None:
+            return compute() if collective else on_first(compute)
+        if not on_first(path.exists):
+            if collective:
+                result = compute()
+                barrier()  # nobody reads shards any more
+                on_first(lambda: write_dataclass(path, result))
+                del result  # it may be large, and is about to be read
+            else:
+                on_first(lambda: write_dataclass(path, compute()))
+        if collective and rank() == 0:
+            shutil.rmtree(path.with_suffix(".shards"), ignore_errors=True)
+        # Read back even what was just written: a resumed run and a first one go the same way.
+        return read_dataclass(path, kind)
+
+    def find(self, stage: str, key: str, kind: type[T]) -> T | None:
+        """Return what `cached` has kept, or None."""
+        path = self.file(stage, key, ".npz")
+        return read_dataclass(path, kind) if path is not None and on_first(path.exists) else None
+
+    def _open(self, folder: Path) -> None:
+        run_file = folder / "run.json"
+        if run_file.exists():
+            _check_same_run(run_file, self._record)
+        elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise ValueError(
+                f"The 'run_dir' argument must be a new, an empty or an earlier run's folder. Got {str(folder)!r}, "
+                "which holds files but no run.json. Name another folder."
+            )
+        else:
+            write_json(run_file, self._record)
+
+    def _publish(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        write_json(folder / "latest.json", {"files": self._used, **facts})
+        if not (folder / "run.json").exists():  # the folder was removed since an estimator was pickled
+            write_json(folder / "run.json", self._record)
+
+
+def open_run(path: str | os.PathLike[str] | None, data: TrainingData) -> RunDirectory:
+    """Return the run directory of these training data; one that keeps nothing for None."""
+    return RunDirectory(path, {} if path is None else data.identity())
+
+
+def write_dataclass(path: Path, result: Any) -> None:
+    """Write a dataclass of tensors, arrays or strings to an npz file, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **_to_arrays(result))
+
+
+def read_dataclass(path: Path, kind: type[T]) -> T:
+    """Return what `write_dataclass` left in a file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged.
+    """
+    try:
+        with path.open("rb") as source, np.load(source, allow_pickle=False) as arrays:
+            return _from_arrays(kind, arrays)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error}). Remove it, and it will be made again.") from error
+
+
+def _check_same_run(run_file: Path, record: dict[str, Any]) -> None:
+    try:
+        found = json.loads(run_file.read_text())
+        format_found, identity = found["format"], found["identity"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"The 'run_dir' argument names a damaged run: {run_file} cannot be read ({error})."
+        ) from error
+    if format_found != FORMAT:
+        raise ValueError(
+            f"The 'run_dir' argument names a run of format {format_found}; this version reads {FORMAT}."
+        )
+    wanted = record["identity"]
+    differing = sorted(name for name in {*identity, *wanted} if identity.get(name) != wanted.get(name))
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"The 'run_dir' argument must name a folder of this run. Got {str(run_file.parent)!r}, a run of other "
+            f"{', '.join(differing)} ({name}: {identity.get(name)!r} there, {wanted.get(name)!r} here). "
+            "Name another folder."
+        )
+
+
+def _to_arrays(result: Any) -> dict[str, np.ndarray]:
+    arrays = {}
+    for field in dataclasses.fields(result):
+        value = getattr(result, field.name)
+        arrays[field.name] = (
+            value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        )
+    return arrays
+
+
+def _from_arrays(kind: type[T], arrays: Mapping[str, np.ndarray]) -> T:
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        array = arrays[field.name]
+        if array.dtype.kind == "U":
+            values[field.name] = array.item()
+        else:
+            values[field.name] = torch.from_numpy(array) if "Tensor" in str(field.type) else array
+    return kind(**values)

@@ -1,0 +1,97 @@
+"""The code in the documentation runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lvlm_va.backends import ChatRequest, Turn, load_backend
+from lvlm_va.critique import RegionRenderer
+from lvlm_va.datasets import decoy_digits
+from lvlm_va.testing import Answer, FaultServer, check_backend
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(language: str, page: str = "bring_your_own_lvlm.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), flags=re.S)
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """Run the page from top to bottom, beside an empty folder, with a model that says what it was shown."""
+    monkeypatch.chdir(tmp_path)
+    space = {"my_model": lambda text, images: f"{len(images)} images. {text}"}
+    for block in blocks("python"):
+        exec(block, space)
+    return space
+
+
+def test_the_example_is_as_short_as_it_says():
+    lines = [line for line in blocks("python")[0].splitlines() if line.strip()]
+    assert len(lines) <= 15
+
+
+def test_the_example_is_a_backend(page):
+    check_backend(lambda: page["MyBackend"](page["my_model"], "v2"))
+    (reply,) = page["backend"].complete([ChatRequest((Turn("user", ("Hello.",)),))])
+    assert reply.text == "0 images. Hello."
+
+
+def test_a_model_that_is_away_is_a_failure(page):
+    def away(text, images):
+        raise ConnectionRefusedError("nobody there")
+
+    (failure,) = page["MyBackend"](away, "v2").complete([ChatRequest((Turn("user", ("Hello.",)),))])
+    assert (failure.kind, failure.message) == ("connection", "nobody there")
+
+
+def test_the_entry_point_is_found(page, tmp_path, monkeypatch):
+    info = tmp_path / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (entries,) = blocks("toml")
+    entries = entries.replace('[project.entry-points."lvlm_va.backends"]', "[lvlm_va.backends]").replace(
+        '"', ""
+    )
+    (info / "entry_points.txt").write_text(entries)
+    code = [blocks("python")[0], "my_model = lambda text, images: text", blocks("python")[-1]]
+    (tmp_path / "my_package.py").write_text("\n".join(code))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_backend("my-model:v2").name == "my-model-v2"
+
+
+def test_the_scorer_prefers_the_aligned_where_accuracy_prefers_the_shortcut():
+    space = {}
+    for block in blocks("python", "model_selection.md"):
+        exec(block, space)
+    search, test = space["search"], decoy_digits("test")
+    by_accuracy = search.cv_results_["params"][search.cv_results_["rank_test_accuracy"].argmin()]
+    assert by_accuracy == {"rrr_strength": 0.0}
+    assert search.best_params_ == {"rrr_strength": 0.01}
+    aligned, clf = search.best_estimator_, space["clf"]
+    accuracy = aligned.score(test.images, test.labels)
+    assert accuracy > 0.03 + clf.set_params(rrr_strength=0.0).realign(clf.verdicts_).score(
+        test.images, test.labels
+    )
+    assert space["scores"][0.01] > space["scores"][0.0]
+
+
+def test_searches_share_the_replies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer = "\n".join(f"Segment {k}: {'spurious' if k % 2 else 'relevant'}" for k in range(1, 9))
+    with FaultServer(lambda asked: Answer(answer)) as server:
+        space, asked = {"small": RegionRenderer(size=64)}, []
+        for block in blocks("python", "searches.md"):
+            # Threads and small pictures, to have it quick: workers of other kinds have tests of their own.
+            block = block.replace("threads_per_worker=1", "threads_per_worker=1, processes=False")
+            block = block.replace("n_jobs=2", "n_jobs=1").replace("cache=", "renderer=small, cache=")
+            exec(block.replace("http://127.0.0.1:8000/v1", server.url), space)
+            asked.append(len(server.asked))
+    images = 3 * 4 + 4
+    assert asked[0] >= images
+    assert asked == [asked[0]] * 3
+    assert space["search"].best_score_ > 0
+    assert space["halving"].best_params_["align_epochs"] == 4

@@ -1,0 +1,147 @@
+"""Measure the tiny critic on real decoy digits: what it sees, what it reads, and what the demo makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lvlm_va.critique import Critic, OracleCritic, TinyCritic
+from lvlm_va.datasets import decoy_digits
+from lvlm_va.estimator import LVLMVAClassifier
+from lvlm_va.experiments.decoy import DIGITS, estimator_parameters
+from lvlm_va.experiments.evaluation import evaluate
+from tools.tiny_critic.grammar import describe
+from tools.tiny_critic.real_segments import (
+    KnownSegments,
+    describe_all,
+    ideal_segments,
+    ppeps_segments,
+    straddling_segments,
+)
+from tools.tiny_critic.templates import HELD_OUT, TRAINED, Templates
+
+
+def evaluate_tiny_critic(
+    critic: TinyCritic,
+    *,
+    n_images: int = 400,
+    n_per_template: int = 16,
+    seed: int = 0,
+    echo: Callable[[str], Any] = lambda line: None,
+) -> dict[str, Any]:
+    """Return the figures of the model card.
+
+    Every description says that the digit matters and the patch does not ("normal"), or the opposite ("reversed"). A
+    verdict is right when it is ``spurious`` for what the description calls irrelevant: the patch and all that is
+    not patch; `unsure` is never right.
+
+    Parameters
+    ----------
+    critic : TinyCritic
+        The critic to measure.
+    n_images : int, default=400
+        Decoy digits whose segments are judged.
+    n_per_template : int, default=16
+        Digits per single template and polarity, half of them with PPEPS-WGM segments and half with ideal ones.
+    seed : int, default=0
+        Seed of the data and of the words of the descriptions.
+    echo : callable, optional
+        Gets a line of text per step.
+
+    Returns
+    -------
+    dict
+        ``verdict_accuracy`` and ``reversed_accuracy`` (PPEPS-WGM segments, trained templates), ``demo_accuracy`` and
+        ``demo_oracle_accuracy``, ``bytes`` of the model's folder, and ``detail``:
+        accuracy by kind of segments, polarity and templates, recall of what is spurious, and accuracy by template.
+    """
+    rng = np.random.default_rng(seed)
+    kinds = {
+        "ppeps_wgm": ppeps_segments(n_images, seed),
+        "ideal": ideal_segments(n_images, seed),
+        "straddling": straddling_segments(n_images, seed),
+    }
+    detail: dict[str, Any] = {}
+    for name, known in kinds.items():
+        for templates, words in ((TRAINED, "trained"), (HELD_OUT, "held_out")):
+            for reverse in (False, True):
+                right, recall = _judge(
+                    critic, known, describe_digits(rng, known, templates, reverse), reverse
+                )
+                polarity = "reversed" if reverse else "normal"
+                cell = {"accuracy": right, "spurious_recall": recall}
+                detail.setdefault(name, {})[f"{words}_{polarity}"] = cell
+                echo(
+                    f"{name}, {words} templates, {polarity}: accuracy {right:.3f}, recall of spurious {recall:.3f}"
+                )
+    detail["by_template"] = _by_template(critic, (kinds["ppeps_wgm"], kinds["ideal"]), n_per_template, rng)
+    lowest = min(detail["by_template"], key=lambda cell: float(cell["accuracy"]))
+    echo(f"lowest by template: {lowest['accuracy']:.3f}, {lowest['template']!r}, {lowest['polarity']}")
+    tiny, oracle = (_demo_accuracy(judge, seed) for judge in (critic, None))
+    echo(f"demo: accuracy {tiny:.3f}, with the oracle {oracle:.3f}")
+    return {
+        "verdict_accuracy": detail["ppeps_wgm"]["trained_normal"]["accuracy"],
+        "reversed_accuracy": detail["ppeps_wgm"]["trained_reversed"]["accuracy"],
+        "demo_accuracy": tiny,
+        "demo_oracle_accuracy": oracle,
+        "bytes": critic.n_bytes,
+        "detail": detail,
+    }
+
+
+def describe_digits(
+    rng: np.random.Generator, known: Sequence[KnownSegments], templates: Templates, reverse: bool
+) -> list[str]:
+    """Return a description per image: the digit matters and the patch does not, or the reverse."""
+    matters, irrelevant = ("patch", "figure") if reverse else ("figure", "patch")
+    return [describe(rng, [matters], [irrelevant], k.request.label, templates).text for k in known]
+
+
+def _judge(
+    critic: Critic, known: Sequence[KnownSegments], descriptions: Sequence[str], reverse: bool
+) -> tuple[float, float]:
+    """Return the share of right verdicts, and the share of spurious segments that were found."""
+    critiques = critic.critique(describe_all(known, descriptions))
+    right, found = [], []
+    for k, critique in zip(known, critiques, strict=True):
+        for on_patch, verdict in zip(k.on_patch, critique.verdicts, strict=True):
+            spurious = on_patch is not reverse
+            right.append(verdict.verdict == ("spurious" if spurious else "relevant"))
+            if spurious:
+                found.append(right[-1])
+    return float(np.mean(right)), float(np.mean(found))
+
+
+def _by_template(
+    critic: Critic, kinds: Iterable[Sequence[KnownSegments]], n: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """Return the accuracy of every single template, normal and reversed; its partner is drawn at random."""
+    cells: list[dict[str, Any]] = []
+    # The same segments for each: templates differ then by what is read, not by what is seen.
+    chosen = [known[i] for known in kinds for i in rng.permutation(len(known))[: n // 2]]
+    for template, words, templates in _single_templates():
+        for reverse in (False, True):
+            right, _ = _judge(critic, chosen, describe_digits(rng, chosen, templates, reverse), reverse)
+            polarity = "reversed" if reverse else "normal"
+            cells.append({"template": template, "words": words, "polarity": polarity, "accuracy": right})
+    return cells
+
+
+def _single_templates() -> Iterable[tuple[str, str, Templates]]:
+    for templates, words in ((TRAINED, "trained"), (HELD_OUT, "held_out")):
+        for template in templates.matters:
+            yield template, words, Templates((template,), TRAINED.irrelevant, ())
+        for template in templates.irrelevant:
+            yield template, words, Templates(TRAINED.matters, (template,), ())
+        for template in templates.contrasts:
+            yield template, words, Templates((), (), (template,))
+
+
+def _demo_accuracy(critic: Critic | None, seed: int) -> float:
+    """Return the accuracy of the demo's net, aligned with a critic or, for None, with the oracle."""
+    data, test = decoy_digits("train", random_state=seed), decoy_digits("test", random_state=seed)
+    parameters = estimator_parameters(DIGITS) | {"critic": critic or OracleCritic(data.masks)}
+    classifier = LVLMVAClassifier(**parameters, random_state=seed).fit(data.images, data.labels)
+    return evaluate(classifier.module_, test, classifier.references_).figures()["accuracy"]
