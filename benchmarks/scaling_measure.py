@@ -32,19 +32,21 @@ from benchmarks.memory import peak_memory
 from benchmarks.scaling_model import BATCH, SHARD
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
 from lvlm_va.alignment.mixing import plan_batches
-from lvlm_va.attribution import DeepLiftShap, ReferenceSet
+from lvlm_va.attribution import DeepLiftShap, Explainer, ReferenceSet
 from lvlm_va.backends import ScriptedBackend, estimate
 from lvlm_va.backends.png import png_base64
 from lvlm_va.common.fingerprint import fingerprint
-from lvlm_va.critique import LVLMCritic, ParserJudge, RegionCritic, build_requests
+from lvlm_va.critique import LVLMCritic, ParserJudge, build_requests
 from lvlm_va.data.inputs import check_image_ids
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.datasets.image_file import read_image
 from lvlm_va.modules.build import build_module
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.propagation import SegmentVerdicts, VerdictLearner, segment_features
-from lvlm_va.rounds.critique_round import plan_round
-from lvlm_va.rounds.options import RoundOptions
+from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.cost import plan_round
+from lvlm_va.rounds.options import AlignmentOptions
+from lvlm_va.rounds.types import Trained
 from lvlm_va.runs.directory import RunDirectory
 from lvlm_va.runs.environment import environment
 from lvlm_va.sampling import resolve_sampler
@@ -245,12 +247,15 @@ def choose(n: int) -> Callable[[], Any]:
     )
     net = nn.Sequential(nn.Flatten(), nn.Linear(1, CLASSES))
     references = ReferenceSet.choose("zeros", data.images, data.labels, 1, seed=0)
-    options = RoundOptions(
-        sampler=resolve_sampler("low_entropy"), n_align=1, attributor=DeepLiftShap(), references=references,
-        segmenter=PPEPSWGM(1), critic=RegionCritic({"irrelevant": ["corners"]}), judge=None, specifications={},
-        batch_size=BATCH, seed=0, verbose=0,
-    )  # fmt: skip
-    return lambda: plan_round(net, data, options, RunDirectory(None, {}), "", {})
+    options = AlignmentOptions(
+        sampler=resolve_sampler("low_entropy"),
+        n_align=1,
+        explainer=Explainer(DeepLiftShap(), references),
+        segmenter=PPEPSWGM(1),
+        training=TrainingOptions(batch_size=BATCH),
+    )
+    job = AlignmentJob(data, options, RunDirectory(None, {}), 0)
+    return lambda: plan_round(job, Trained(net, ""))
 
 
 def plan(n: int) -> Callable[[], Any]:

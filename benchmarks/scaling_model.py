@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lvlm_va.alignment import TrainingOptions
-from lvlm_va.rounds.critique_round import _BATCHES as LOGIT_BATCHES
+from lvlm_va.rounds.choice import BATCHES_IN_SHARD as LOGIT_BATCHES
 from lvlm_va.runs.shards import SHARD
 
 CONSTANTS = Path(__file__).with_name("scaling_constants.json")

@@ -1,52 +1,144 @@
-"""The types and ranges of the estimator's parameters, as scikit-learn checks them."""
+"""The parameters of the estimator: their types and ranges, as scikit-learn checks them, and what they stand for."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from torch import Tensor, nn
 
+from lvlm_va.alignment import TrainingOptions
 from lvlm_va.alignment.options import PRECISIONS
-from lvlm_va.propagation import Propagation
+from lvlm_va.attribution import Attributor, Explainer
+from lvlm_va.critique import Critic, Judge
+from lvlm_va.image_classifier import ImageClassifier
+from lvlm_va.propagation import Propagation, resolve_propagation
+from lvlm_va.rounds.options import AlignmentOptions
+from lvlm_va.sampling import ADAPTIVE, resolve_sampler
+from lvlm_va.segmentation import Segmenter, resolve_segmenter
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _EPOCHS = Interval(Integral, 0, None, closed="left")
 
-CONSTRAINTS: dict[str, list[Any]] = {
-    "module": [HasMethods("forward"), callable, str, None],
-    "critic": [HasMethods("critique"), str, None],
-    "judge": [HasMethods("judge"), str, None],
-    "specifications": [Mapping, None],
-    "image_shape": [tuple, list, None],
-    "sampler": [str, callable],
-    "n_align": [_COUNT],
-    "attribution": [str, HasMethods("attribute")],
-    "references": ["array-like", str, HasMethods("detach")],
-    "n_references": [_COUNT],
-    "segmenter": [str, HasMethods("segment")],
-    "propagate": ["boolean", _COUNT, Propagation],
-    "rrr_strength": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-    "l2": [Interval(Real, 0, None, closed="left")],
-    "align_fraction": [Interval(Real, 0, 1, closed="right")],
-    "epochs": [_EPOCHS],
-    "align_epochs": [_EPOCHS],
-    "early_stopping": ["boolean"],
-    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-    "n_rounds": [_COUNT],
-    "round_tolerance": [Interval(Real, 0, 1, closed="both")],
-    "batch_size": [_COUNT],
-    "lr": [Interval(Real, 0, None, closed="neither")],
-    "optimizer": [str, callable],
-    "schedule": [str, callable, None],
-    "align_schedule": [str, callable, None],
-    "precision": [StrOptions(set(PRECISIONS))],
-    "accumulation_steps": [_COUNT],
-    "num_workers": [Interval(Integral, 0, None, closed="left")],
-    "device": [str],
-    "run_dir": [str, os.PathLike, None],
-    "random_state": ["random_state"],
-    "verbose": ["verbose"],
-}
+
+# scikit-learn reads parameters from the signature of __init__, which the decorator writes.
+@dataclass(eq=False, repr=False)
+class AlignmentParameters(ImageClassifier):
+    """Parameters of `lvlm_va.LVLMVAClassifier`, which describes them."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "module": [HasMethods("forward"), callable, str, None],
+        "critic": [HasMethods("critique"), str, None],
+        "judge": [HasMethods("judge"), str, None],
+        "specifications": [Mapping, None],
+        "image_shape": [tuple, list, None],
+        "sampler": [str, callable],
+        "n_align": [_COUNT],
+        "attribution": [str, HasMethods("attribute")],
+        "references": ["array-like", str, HasMethods("detach")],
+        "n_references": [_COUNT],
+        "segmenter": [str, HasMethods("segment")],
+        "propagate": ["boolean", _COUNT, Propagation],
+        "rrr_strength": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "l2": [Interval(Real, 0, None, closed="left")],
+        "align_fraction": [Interval(Real, 0, 1, closed="right")],
+        "epochs": [_EPOCHS],
+        "align_epochs": [_EPOCHS],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_rounds": [_COUNT],
+        "round_tolerance": [Interval(Real, 0, 1, closed="both")],
+        "batch_size": [_COUNT],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "optimizer": [str, callable],
+        "schedule": [str, callable, None],
+        "align_schedule": [str, callable, None],
+        "precision": [StrOptions(set(PRECISIONS))],
+        "accumulation_steps": [_COUNT],
+        "num_workers": [Interval(Integral, 0, None, closed="left")],
+        "device": [str],
+        "run_dir": [str, os.PathLike, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    module: nn.Module | Callable[[], nn.Module] | str | None = None
+    _: KW_ONLY
+    critic: Critic | str | None = None
+    judge: Judge | str | None = None
+    specifications: Mapping[Any, str] | None = None
+    image_shape: tuple[int, ...] | None = None
+    sampler: str | Callable[..., Any] = "low_entropy"
+    n_align: int = 300
+    attribution: str | Attributor = "deeplift_shap"
+    references: str | ArrayLike | Tensor = "class_balanced"
+    n_references: int = 20
+    segmenter: str | Segmenter = "ppeps_wgm"
+    propagate: bool | int | Propagation = False
+    rrr_strength: float | str = "auto"
+    l2: float = 0.0
+    align_fraction: float = 0.5
+    epochs: int = 10
+    align_epochs: int = 10
+    n_rounds: int = 1
+    round_tolerance: float = 0.02
+    early_stopping: bool = False
+    validation_fraction: float = 0.2
+    batch_size: int = 256
+    lr: float = 1e-3
+    optimizer: str | Callable[..., torch.optim.Optimizer] = "adam"
+    schedule: str | Callable[..., Any] | None = None
+    align_schedule: str | Callable[..., Any] | None = "cooldown"
+    precision: str = "float32"
+    accumulation_steps: int = 1
+    num_workers: int = 0
+    device: str = "auto"
+    run_dir: str | os.PathLike[str] | None = None
+    random_state: int | np.random.RandomState | None = None
+    verbose: int = 0
+
+    def _options(
+        self, explainer: Explainer, critic: Critic | None = None, judge: Judge | None = None
+    ) -> AlignmentOptions:
+        """Return what the parameters stand for; names are checked, critic and judge or not."""
+        sampler = self.sampler if self.sampler == ADAPTIVE else resolve_sampler(self.sampler)
+        training = TrainingOptions(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            l2=self.l2,
+            precision=self.precision,
+            accumulation_steps=self.accumulation_steps,
+        )
+        aligning = replace(
+            training,
+            epochs=self.align_epochs,
+            schedule=self.align_schedule,
+            rrr_strength=self.rrr_strength,
+            align_fraction=self.align_fraction,
+        )
+        return AlignmentOptions(
+            sampler=sampler,
+            n_align=self.n_align,
+            n_rounds=self.n_rounds,
+            round_tolerance=self.round_tolerance,
+            explainer=explainer,
+            segmenter=resolve_segmenter(self.segmenter),
+            critic=critic,
+            judge=judge,
+            specifications={str(label): text for label, text in (self.specifications or {}).items()},
+            propagation=resolve_propagation(self.propagate),
+            training=training,
+            aligning=aligning,
+            held_out_fraction=self.validation_fraction if self.early_stopping else None,
+            verbose=self.verbose,
+        )

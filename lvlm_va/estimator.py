@@ -1,37 +1,53 @@
-"""The scikit-learn estimator in front: parameters, validation and the order of the stages, nothing else."""
+"""The scikit-learn estimator in front: fit, align again, and what is told of it; the method itself is in `rounds`."""
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, Self
 
-import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from lvlm_va._parameters import CONSTRAINTS
-from lvlm_va.alignment import History, TrainingOptions, train
-from lvlm_va.attribution import Attributor
-from lvlm_va.common.distributed import gather, join, require_same, share_module, world_size
+from lvlm_va._parameters import AlignmentParameters
+from lvlm_va.backends import ChatBackend, Estimate, Prices
+from lvlm_va.common.distributed import gather, join, on_first, require_same, share_module, world_size
 from lvlm_va.common.fingerprint import fingerprint
-from lvlm_va.common.timing import timed
-from lvlm_va.critique import Critic, Judge
-from lvlm_va.data.inputs import check_images, draw_seed, resolve_device, warn_of_unusual_images
+from lvlm_va.critique import (
+    BehaviourSummary,
+    BehaviourWriter,
+    VerdictTable,
+    resolve_writer,
+    summarize_behaviour,
+)
+from lvlm_va.data.inputs import (
+    check_images,
+    draw_seed,
+    encode_labels,
+    open_dataset,
+    resolve_device,
+    warn_of_unusual_images,
+)
+from lvlm_va.data.stored_images import ImageRows, StoredImages
 from lvlm_va.data.training_data import Images, TrainingData
-from lvlm_va.modules.logits import on_cpu
-from lvlm_va.propagation import Propagation
-from lvlm_va.rounds.aligned_classifier import AlignedClassifier
-from lvlm_va.rounds.options import RoundOptions, resolve_critic_and_judge, resolve_round_options
+from lvlm_va.modules.logits import module_device_and_dtype
+from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.cost import estimate_job
+from lvlm_va.rounds.options import resolve_critic_and_judge
+from lvlm_va.rounds.outcome import publish
+from lvlm_va.rounds.types import Aligned
+from lvlm_va.rounds.verdicts import segment_findings
 from lvlm_va.runs.directory import open_run
-from lvlm_va.segmentation import Segmenter
-
-_PRIVATE = ("_data", "_data_key", "_rounds", "_run", "_seed", "_train_key")  # what fit keeps for realign
+from lvlm_va.runs.facts import parameter_facts
 
 
-class LVLMVAClassifier(AlignedClassifier):
+class LVLMVAClassifier(AlignmentParameters):
     """An image classifier that is told in words what should count, and is mended accordingly.
 
     ``fit`` trains the module (or takes a trained one with ``epochs=0``), explains it on a small alignment set, cuts
@@ -159,78 +175,8 @@ class LVLMVAClassifier(AlignedClassifier):
     (2,)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = CONSTRAINTS
-
-    def __init__(
-        self,
-        module: nn.Module | Callable[[], nn.Module] | str | None = None,
-        *,
-        critic: Critic | str | None = None,
-        judge: Judge | str | None = None,
-        specifications: Mapping[Any, str] | None = None,
-        image_shape: tuple[int, ...] | None = None,
-        sampler: str | Callable[..., Any] = "low_entropy",
-        n_align: int = 300,
-        attribution: str | Attributor = "deeplift_shap",
-        references: str | ArrayLike | Tensor = "class_balanced",
-        n_references: int = 20,
-        segmenter: str | Segmenter = "ppeps_wgm",
-        propagate: bool | int | Propagation = False,
-        rrr_strength: float | str = "auto",
-        l2: float = 0.0,
-        align_fraction: float = 0.5,
-        epochs: int = 10,
-        align_epochs: int = 10,
-        n_rounds: int = 1,
-        round_tolerance: float = 0.02,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.2,
-        batch_size: int = 256,
-        lr: float = 1e-3,
-        optimizer: str | Callable[..., torch.optim.Optimizer] = "adam",
-        schedule: str | Callable[..., Any] | None = None,
-        align_schedule: str | Callable[..., Any] | None = "cooldown",
-        precision: str = "float32",
-        accumulation_steps: int = 1,
-        num_workers: int = 0,
-        device: str = "auto",
-        run_dir: str | os.PathLike[str] | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        verbose: int = 0,
-    ) -> None:
-        self.module = module
-        self.critic = critic
-        self.judge = judge
-        self.specifications = specifications
-        self.image_shape = image_shape
-        self.sampler = sampler
-        self.n_align = n_align
-        self.attribution = attribution
-        self.references = references
-        self.n_references = n_references
-        self.segmenter = segmenter
-        self.propagate = propagate
-        self.rrr_strength = rrr_strength
-        self.l2 = l2
-        self.align_fraction = align_fraction
-        self.epochs = epochs
-        self.align_epochs = align_epochs
-        self.n_rounds = n_rounds
-        self.round_tolerance = round_tolerance
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.batch_size = batch_size
-        self.lr = lr
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.align_schedule = align_schedule
-        self.precision = precision
-        self.accumulation_steps = accumulation_steps
-        self.num_workers = num_workers
-        self.device = device
-        self.run_dir = run_dir
-        self.random_state = random_state
-        self.verbose = verbose
+    _aligned: Aligned
+    _job: AlignmentJob
 
     def fit(self, X: Images, y: ArrayLike | None = None, *, image_ids: Sequence[str] | None = None) -> Self:
         """Train, critique and align.
@@ -257,21 +203,180 @@ class LVLMVAClassifier(AlignedClassifier):
             If images, labels, module, specifications, critic or run directory do not fit together; the message
             names the argument.
         """
-        data, options, key = self._prepare(X, y, image_ids)
-        if options is None:
-            self._run.publish(seconds=self.seconds_)
-            return self
-
-        self._data, self._train_key, self.unaligned_module_ = data, key, self.module_
-        self._run_rounds(data, options, key)
+        job, module = self._start(X, y, image_ids)
+        trained = job.train(module)
+        self._job, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
+        self.module_, self.history_ = trained.module, {"train": trained.histories, "align": ()}
+        if job.options.critic is None:
+            job.run.publish(seconds=self.seconds_)
+        else:
+            self._finish(job, job.align(trained))
         return self
 
-    def _prepare(
+    def realign(
+        self,
+        verdicts: VerdictTable | str | os.PathLike[str],
+        X: Images | None = None,
+        y: ArrayLike | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
+    ) -> Self:
+        """Align again from the unaligned module, with verdicts that somebody corrected; the critic is not asked.
+
+        Parameters
+        ----------
+        verdicts : VerdictTable or path of its JSON file
+            Corrected verdicts; segments that it does not mention keep theirs.
+        X, y, image_ids : default=None
+            The training data again; needed only in an estimator that was pickled or copied since.
+
+        Returns
+        -------
+        LVLMVAClassifier
+            Itself, with a new ``module_``, ``verdicts_`` and ``masks_``.
+
+        Raises
+        ------
+        ValueError
+            If a verdict is on a segment that does not exist, or the training data are missing or others.
+        """
+        check_is_fitted(self, "critiques_")
+        edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
+        # By the parameters as they are now.
+        job = replace(
+            self._job, data=self._fitted_data(X, y, image_ids), options=self._options(self._explainer())
+        )
+        self._job = job
+        self._finish(job, job.realign(self._aligned, edits))
+        return self
+
+    def estimate_cost(
+        self,
+        X: Images,
+        y: ArrayLike | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
+        prices: Prices | None = None,
+    ) -> Estimate:
+        """Return about what ``fit`` would ask of models, before anything is sent; the estimator stays as it is.
+
+        Parameters
+        ----------
+        X, y, image_ids
+            As in `fit`.
+        prices : Prices or None, default=None
+            What the models' provider charges; None leaves the cost unknown.
+
+        Returns
+        -------
+        Estimate
+            Requests, images, tokens and money of critic and judge, if all rounds are done; see
+            `lvlm_va.rounds.cost.estimate_job`. Trains the module and explains it, as ``fit`` would; with a run
+            directory that work is kept for it. Images that ``sampler="adaptive"`` has not chosen yet are taken to be
+            like those that it looks at first.
+        """
+        parameters = self.get_params(deep=False)
+        trial = type(self)(**parameters | {"random_state": copy.deepcopy(parameters["random_state"])})
+        job, module = trial._start(X, y, image_ids)
+        return estimate_job(job, job.train(module), prices)
+
+    def behaviour_summary(
+        self, writer: BehaviourWriter | ChatBackend | str | None = None
+    ) -> BehaviourSummary:
+        """Say for each class what the unaligned module relies on, by what its segments in the first round cover.
+
+        Parameters
+        ----------
+        writer : BehaviourWriter, chat model, str or None, default=None
+            The language model that puts it into words, such as ``"hf:FOLDER"``. None, or a model that fails: a
+            template.
+
+        Returns
+        -------
+        BehaviourSummary
+            Shares of the effect and an account per class; ``print`` shows it as text.
+        """
+        check_is_fitted(self, "critiques_")
+        names, first = [str(name) for name in self.classes_], self._aligned.rounds[0]
+        summary = summarize_behaviour(
+            segment_findings(first.explanation, first.segmentation, first.critiques, self.verdicts_, names)
+        )
+        scribe = resolve_writer(writer)
+        if scribe is None:
+            return summary
+        if self.run_dir is not None:
+            scribe = scribe.kept_in(self.run_dir)
+        return on_first(lambda: scribe.write(summary, self.verdicts_.specifications))
+
+    def report(
+        self,
+        path: str | os.PathLike[str] = "report.html",
+        X_test: Images | None = None,
+        y_test: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        masks: ArrayLike | None = None,
+        title: str | None = None,
+        intro: str | None = None,
+        prices: Prices | None = None,
+    ) -> Path:
+        """Write a page for the expert: what changed, what the classifier looks at, and every critiqued image.
+
+        Parameters
+        ----------
+        path : path-like, default="report.html"
+            The page, one HTML file that needs no other and no network. With a run directory, pictures for slides are
+            written into its folder ``figures``, too.
+        X_test, y_test : default=None
+            Images that the classifier was not trained on, and their labels: what is measured before and after. None
+            takes what was last measured, if anything.
+        groups : array-like of shape (n,), default=None
+            Groups of the test images, such as ``"melanoma, plaster"``; None takes their classes.
+        masks : array-like of shape (n, H, W), default=None
+            True where a pixel of a test image is known to be spurious; adds the alignment score.
+        title, intro : str, default=None
+            Heading of the page, and a paragraph that says what it is about.
+        prices : Prices or None, default=None
+            What the models' provider charges; None leaves the cost in tokens.
+
+        Returns
+        -------
+        Path
+            The page.
+
+        Raises
+        ------
+        ImportError
+            If Jinja2 is missing (extra ``report``).
+        ValueError
+            If the test data do not fit together, or a copy without a run directory is asked, which holds no images.
+        """
+        from lvlm_va.report import keep_measures, measure, read_run, record_of, write_report
+
+        check_is_fitted(self, "critiques_")
+        job, aligned, parameters = self._job, self._aligned, parameter_facts(self.get_params(deep=False))
+
+        def write() -> Path:
+            measures = None
+            if X_test is not None:
+                images, labels = self._test_data(X_test, y_test)
+                measures = measure(job, aligned, images, labels, groups=groups, masks=masks)
+            if job.run.path is None:
+                record = replace(record_of(job, aligned, parameters), measures=measures)
+            else:
+                if measures is not None:
+                    keep_measures(job.run.path, measures)
+                record = read_run(job.run.path)
+            return write_report(record, path, title=title, intro=intro, prices=prices)
+
+        return on_first(write)
+
+    def _start(
         self, X: Images, y: ArrayLike | None, image_ids: Sequence[str] | None
-    ) -> tuple[TrainingData, RoundOptions | None, str]:
-        """Check everything and train; return the data, how rounds are done and the key of what was trained."""
+    ) -> tuple[AlignmentJob, nn.Module]:
+        """Check everything that can be checked before anything is trained or asked."""
         self._validate_params()
-        for name in [name for name in vars(self) if name.endswith("_") or name in _PRIVATE]:
+        for name in [name for name in vars(self) if name.endswith("_") or name in ("_aligned", "_job")]:
             delattr(self, name)  # what an earlier fit left
         join(self.device)
         critic, judge = resolve_critic_and_judge(self.critic, self.judge, self.run_dir)
@@ -286,51 +391,62 @@ class LVLMVAClassifier(AlignedClassifier):
             require_same("images and labels", fingerprint(data.labels, data.image_ids))
         module.to(resolve_device(self.device))
         share_module(module)
-        options = resolve_round_options(vars(self), critic, judge, self.references_, data, seed)
-
-        self._seed, self._run = seed, (run := open_run(self.run_dir, data))
+        options = self._options(self._explainer(), critic, judge)
+        options.check(data)
+        run = open_run(self.run_dir, data)
         run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
-        self.seconds_: dict[str, float] = {}
-        self.history_: dict[str, tuple[History, ...]] = {"train": (), "align": ()}
-        key = self._train("train", module, data, run.key(module))
-        return data, options, key
+        return AlignmentJob(data, options, run, seed), module
 
-    def _train(self, stage: str, module: nn.Module, data: TrainingData, key: str, **aligning: Any) -> str:
-        """Make ``module_`` of `module` by one run of the training loop; return the key that stands for it."""
-        names = (
-            "epochs",
-            "batch_size",
-            "lr",
-            "optimizer",
-            "schedule",
-            "l2",
-            "precision",
-            "accumulation_steps",
-        )
-        options = TrainingOptions(**{name: getattr(self, name) for name in names})
-        if aligning:
-            options = replace(options, epochs=self.align_epochs, schedule=self.align_schedule)
-            options = replace(options, rrr_strength=self.rrr_strength, align_fraction=self.align_fraction)
-        key = self._run.key(stage, key, options, self._seed, *aligning.values())
-        with timed(self.seconds_, stage):
-            result = train(
-                module,
-                data.images,
-                data.labels,
-                options,
-                seed=self._seed,
-                checkpoint_path=self._run.file(stage, key, ".safetensors"),
-                verbose=self.verbose,
-                **aligning,
+    def _finish(self, job: AlignmentJob, aligned: Aligned) -> None:
+        """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""
+        explained = aligned.explained
+        self._aligned = aligned
+        self.module_, self.unaligned_module_ = aligned.latest.module, aligned.start.module
+        self.history_["align"] = aligned.latest.histories
+        self.alignment_set_ = aligned.indices.numpy()
+        self.explanation_, self.segments_ = explained.explanation, explained.segmentation
+        self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
+        self.spurious_share_ = aligned.spurious_share
+        self.masks_ = job.mask(aligned.rounds).masks.numpy() > 0
+        self.__dict__.pop("propagated_", None)
+        if aligned.propagated is not None:
+            self.propagated_ = aligned.propagated
+        publish(job, aligned, parameter_facts(self.get_params(deep=False)))
+
+    def _test_data(self, X: Images, y: ArrayLike | None) -> tuple[ImageRows, Tensor]:
+        if isinstance(X, Dataset):
+            X, labels = open_dataset(X, self.num_workers)
+            y = labels if y is None else y
+        if y is None and isinstance(X, StoredImages):
+            y = X.labels()
+        if y is None:
+            raise ValueError("The 'y_test' argument must hold the labels of X_test. Got None instead.")
+        return self._images(X), torch.from_numpy(encode_labels(y, self.classes_)[1])
+
+    def _fitted_data(
+        self, X: Images | None, y: ArrayLike | None, image_ids: Sequence[str] | None
+    ) -> TrainingData:
+        """Return the training data: those that `fit` left here, or the same ones passed again."""
+        data = self._job.data
+        if X is not None:
+            expected = data.key()
+            checked, y = check_images(self, X, y, reset=False)
+            data = self._training_data(checked, y, image_ids, module_device_and_dtype(self.module_)[1])
+            if data.key() != expected:
+                raise ValueError(
+                    "The 'X', 'y' and 'image_ids' arguments must be those fitted. Got others instead."
+                )
+        if data.key_of_missing is not None:
+            raise ValueError(
+                "The 'X' and 'y' arguments must be the training data. Got none: copies hold none."
             )
-        self.module_ = result.module
-        self.history_[stage] = (*self.history_[stage], result.history)
-        return key
+        return data
 
     def __getstate__(self) -> dict[str, Any]:
         # The training images would make every pickle as large as they are; see `realign`.
         state = super().__getstate__()
-        if "_rounds" in state:
-            state["_rounds"] = tuple(replace(found, module=on_cpu(found.module)) for found in self._rounds)
-        data = state.pop("_data", None)
-        return state if data is None else {**state, "_data_key": data.key()}
+        if "_job" in state:
+            state["_job"] = replace(self._job, data=self._job.data.without_images())
+        if "_aligned" in state:
+            state["_aligned"] = self._aligned.on_cpu()
+        return state

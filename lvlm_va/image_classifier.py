@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from lvlm_va.attribution import (
     Attributor,
+    Explainer,
     Explanation,
     ReferenceSet,
     concatenate_explanations,
@@ -29,7 +30,7 @@ from lvlm_va.data.inputs import (
     open_dataset,
     resolve_image_shape,
 )
-from lvlm_va.data.stored_images import ImageRows, StoredImages, portions, reading_ahead
+from lvlm_va.data.stored_images import ImageRows, StoredImages
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.modules.build import build_module, check_module
 from lvlm_va.modules.logits import module_device_and_dtype, on_cpu, predict_logits
@@ -140,14 +141,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             target = predict_logits(self.module_, images, batch_size=self.batch_size).argmax(1)
         else:
             target = torch.from_numpy(encode_labels(y, self.classes_)[1])
-        attributor = resolve_attributor(self.attribution)
-        found = []
-        with reading_ahead(images, portions(images)):
-            for rows in portions(images):
-                part = images[rows]
-                references = self.references_.for_images(part)
-                found.append(attributor.attribute(self.module_, part, target[rows], references))
+        found = [part for _, part in self._explainer().in_portions(self.module_, images, target)]
         return concatenate_explanations(found)
+
+    def _explainer(self) -> Explainer:
+        return Explainer(resolve_attributor(self.attribution), self.references_)
 
     def _images(self, X: Images) -> ImageRows:
         """Return images of the shape that was fitted; flat rows are read as such."""

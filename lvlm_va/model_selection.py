@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -16,18 +17,18 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lvlm_va.critique import Critic, Judge
+from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.critique.checks import warn_of_undecided
 from lvlm_va.data.inputs import check_images, read_dataset
 from lvlm_va.data.training_data import Images
+from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.metrics import right_reasons_accuracy
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.propagation import Propagation, resolve_propagation
-from lvlm_va.rounds.critique_round import run_round
-from lvlm_va.rounds.critiqued_classifier import CritiquedClassifier
-from lvlm_va.rounds.options import resolve_critic_and_judge, resolve_round_options
-from lvlm_va.rounds.propagated_masks import propagate as extend
-from lvlm_va.rounds.verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
+from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.options import resolve_critic_and_judge
+from lvlm_va.rounds.types import Aligned, Trained
+from lvlm_va.rounds.verdicts import keep_verdicts, read_corrections
 from lvlm_va.runs.directory import open_run
 
 
@@ -170,7 +171,7 @@ class RightReasonsScorer:
         data = classifier._fitted_data(None if X is None else transform(X), y, image_ids)
         rows, masks = classifier.alignment_set_, classifier.masks_
         if hasattr(classifier, "propagated_"):
-            rows, masks = classifier.propagated_.indices.numpy(), classifier.propagated_.masks
+            rows, masks = classifier.propagated_.indices.numpy(), classifier.propagated_.masks.numpy()
         images = data.images[rows.tolist()] if classifier is estimator else _safe_indexing(X, rows)
         return cls(images, masks)
 
@@ -226,27 +227,21 @@ class RightReasonsScorer:
         if critic is None:
             critic, judge = classifier.critic, classifier.judge if judge is None else judge
         asked, reader = resolve_critic_and_judge(critic, judge, run_dir)
-        changes = {"sampler": _all, "n_align": len(data.labels), "n_rounds": 1, "early_stopping": False}
-        parameters = {**classifier.get_params(deep=False), **changes}
-        seed, references = classifier._seed, classifier.references_
-        options = resolve_round_options(parameters, asked, reader, references, data, seed)
-        if options is None:
+        if asked is None:
             raise ValueError(
                 "The 'critic' argument must name who judges, where the estimator has no critic. Got None instead."
             )
-
-        run = open_run(run_dir, data)
-        seconds: dict[str, float] = {}
-        rounds = [run_round(module, data, options, run, run.key(module), seconds)]
-        verdicts = read_corrections(verdict_table(rounds, options), rounds, run)
-        keep_verdicts(verdicts, rounds, run)
-        warn_of_undecided(verdicts.verdicts, calls_above=2)
-        run.publish(seconds=seconds)
-        masks = make_alignment_set(rounds, data, verdicts).masks
-        propagation = resolve_propagation(propagate)
-        if propagation is not None:
-            masks = extend(rounds, data, verdicts, options.explaining, propagation).masks
-        return cls(X, masks)
+        options = replace(
+            classifier._options(classifier._explainer(), asked, reader),
+            sampler=_all,
+            n_align=len(data.labels),
+            n_rounds=1,
+            propagation=resolve_propagation(propagate),
+            held_out_fraction=None,
+        )
+        options.check(data)
+        job = AlignmentJob(data, options, open_run(run_dir, data), classifier._job.seed)
+        return cls(X, _judged_masks(job, Trained(module, job.run.key(module))))
 
 
 def _steps(estimator: Any) -> tuple[Callable[[Any], Any], Any]:
@@ -264,14 +259,26 @@ def _steps(estimator: Any) -> tuple[Callable[[Any], Any], Any]:
     return transform, classifier
 
 
-def _critiqued(estimator: Any) -> tuple[Callable[[Any], Any], CritiquedClassifier]:
+def _critiqued(estimator: Any) -> tuple[Callable[[Any], Any], LVLMVAClassifier]:
     transform, classifier = _steps(estimator)
-    if not isinstance(classifier, CritiquedClassifier):
+    if not isinstance(classifier, LVLMVAClassifier):
         raise TypeError(
             "The 'estimator' argument must be an LVLMVAClassifier, or a Pipeline that ends in one. "
             f"Got {type(classifier).__name__} instead."
         )
     return transform, classifier
+
+
+def _judged_masks(job: AlignmentJob, trained: Trained) -> Tensor:
+    """Have all images critiqued, and return what is spurious by that, as corrected and extended: bool (n, H, W)."""
+    critiqued = job.critique(Aligned(trained, trained, VerdictTable()))
+    verdicts = read_corrections(critiqued.verdicts, critiqued.rounds, job.run)
+    keep_verdicts(verdicts, critiqued.rounds, job.run)
+    warn_of_undecided(verdicts.verdicts, calls_above=3)
+    job.run.publish(seconds=job.run.seconds)
+    rounds = critiqued.judged_by(verdicts).rounds
+    propagated = job.propagate(rounds)
+    return job.mask(rounds).masks if propagated is None else propagated.masks
 
 
 def _in_memory(X: Images, y: ArrayLike | None) -> tuple[Any, Any]:

@@ -1,6 +1,7 @@
 """Attribution: what each input value contributes to a logit."""
 
 from lvlm_va.attribution.deeplift import DeepLiftShap
+from lvlm_va.attribution.explainer import Explainer
 from lvlm_va.attribution.gradients import GradientXInput, IntegratedGradients
 from lvlm_va.attribution.references import ReferenceSet, blurred_references, make_references
 from lvlm_va.attribution.resolve import resolve_attributor
@@ -9,6 +10,7 @@ from lvlm_va.attribution.types import Attributor, Explanation, concatenate_expla
 __all__ = [
     "Attributor",
     "DeepLiftShap",
+    "Explainer",
     "Explanation",
     "GradientXInput",
     "IntegratedGradients",

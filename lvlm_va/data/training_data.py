@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -29,16 +30,24 @@ class TrainingData:
         Names of the classes.
     image_ids : tuple of str
         Names of the images, all different.
+    key_of_missing : str or None
+        Stands for images that were left out; None where they are here.
     """
 
     images: ImageRows
     labels: Tensor
     class_names: tuple[str, ...]
     image_ids: tuple[str, ...]
+    key_of_missing: str | None = None
 
     def key(self) -> str:
         """Return a key that stands for the images, their labels and their names."""
-        return fingerprint(self.images, self.labels, self.image_ids)
+        return self.key_of_missing or fingerprint(self.images, self.labels, self.image_ids)
+
+    def without_images(self) -> TrainingData:
+        """Return these data as a pickle holds them: the images, which would make it as large as they are, left out."""
+        none = torch.empty(0, *self.images.shape[1:], dtype=self.images.dtype)
+        return replace(self, images=none, key_of_missing=self.key())
 
     def identity(self) -> dict[str, Any]:
         """Return as JSON values what tells these data from others: a run directory holds a run on one of them."""

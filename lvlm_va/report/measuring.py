@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from numpy.typing import ArrayLike
+from torch import Tensor
 
-from lvlm_va.attribution import Attributor, ReferenceSet
-from lvlm_va.data.stored_images import ImageRows, portions, reading_ahead
+from lvlm_va.data.stored_images import ImageRows
 from lvlm_va.metrics.alignment import spurious_attribution_shares
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.report.measures import Measured, Measures
+from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.types import Aligned
 
 
 def measure(
-    before: nn.Module,
-    after: nn.Module,
+    job: AlignmentJob,
+    aligned: Aligned,
     images: ImageRows,
     labels: Tensor,
-    class_names: tuple[str, ...],
     *,
-    attributor: Attributor,
-    references: ReferenceSet,
-    batch_size: int,
     groups: ArrayLike | None = None,
     masks: Tensor | ArrayLike | None = None,
     what: str = "test images",
 ) -> Measures:
-    """Return how right both classifiers are on these images, and how right their reasons.
+    """Return how right the classifier is on these images before and after alignment, and how right its reasons.
 
     Parameters
     ----------
-    before, after : torch.nn.Module
-        The classifier before and after alignment.
+    job : AlignmentJob
+        Says how the classifier is explained, and which classes there are.
+    aligned : Aligned
+        The classifier before and after.
     images : Tensor or StoredImages of shape (n, C, H, W)
         Images that it was not trained on.
     labels : Tensor of shape (n,), int64
         Their class numbers.
-    class_names : tuple of str
-        Names of the classes.
-    attributor, references
-        How the labels' logits are explained; needed with `masks` only.
-    batch_size : int
-        Images per batch of predictions.
     groups : array-like of shape (n,), default=None
         Group of each image; None takes the classes.
     masks : array-like of shape (n, H, W), default=None
@@ -58,33 +49,20 @@ def measure(
     Measures
         Of both.
     """
-    names = np.asarray(class_names)
+    names, explainer = np.asarray(job.data.class_names), job.options.explainer
     measured = []
     if masks is not None and not isinstance(masks, Tensor):
         masks = np.asarray(masks)
-    for module in (before, after):
-        predictions = predict_logits(module, images, batch_size=batch_size).argmax(1)
+    for module in (aligned.start.module, aligned.latest.module):
+        predictions = predict_logits(module, images, batch_size=job.options.training.batch_size).argmax(1)
         alignment = None
         if masks is not None:
-            alignment = _alignment(module, images, labels, masks, attributor, references)
+            shares = torch.cat(
+                [
+                    spurious_attribution_shares(explanation.attributions.cpu(), masks[rows])
+                    for rows, explanation in explainer.in_portions(module, images, labels)
+                ]
+            )
+            alignment = 1 - float(shares[~shares.isnan()].mean())
         measured.append(Measured.of(names[labels.numpy()], names[predictions.numpy()], groups, alignment))
     return Measures(what, groups is not None, *measured)
-
-
-def _alignment(
-    module: nn.Module,
-    images: ImageRows,
-    labels: Tensor,
-    masks: Tensor | NDArray[Any],
-    attributor: Attributor,
-    references: ReferenceSet,
-) -> float:
-    """Return `lvlm_va.metrics.alignment_score` of a module."""
-    found = []
-    with reading_ahead(images, portions(images)):
-        for rows in portions(images):
-            part = images[rows]
-            explanation = attributor.attribute(module, part, labels[rows], references.for_images(part))
-            found.append(spurious_attribution_shares(explanation.attributions.cpu(), masks[rows]))
-    shares = torch.cat(found)
-    return 1 - float(shares[~shares.isnan()].mean())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
+
 from lvlm_va.backends import ChatRequest, Estimate, Prices
 from lvlm_va.critique import (
     Critic,
@@ -15,56 +17,73 @@ from lvlm_va.critique import (
     Statement,
     read_critiques,
 )
-from lvlm_va.data.training_data import TrainingData
+from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.choice import Choice
 from lvlm_va.rounds.critique_round import critique_key, critique_requests, verdict_key
-from lvlm_va.rounds.options import RoundOptions
-from lvlm_va.rounds.types import Explained
-from lvlm_va.runs.directory import RunDirectory
+from lvlm_va.rounds.types import Explained, Selection, Trained, chosen_indices
 
 _CHUNK = 16
 # Tokens of a critique whose critic sets no limit of its own, and letters of a token.
 _MOST_TOKENS, _LETTERS = 1024, 4
 
 
-def estimate_round(
-    explained: Explained,
-    data: TrainingData,
-    options: RoundOptions,
-    run: RunDirectory,
-    prices: Prices | None = None,
-) -> Estimate:
-    """Return about what a round would ask of the critic's and the judge's models.
+def estimate_job(job: AlignmentJob, trained: Trained, prices: Prices | None = None) -> Estimate:
+    """Return about what all rounds of a job would ask of the critic's and the judge's models.
 
     Parameters
     ----------
-    explained : Explained
-        The images chosen, and their segments.
-    data : TrainingData
-        What they were chosen from.
-    options : RoundOptions
-        How the round is done.
-    run : RunDirectory
-        What it holds already is not asked again.
+    job : AlignmentJob
+        What its run directory holds already is not asked again.
+    trained : Trained
+        The classifier that would be critiqued.
     prices : Prices or None, default=None
         What the models' provider charges, the same for both; None leaves the cost unknown.
 
     Returns
     -------
     Estimate
-        Zero for critics and judges that ask no model, or that are not from this package. The judge is taken to
-        read critiques as long as the critic may make them, so that output, cost and the judge's input are upper
-        bounds; retries, and second questions where an answer holds no verdict, come on top.
+        Zero without a critic, and for critics and judges that ask no model. The judge is taken to read critiques as
+        long as the critic may make them, so that output, cost and the judge's input are upper bounds; retries, and
+        second questions where an answer holds no verdict, come on top.
     """
-    total = Estimate()
+    if job.options.critic is None:
+        return Estimate()
+    costs = [_estimate_portion(job, part, prices) for part in plan_round(job, trained)]
+    return sum(costs * job.options.n_rounds, start=Estimate())
+
+
+def plan_round(job: AlignmentJob, trained: Trained) -> list[Explained]:
+    """Return about what the first round would critique, without asking anybody.
+
+    In adaptive sampling these are the portions chosen so far and, instead of the others, as many images as explored.
+    """
+    run, module = job.run, trained.module
+    choice = Choice(module, job.data, job.options, run, job.seed)
+    drawn, key = choice.draw(trained.key, chosen_indices(()))
+    first, *later = choice.sizes
+    portions = [job.explain(module, drawn[:first], key)]
+    for done, size in enumerate(later, start=1):
+        key = run.key("sample", verdict_key(portions[-1], job.options, run), size)
+        chosen = run.find("sample", key, Selection)
+        if chosen is None:
+            left = drawn[~torch.isin(drawn, torch.cat([part.indices for part in portions]))]
+            portions.append(job.explain(module, left[: sum(later[done - 1 :])], run.key("unasked", key)))
+            break
+        portions.append(job.explain(module, chosen.indices, key))
+    return portions
+
+
+def _estimate_portion(job: AlignmentJob, explained: Explained, prices: Prices | None) -> Estimate:
+    total, run, options = Estimate(), job.run, job.options
     critic, judge = options.critic, options.judge
-    key = critique_key(explained, options, run)
-    said = read_critiques(run.file("critiques", key, ".jsonl"))
+    assert critic is not None
+    said = read_critiques(run.file("critiques", critique_key(explained, options, run), ".jsonl"))
     judged = (
         read_critiques(run.file("judged", verdict_key(explained, options, run), ".jsonl")) if judge else {}
     )
     for start in range(0, len(explained.indices), _CHUNK):
         positions = range(start, min(start + _CHUNK, len(explained.indices)))
-        requests = critique_requests(data, options, explained, positions)
+        requests = critique_requests(job.data, options, explained, positions)
         total += estimate_critiques(critic, judge, requests, prices, said=said, judged=judged)
     return total
 
@@ -87,14 +106,14 @@ def estimate_critiques(
     requests : sequence of CritiqueRequest
         The images and their segments.
     prices : Prices or None, default=None
-        As in `estimate_round`.
+        As in `estimate_job`.
     said, judged : mapping of str to Critique, default=None
         What was answered before, by image, and is not asked again.
 
     Returns
     -------
     Estimate
-        As in `estimate_round`.
+        As in `estimate_job`.
     """
     total, said, judged = Estimate(), said or {}, judged or {}
     requests = [request for request in requests if request.n_segments]

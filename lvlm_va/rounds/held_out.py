@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lvlm_va.alignment import AlignmentSet
-from lvlm_va.attribution import Attributor, ReferenceSet, resolve_attributor
+from lvlm_va.attribution import Explainer
 from lvlm_va.common.randomness import derive_seed
 from lvlm_va.data.stored_images import subset
-from lvlm_va.data.training_data import TrainingData
 from lvlm_va.metrics.right_reasons import right_reasons_points
 from lvlm_va.modules.logits import predict_logits
 
@@ -26,24 +23,21 @@ class HeldOutPoints:
     ----------
     held_out : AlignmentSet
         Images, labels and what was judged spurious.
-    attributor : Attributor
-        How the labels' logits are attributed.
-    references : ReferenceSet
-        What they are measured against.
+    explainer : Explainer
+        How the labels' logits are explained.
     batch_size : int
         Images per forward pass.
     """
 
     held_out: AlignmentSet
-    attributor: Attributor
-    references: ReferenceSet
+    explainer: Explainer
     batch_size: int
 
     def __call__(self, module: nn.Module) -> Tensor:
         """Return the points (n,) of the module, in [0, 1]."""
         images, labels = self.held_out.images[:], self.held_out.labels
         predicted = predict_logits(module, images, batch_size=self.batch_size).argmax(1)
-        explanation = self.attributor.attribute(module, images, labels, self.references.for_images(images))
+        explanation = self.explainer.explain(module, images, labels)
         points = right_reasons_points(
             labels, predicted, attributions=explanation.attributions, masks=self.held_out.masks
         )
@@ -67,15 +61,35 @@ def n_held_out(n_critiqued: int, validation_fraction: float) -> int:
     return n
 
 
+@dataclass(frozen=True, eq=False)
+class AlignmentRows:
+    """What one run of the alignment sees.
+
+    Attributes
+    ----------
+    alignment_set : AlignmentSet
+        Images with masks.
+    repeats : Tensor of shape (n,), int64, or None
+        How often each training image comes in an epoch; None for once.
+    points : HeldOutPoints or None
+        Says after each epoch how far alignment has come; None for no early stopping.
+    """
+
+    alignment_set: AlignmentSet
+    repeats: Tensor | None = None
+    points: HeldOutPoints | None = None
+
+
 def hold_out(
     masked: AlignmentSet,
     critiqued: Tensor,
-    data: TrainingData,
-    parameters: Mapping[str, Any],
-    references: ReferenceSet,
+    n_images: int,
+    fraction: float,
+    explainer: Explainer,
+    batch_size: int,
     seed: int,
-) -> dict[str, Any]:
-    """Draw critiqued images that alignment must not see.
+) -> AlignmentRows:
+    """Draw critiqued images that alignment must not see, in the alignment set or among the plain rows.
 
     Parameters
     ----------
@@ -83,30 +97,29 @@ def hold_out(
         What there is to align with; its first images are the critiqued ones.
     critiqued : Tensor of shape (a,), int64
         Rows of the training data that they are.
-    data : TrainingData
-        The training data.
-    parameters : mapping of str to object
-        The estimator's parameters.
-    references : ReferenceSet
-        What explanations are measured against.
+    n_images : int
+        How many training images there are.
+    fraction : float in (0, 1)
+        Share of the critiqued images to hold out.
+    explainer : Explainer
+        How the held-out images are explained.
+    batch_size : int
+        Images per forward pass.
     seed : int
         Of the draw.
 
     Returns
     -------
-    dict of str to object
-        For `lvlm_va.alignment.train`: ``alignment_set``, the rest; ``repeats``, which leaves the held-out images out of
-        the plain rows too; ``points``.
+    AlignmentRows
+        The rest, and the points of what was drawn.
     """
-    n = n_held_out(len(critiqued), parameters["validation_fraction"])
+    n = n_held_out(len(critiqued), fraction)
     order = torch.randperm(len(critiqued), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
     drawn = order[:n]
     held_out = torch.zeros(len(masked.labels), dtype=torch.bool)
     held_out[drawn] = True
-    repeats = torch.ones(len(data.labels), dtype=torch.int64)
+    repeats = torch.ones(n_images, dtype=torch.int64)
     repeats[critiqued[drawn]] = 0
-    attributor = resolve_attributor(parameters["attribution"])
     measured = AlignmentSet(masked.images[held_out], masked.labels[held_out], masked.masks[held_out])
-    points = HeldOutPoints(measured, attributor, references, parameters["batch_size"])
     rest = AlignmentSet(subset(masked.images, ~held_out), masked.labels[~held_out], masked.masks[~held_out])
-    return {"alignment_set": rest, "repeats": repeats, "points": points}
+    return AlignmentRows(rest, repeats, HeldOutPoints(measured, explainer, batch_size))

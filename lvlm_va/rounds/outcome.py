@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lvlm_va.attribution import Attributor, ReferenceSet
 from lvlm_va.modules.logits import predict_logits
+from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.types import Aligned
+from lvlm_va.runs.facts import version_facts
+from lvlm_va.runs.shards import SHARD, sharded
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,45 +33,64 @@ class Outcome:
     probabilities_after: Tensor
 
 
-def find_outcome(
-    before: nn.Module,
-    after: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    attributor: Attributor,
-    references: ReferenceSet,
-    batch_size: int,
-) -> Outcome:
-    """Look at images with the classifier before and after alignment.
+def find_outcome(job: AlignmentJob, aligned: Aligned) -> Outcome:
+    """Return how the classifier sees the critiqued images, before and after alignment."""
+    return join_outcomes([_of_rows(job, aligned, rows) for rows in aligned.indices.split(SHARD)])
+
+
+def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) -> None:
+    """Leave in the run directory what a report needs besides the steps' results.
 
     Parameters
     ----------
-    before, after : torch.nn.Module
-        The classifier.
-    images : Tensor of shape (a, C, H, W)
-        Images.
-    labels : Tensor of shape (a,), int64
-        Their classes, whose logits are explained.
-    attributor : Attributor
-        How.
-    references : ReferenceSet
-        Against what.
-    batch_size : int
-        Images per batch of predictions.
-
-    Returns
-    -------
-    Outcome
-        In the order of the images.
+    job : AlignmentJob
+        The job.
+    aligned : Aligned
+        What it found and made.
+    parameters : mapping of str to JSON values
+        The estimator's parameters.
     """
-    explanation = attributor.attribute(after, images, labels, references.for_images(images))
-    probabilities = [
-        predict_logits(module, images, batch_size=batch_size).softmax(1).float() for module in (before, after)
-    ]
-    return Outcome(explanation.attributions.sum(1, dtype=torch.float64).float().cpu(), *probabilities)
+    run = job.run
+    if run.path is None:
+        return
+    key = run.key(aligned.latest.module, aligned.start.module, aligned.indices, job.options.explainer)
+    run.drop("outcome")
+    sharded(
+        run,
+        "outcome",
+        key,
+        Outcome,
+        aligned.indices,
+        lambda rows: _of_rows(job, aligned, rows),
+        join_outcomes,
+    )
+    run.publish(**facts(job, aligned, parameters) | {"seconds": run.seconds_of_results()})
+
+
+def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told of a run besides its results, as JSON values; parameters as in `publish`."""
+    propagated = aligned.propagated
+    return {
+        "seconds": job.run.seconds,
+        "image_ids": tuple(job.data.image_ids[row] for row in aligned.indices.tolist()),
+        "n_training_images": len(job.data.labels),
+        "parameters": dict(parameters),
+        "versions": version_facts(),
+        "propagated": propagated
+        and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
+    }
 
 
 def join_outcomes(parts: Sequence[Outcome]) -> Outcome:
     """Return the outcomes of several batches of images as one."""
     return Outcome(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Outcome)))
+
+
+def _of_rows(job: AlignmentJob, aligned: Aligned, rows: Tensor) -> Outcome:
+    images, batch_size = job.data.images[rows], job.options.training.batch_size
+    before, after = aligned.start.module, aligned.latest.module
+    explanation = job.options.explainer.explain(after, images, job.data.labels[rows])
+    probabilities = [
+        predict_logits(module, images, batch_size=batch_size).softmax(1).float() for module in (before, after)
+    ]
+    return Outcome(explanation.attributions.sum(1, dtype=torch.float64).float().cpu(), *probabilities)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from lvlm_va.common.randomness import derive_seed
-from lvlm_va.critique import VerdictTable
 from lvlm_va.data.stored_images import reading_ahead
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagated, Propagation, VerdictLearner, find_consensus
-from lvlm_va.rounds.segment_finder import ExplainOptions, SegmentFinder
+from lvlm_va.rounds.options import AlignmentOptions
+from lvlm_va.rounds.segment_finder import SegmentFinder
 from lvlm_va.rounds.types import Round, chosen_indices
-from lvlm_va.rounds.verdicts import verdict_codes
 from lvlm_va.runs.shards import in_shards
 from lvlm_va.segmentation import Segmentation, pixel_effect, spurious_masks
 
@@ -36,12 +35,11 @@ class _Judged:
 def propagate(
     rounds: Sequence[Round],
     data: TrainingData,
-    verdicts: VerdictTable,
-    how: ExplainOptions,
-    propagation: Propagation,
+    options: AlignmentOptions,
+    seed: int,
     folder: Path | None = None,
 ) -> Propagated:
-    """Judge segments of other training images as a critic would, and and the critiqued ones once more.
+    """Judge segments of other training images as a critic would, and the critiqued ones once more.
 
     With several processes it is the work of all.
 
@@ -52,12 +50,10 @@ def propagate(
         image's masks of all rounds are joined.
     data : TrainingData
         The images.
-    verdicts : VerdictTable
-        The verdicts, corrected or not.
-    how : ExplainOptions
-        How explanations are made and cut.
-    propagation : Propagation
-        How verdicts are learned, and how far extended.
+    options : AlignmentOptions
+        How explanations are made and cut, verdicts learned, and how far extended.
+    seed : int
+        Of all that is drawn.
     folder : Path or None, default=None
         Where `in_shards` keeps what is done.
 
@@ -71,25 +67,35 @@ def propagate(
     ValueError
         If a round left no verdict to learn from.
     """
+    how = options.propagation
+    assert how is not None
     critiqued = chosen_indices(rounds)
-    rows = torch.cat([critiqued, _others(critiqued, data, how, propagation)])
+    rows = torch.cat([critiqued, _others(critiqued, len(data.labels), how.n_images, seed)])
     masks = torch.zeros(len(rows), *data.images.shape[2:], dtype=torch.bool)
     consensus = torch.zeros(data.images.shape[2:], dtype=torch.bool)
     for number, found in enumerate(rounds, start=1):
-        name = f"round-{number}"
-        extended = _extend(found, rows, data, verdicts, how, propagation, folder, name, masks)
+        finder = SegmentFinder(found.module, data, options, seed)
+        shards = partial(
+            in_shards,
+            folder,
+            _Judged,
+            name=f"round-{number}",
+            progress="propagate" if options.verbose else None,
+            ahead=partial(reading_ahead, data.images),
+        )
+        extended = _extend(found, rows, finder, how, seed, shards, masks)
         consensus |= extended.consensus
     # What a person says of an image holds against the verdicts of every round.
     for found in rounds:
-        masks[torch.isin(rows, found.indices).nonzero()[:, 0]] &= ~_spared(found, data, verdicts)
+        masks[torch.isin(rows, found.indices).nonzero()[:, 0]] &= ~_spared(found)
     return replace(extended, consensus=consensus)
 
 
-def _others(critiqued: Tensor, data: TrainingData, how: ExplainOptions, propagation: Propagation) -> Tensor:
-    free = np.setdiff1d(np.arange(len(data.labels)), critiqued.numpy())
-    n_most = len(free) if propagation.n_images is None else max(0, propagation.n_images - len(critiqued))
+def _others(critiqued: Tensor, n: int, n_images: int | None, seed: int) -> Tensor:
+    free = np.setdiff1d(np.arange(n), critiqued.numpy())
+    n_most = len(free) if n_images is None else max(0, n_images - len(critiqued))
     if n_most < len(free):
-        rng = np.random.default_rng(derive_seed(how.seed, len(free)))
+        rng = np.random.default_rng(derive_seed(seed, len(free)))
         free = np.sort(rng.choice(free, n_most, replace=False))
     return torch.from_numpy(free)
 
@@ -97,21 +103,17 @@ def _others(critiqued: Tensor, data: TrainingData, how: ExplainOptions, propagat
 def _extend(
     found: Round,
     rows: Tensor,
-    data: TrainingData,
-    verdicts: VerdictTable,
-    how: ExplainOptions,
-    propagation: Propagation,
-    folder: Path | None,
-    name: str,
+    finder: SegmentFinder,
+    how: Propagation,
+    seed: int,
+    in_shards_of: Callable[[Tensor, Callable[[Tensor], _Judged]], Iterable[_Judged]],
     masks: Tensor,
 ) -> Propagated:
     """Extend the verdicts of one round to these rows, and add what is spurious by them to their masks (a, H, W)."""
-    finder = SegmentFinder(found.module, data, how)
-    codes, human = verdict_codes(found, data, verdicts)
-    learner, p_critiqued = _learn(found, finder, codes, human, propagation, how.seed)
+    learner, p_critiqued = _learn(found, finder, how, seed)
 
     def masked(segmentation: Segmentation, p: Tensor) -> Tensor:
-        return spurious_masks(segmentation, p >= propagation.confidence, dtype=torch.bool)
+        return spurious_masks(segmentation, p >= how.confidence, dtype=torch.bool)
 
     def judge(part: Tensor) -> _Judged:
         segmentation, features = finder.find(part)
@@ -120,26 +122,18 @@ def _extend(
         p[exists] = torch.from_numpy(learner.p_spurious(features[exists].numpy()))
         return _Judged(part, masked(segmentation, p), p)
 
-    place = torch.empty(len(data.labels), dtype=torch.int64)
+    place = torch.empty(int(rows.max()) + 1, dtype=torch.int64)
     place[rows] = torch.arange(len(rows))
     effect = pixel_effect(found.explanation.attributions, found.segmentation.effect)
     critiqued_masks = masked(found.segmentation, p_critiqued)
     consensus = find_consensus(critiqued_masks, effect)
-    wanted = consensus.in_place if propagation.consensus == "auto" else bool(propagation.consensus)
+    wanted = consensus.in_place if how.consensus == "auto" else bool(how.consensus)
     agreed = consensus.mask & wanted
 
     # Masks are joined where they are: those of many images take more memory than all else.
     masks[place[found.indices]] |= critiqued_masks | agreed
     judged = [(found.indices, p_critiqued)]
-    for part in in_shards(
-        folder,
-        _Judged,
-        rows[~torch.isin(rows, found.indices)],
-        judge,
-        name=name,
-        progress="propagate" if how.verbose else None,
-        ahead=partial(reading_ahead, data.images),
-    ):
+    for part in in_shards_of(rows[~torch.isin(rows, found.indices)], judge):
         masks[place[part.indices]] |= part.masks | agreed
         judged.append((part.indices, part.p_spurious))
 
@@ -156,25 +150,23 @@ def _extend(
     )
 
 
-def _learn(
-    found: Round, finder: SegmentFinder, codes: Tensor, human: Tensor, propagation: Propagation, seed: int
-) -> tuple[VerdictLearner, Tensor]:
+def _learn(found: Round, finder: SegmentFinder, how: Propagation, seed: int) -> tuple[VerdictLearner, Tensor]:
     """Return who learned a round's verdicts, and the corrected probabilities (a, J) of its own segments."""
-    known = finder.known(found.indices, found.segmentation, codes)
+    known = finder.decided(found)
     if not len(known.spurious):
         raise ValueError(
             "The 'propagate' argument needs verdicts to extend. Got none that is not unsure. Have more images "
             "critiqued (n_align), or set propagate=False."
         )
-    learner = VerdictLearner(propagation.classifier, seed % 2**32).fit(known)
-    corrected = codes.clone()
-    corrected[~codes.isnan()] = torch.from_numpy(learner.p_out_of_fold)
-    return learner, torch.where(human, codes, corrected)
+    learner = VerdictLearner(how.classifier, seed % 2**32).fit(known)
+    corrected = found.codes.values.clone()
+    corrected[found.codes.decided] = torch.from_numpy(learner.p_out_of_fold)
+    return learner, torch.where(found.codes.human, found.codes.values, corrected)
 
 
-def _spared(found: Round, data: TrainingData, verdicts: VerdictTable) -> Tensor:
+def _spared(found: Round) -> Tensor:
     """Return where (a, H, W) a person, or an unsure verdict, says that an image must not be masked."""
-    codes, human = verdict_codes(found, data, verdicts)
-    exists = torch.arange(codes.shape[1]) < found.segmentation.n_segments[:, None]
-    spared = exists & (codes.isnan() | (human & (codes == 0)))
+    codes = found.codes
+    exists = torch.arange(codes.values.shape[1]) < found.segmentation.n_segments[:, None]
+    spared = exists & (~codes.decided | (codes.human & (codes.values == 0)))
     return spurious_masks(found.segmentation, spared, dtype=torch.bool)

@@ -1,16 +1,39 @@
-"""What flows through a round of critique."""
+"""What flows through the method, from one step to the next."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from lvlm_va.alignment import History
 from lvlm_va.attribution import Explanation, concatenate_explanations
-from lvlm_va.critique import Critique
+from lvlm_va.critique import Critique, VerdictTable
+from lvlm_va.modules.logits import on_cpu
+from lvlm_va.propagation import Propagated
+from lvlm_va.rounds.verdict_codes import VerdictCodes
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A classifier that the training loop has made.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The classifier.
+    key : str
+        Stands for everything that it depends on.
+    histories : tuple of History
+        Curves of the runs of the loop, the latest last.
+    """
+
+    module: nn.Module
+    key: str
+    histories: tuple[History, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +82,9 @@ class Round:
     critiques : tuple of Critique
         What the critic said, one per image, with the judge's verdicts.
     key : str
-        Stands for everything that the verdicts depend on.
+        Stands for everything that those depend on.
+    codes : VerdictCodes
+        The verdicts that count: those of the critiques, until somebody corrects them.
     """
 
     module: nn.Module
@@ -68,6 +93,67 @@ class Round:
     segmentation: Segmentation
     critiques: tuple[Critique, ...]
     key: str
+    codes: VerdictCodes
+
+    def judged_by(self, verdicts: VerdictTable) -> Round:
+        """Return the round with the verdicts of a table."""
+        return replace(self, codes=VerdictCodes.of(self.segmentation, self.critiques, verdicts))
+
+    @property
+    def spurious_share(self) -> float:
+        """Mean over the images of the share of the effect in segments judged spurious, in [0, 1]."""
+        return float((self.segmentation.shares * self.codes.spurious).sum(1).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Aligned:
+    """How far the method has come: at first a trained classifier, in the end an aligned one.
+
+    Attributes
+    ----------
+    start, latest : Trained
+        The classifier before alignment, which every alignment begins with, and after the latest one.
+    verdicts : VerdictTable
+        Verdicts on the segments of all rounds.
+    rounds : tuple of Round
+        What was critiqued, with these verdicts.
+    spurious_share : tuple of float
+        For each round, the mean share of its images' effect in segments that the critic judged spurious.
+    propagated : Propagated or None
+        What the latest alignment extended the verdicts to.
+    """
+
+    start: Trained
+    latest: Trained
+    verdicts: VerdictTable
+    rounds: tuple[Round, ...] = ()
+    spurious_share: tuple[float, ...] = ()
+    propagated: Propagated | None = None
+
+    @property
+    def indices(self) -> Tensor:
+        """Rows of the training data that were critiqued: int64 tensor of shape (a,), round by round."""
+        return chosen_indices(self.rounds)
+
+    @property
+    def explained(self) -> Explained:
+        """All that was critiqued, round by round; its key is the last one's."""
+        return _joined(self.rounds)
+
+    @property
+    def critiques(self) -> tuple[Critique, ...]:
+        """What the critic said of it."""
+        return tuple(critique for found in self.rounds for critique in found.critiques)
+
+    def judged_by(self, verdicts: VerdictTable) -> Aligned:
+        """Return this with the verdicts of a table."""
+        return replace(self, verdicts=verdicts, rounds=tuple(r.judged_by(verdicts) for r in self.rounds))
+
+    def on_cpu(self) -> Aligned:
+        """Return this with all classifiers on the CPU."""
+        start, latest = (replace(part, module=on_cpu(part.module)) for part in (self.start, self.latest))
+        rounds = tuple(replace(found, module=on_cpu(found.module)) for found in self.rounds)
+        return replace(self, start=start, latest=latest, rounds=rounds)
 
 
 def chosen_indices(rounds: Sequence[Round]) -> Tensor:
@@ -77,11 +163,26 @@ def chosen_indices(rounds: Sequence[Round]) -> Tensor:
 
 def join_portions(portions: Sequence[Round]) -> Round:
     """Return the portions of one round, which looked into one module, as that round."""
+    if len(portions) == 1:
+        return portions[0]
+    joined = _joined(portions)
+    critiques = tuple(critique for part in portions for critique in part.critiques)
+    codes = VerdictCodes.of(joined.segmentation, critiques)
     return Round(
         portions[-1].module,
-        chosen_indices(portions),
-        concatenate_explanations([part.explanation for part in portions]),
-        concatenate_segmentations([part.segmentation for part in portions]),
-        tuple(critique for part in portions for critique in part.critiques),
-        portions[-1].key,
+        joined.indices,
+        joined.explanation,
+        joined.segmentation,
+        critiques,
+        joined.key,
+        codes,
+    )
+
+
+def _joined(rounds: Sequence[Round]) -> Explained:
+    return Explained(
+        chosen_indices(rounds),
+        concatenate_explanations([part.explanation for part in rounds]),
+        concatenate_segmentations([part.segmentation for part in rounds]),
+        rounds[-1].key,
     )

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation
 from lvlm_va.common.distributed import on_first
 from lvlm_va.critique import Critique, SegmentFinding, VerdictTable, position_in_words
 from lvlm_va.data.training_data import TrainingData
-from lvlm_va.rounds.options import RoundOptions
+from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.types import Round, chosen_indices
 from lvlm_va.runs.directory import RunDirectory
 from lvlm_va.segmentation import Segmentation, spurious_masks
 
 
-def verdict_table(rounds: Sequence[Round], options: RoundOptions) -> VerdictTable:
+def verdict_table(rounds: Sequence[Round], options: AlignmentOptions) -> VerdictTable:
     """Return the verdicts reached in these rounds, with the descriptions and examples that they stand on."""
     verdicts = tuple(v for part in rounds for critique in part.critiques for v in critique.verdicts)
     return VerdictTable(verdicts, options.specifications, tuple(getattr(options.judge, "examples", ())))
-
-
-def verdict_codes(found: Round, data: TrainingData, verdicts: VerdictTable) -> tuple[Tensor, Tensor]:
-    """Return the verdicts (a, J): 1 spurious, 0 relevant, NaN none or unsure; and which are a person's."""
-    codes = torch.full(found.segmentation.shares.shape, math.nan, dtype=torch.float64)
-    human = torch.zeros(codes.shape, dtype=torch.bool)
-    values = {"spurious": 1.0, "relevant": 0.0, "unsure": math.nan}
-    for i, row in enumerate(found.indices.tolist()):
-        for j in range(int(found.segmentation.n_segments[i])):
-            verdict = verdicts.get(data.image_ids[row], j + 1)
-            if verdict is not None:
-                codes[i, j] = values[verdict.verdict]
-                human[i, j] = verdict.source == "human"
-    return codes, human
-
-
-def spurious_share(found: Round, data: TrainingData, verdicts: VerdictTable) -> float:
-    """Return the mean over a round's images of the share of the effect in segments judged spurious."""
-    spurious = verdict_codes(found, data, verdicts)[0] == 1
-    return float((found.segmentation.shares * spurious).sum(1).mean())
 
 
 def read_corrections(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> VerdictTable:
@@ -71,17 +49,15 @@ def keep_verdicts(table: VerdictTable, rounds: Sequence[Round], run: RunDirector
     on_first(keep)
 
 
-def make_alignment_set(rounds: Sequence[Round], data: TrainingData, verdicts: VerdictTable) -> AlignmentSet:
+def make_alignment_set(rounds: Sequence[Round], data: TrainingData) -> AlignmentSet:
     """Return the critiqued images with their masks: 1 where a segment was judged spurious.
 
     Parameters
     ----------
     rounds : sequence of Round
-        What was critiqued.
+        What was critiqued. Segments without a verdict, and ``unsure`` ones, are not masked.
     data : TrainingData
         The images.
-    verdicts : VerdictTable
-        Segments without a verdict, and ``unsure`` ones, are not masked.
 
     Returns
     -------
@@ -89,10 +65,7 @@ def make_alignment_set(rounds: Sequence[Round], data: TrainingData, verdicts: Ve
         In the order of `chosen_indices`.
     """
     masks = [
-        spurious_masks(
-            part.segmentation, verdict_codes(part, data, verdicts)[0] == 1, dtype=data.images.dtype
-        )
-        for part in rounds
+        spurious_masks(part.segmentation, part.codes.spurious, dtype=data.images.dtype) for part in rounds
     ]
     rows = chosen_indices(rounds)
     return AlignmentSet(data.images[rows], data.labels[rows], torch.cat(masks))

@@ -15,8 +15,9 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from lvlm_va._version import __version__
 from lvlm_va.common.distributed import barrier, on_first, rank
 from lvlm_va.common.files import atomic_path, write_json
 from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.common.timing import timed
 from lvlm_va.data.training_data import TrainingData
 
 FORMAT = 1
@@ -44,6 +46,11 @@ class RunDirectory:
     identity : mapping of str to JSON values
         What makes this run this run (data, classes, image shape). Kept in ``run.json``.
 
+    Attributes
+    ----------
+    seconds : dict of str to float
+        Wall-clock seconds of each stage so far.
+
     Raises
     ------
     ValueError
@@ -52,6 +59,7 @@ class RunDirectory:
 
     def __init__(self, path: str | os.PathLike[str] | None, identity: Mapping[str, Any]) -> None:
         self.path = folder = None if path is None else Path(path)
+        self.seconds: dict[str, float] = {}
         self._used: dict[str, list[str]] = {}
         if folder is None:
             return
@@ -85,14 +93,18 @@ class RunDirectory:
         if folder is not None:
             on_first(lambda: self._publish(folder, facts))
 
-    def seconds_of_results(self, seconds: Mapping[str, float]) -> dict[str, float]:
+    def timed(self, stage: str) -> AbstractContextManager[None]:
+        """Return a context that adds the seconds it takes to ``seconds[stage]``."""
+        return timed(self.seconds, stage)
+
+    def seconds_of_results(self) -> dict[str, float]:
         """Return the seconds that each stage took when it was done, be it now or in an earlier run."""
         earlier: dict[str, Any] = {}
         if self.path is not None and (self.path / "latest.json").exists():
             with contextlib.suppress(ValueError):  # damaged; written anew in a moment
                 earlier = json.loads((self.path / "latest.json").read_bytes())
         found = {}
-        for stage, spent in seconds.items():
+        for stage, spent in self.seconds.items():
             kept = _FILES_OF.get(stage, stage)
             same = self._used.get(kept) == earlier.get("files", {}).get(kept)
             found[stage] = max(spent, earlier.get("seconds", {}).get(stage, 0.0)) if same else spent
@@ -224,11 +236,12 @@ def _to_arrays(result: Any) -> dict[str, np.ndarray]:
 
 
 def _from_arrays(kind: type[T], arrays: Mapping[str, np.ndarray]) -> T:
-    values: dict[str, Any] = {}
+    types, values = get_type_hints(kind), {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
-        array = arrays[field.name]
+        array, wanted = arrays[field.name], types[field.name]
         if array.dtype.kind == "U":
             values[field.name] = array.item()
         else:
-            values[field.name] = torch.from_numpy(array) if "Tensor" in str(field.type) else array
+            holds_tensor = torch.Tensor in (wanted, *get_args(wanted))
+            values[field.name] = torch.from_numpy(array) if holds_tensor else array
     return kind(**values)

@@ -23,7 +23,7 @@ from lvlm_va.data.inputs import as_image_rows, check_images
 from lvlm_va.data.stored_images import ImageReader, StoredImages, subset
 from lvlm_va.model_selection import RightReasonsScorer
 from lvlm_va.propagation import Propagation
-from lvlm_va.rounds import segment_finder as looking
+from lvlm_va.rounds import outcome, segment_finder
 from lvlm_va.runs import shards
 
 
@@ -109,7 +109,7 @@ def test_a_fit_is_the_same(
     state = torch.get_rng_state()
     found = make(num_workers=num_workers, **changes).fit(Items(images, labels))
     assert torch.equal(torch.get_rng_state(), state)
-    assert isinstance(found._data.images, StoredImages)
+    assert isinstance(found._job.data.images, StoredImages)
     assert_same(found, expected)
 
 
@@ -136,7 +136,7 @@ def test_below_the_bound_a_dataset_is_read_once(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_few_images_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch, streamed: None) -> None:
-    for module in (shards, looking):
+    for module in (shards, segment_finder, outcome):
         monkeypatch.setattr(module, "SHARD", 8)
     monkeypatch.setattr(stored_images, "CHUNK", 8)
     held, most = 0, 0

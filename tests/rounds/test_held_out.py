@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
-from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic, estimator
+from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
-from lvlm_va.attribution import DeepLiftShap, ReferenceSet
-from lvlm_va.data.training_data import TrainingData
+from lvlm_va.attribution import DeepLiftShap, Explainer, ReferenceSet
 from lvlm_va.metrics import right_reasons_accuracy
 from lvlm_va.propagation import Propagation
-from lvlm_va.rounds import aligned_classifier
+from lvlm_va.rounds import alignment_job
 from lvlm_va.rounds.held_out import HeldOutPoints, hold_out, n_held_out
 from tests.alignment.nets import alignment_set, assert_equal_states, batch_norm_net, data, smooth_net
 
@@ -74,7 +73,7 @@ def _points(seed: int = 2) -> HeldOutPoints:
     masks = torch.zeros(12, 4, 4)
     masks[:, :2] = 1
     references = ReferenceSet("zeros", torch.zeros(1, *images.shape[1:]))
-    return HeldOutPoints(AlignmentSet(images, labels, masks), DeepLiftShap(), references, 8)
+    return HeldOutPoints(AlignmentSet(images, labels, masks), Explainer(DeepLiftShap(), references), 8)
 
 
 def test_a_resumed_run_keeps_the_same_epoch(tmp_path):
@@ -115,16 +114,14 @@ def test_held_out_images_take_no_part_in_alignment(n_critiqued, fraction, n_more
     rows = order[: n_critiqued + n_more]  # the critiqued ones, and some to which verdicts were extended
     images = torch.arange(n, dtype=torch.float32)[:, None, None, None].expand(n, 1, 2, 2)
     labels, masks = torch.arange(n), torch.arange(n)[:, None, None].expand(n, 2, 2)
-    parameters = {"attribution": "deeplift_shap", "batch_size": 8, "validation_fraction": fraction}
-    whole = TrainingData(images, labels, (), ())
     masked = AlignmentSet(images[rows], labels[rows], masks[rows])
-    held = hold_out(masked, rows[:n_critiqued], whole, parameters, None, seed)  # type: ignore[arg-type]
-    out, kept = held["points"].held_out, held["alignment_set"]
+    held = hold_out(masked, rows[:n_critiqued], n, fraction, None, 8, seed)  # type: ignore[arg-type]
+    out, kept = held.points.held_out, held.alignment_set
     assert len(out.labels) == n_held_out(n_critiqued, fraction) >= 1
     assert set(out.labels.tolist()) <= set(rows[:n_critiqued].tolist())
     assert set(out.labels.tolist()) | set(kept.labels.tolist()) == set(rows.tolist())
     assert len(out.labels) + len(kept.labels) == len(rows)
-    assert held["repeats"].nonzero()[:, 0].tolist() == sorted(set(range(n)) - set(out.labels.tolist()))
+    assert held.repeats.nonzero()[:, 0].tolist() == sorted(set(range(n)) - set(out.labels.tolist()))
     for part in (out, kept):
         assert torch.equal(part.images[:, 0, 0, 0].long(), part.labels)
         assert torch.equal(part.masks[:, 0, 0], part.labels)
@@ -150,11 +147,9 @@ def make(**parameters) -> LVLMVAClassifier:
 def test_the_module_has_a_score_of_the_curve(blobs, monkeypatch, changes):
     X, y = blobs
     held = []
-    monkeypatch.setattr(
-        aligned_classifier, "hold_out", lambda *given: held.append(hold_out(*given)) or held[-1]
-    )
+    monkeypatch.setattr(alignment_job, "hold_out", lambda *given: held.append(hold_out(*given)) or held[-1])
     clf = make(**changes).fit(X, y)
-    out = held[-1]["points"].held_out
+    out = held[-1].points.held_out
     n_critiqued = 20 * clf.n_rounds
     assert len(out.labels) == n_critiqued // 5
     assert clf.masks_.shape == (n_critiqued, 8, 8)
@@ -180,7 +175,7 @@ def test_a_fit_that_was_killed_in_the_middle_keeps_the_same_epoch(blobs, monkeyp
             raise InterruptedRunError
 
     with monkeypatch.context() as patch:
-        patch.setattr(estimator, "train", lambda *a, **k: train(*a, **k, on_epoch=interrupt))
+        patch.setattr(alignment_job, "train", lambda *a, **k: train(*a, **k, on_epoch=interrupt))
         with pytest.raises(InterruptedRunError):
             make(run_dir=tmp_path / "run").fit(*blobs)
     resumed = make(run_dir=tmp_path / "run").fit(*blobs)

@@ -16,15 +16,15 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from lvlm_va import RegionCritic
-from lvlm_va.attribution import DeepLiftShap, ReferenceSet
+from lvlm_va.alignment import TrainingOptions
+from lvlm_va.attribution import DeepLiftShap, Explainer, ReferenceSet
 from lvlm_va.common.distributed import rank
-from lvlm_va.critique import Critique, CritiqueRequest
+from lvlm_va.critique import Critique, CritiqueRequest, VerdictTable
 from lvlm_va.data.training_data import TrainingData
-from lvlm_va.propagation import Propagated, Propagation
-from lvlm_va.rounds.critique_round import run_round
-from lvlm_va.rounds.options import RoundOptions
-from lvlm_va.rounds.propagated_masks import propagate
-from lvlm_va.rounds.verdicts import verdict_table
+from lvlm_va.propagation import Propagation
+from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.options import AlignmentOptions
+from lvlm_va.rounds.types import Aligned, Trained
 from lvlm_va.runs import shards
 from lvlm_va.runs.directory import RunDirectory, open_run
 from lvlm_va.runs.shards import in_shards, sharded
@@ -98,33 +98,21 @@ def look_into(path: Path | None) -> dict[str, Tensor]:
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 2))
     for parameter in module.parameters():
         parameter.data = torch.from_numpy(rng.normal(0, 0.2, parameter.shape)).float()
-    options = RoundOptions(
+    references = ReferenceSet.choose("class_balanced", images, labels, 4, seed=0)
+    options = AlignmentOptions(
         sampler=resolve_sampler("random"),
         n_align=20,
-        attributor=DeepLiftShap(),
-        references=ReferenceSet.choose("class_balanced", images, labels, 4, seed=0),
+        explainer=Explainer(DeepLiftShap(), references),
         segmenter=PPEPSWGM(n_segments=3),
         critic=FirstOnly({"irrelevant": ["corners"]}),
-        judge=None,
-        specifications={},
-        batch_size=2,
-        seed=0,
-        verbose=0,
+        propagation=Propagation(LogisticRegression()),
+        training=TrainingOptions(batch_size=2),
     )
-    run = open_run(path, data)
-    found = run_round(module, data, options, run, run.key(module), {})
-    key = run.key(found.key)
-    folder, verdicts = run.shards("propagate", key), verdict_table([found], options)
-    masks = run.cached(
-        "propagate",
-        key,
-        Propagated,
-        lambda: propagate(
-            [found], data, verdicts, options.explaining, Propagation(LogisticRegression()), folder
-        ),
-        collective=True,
-    )
-    run.publish()
+    job = AlignmentJob(data, options, open_run(path, data), 0)
+    trained = Trained(module, job.run.key(module))
+    (found,) = rounds = job.critique(Aligned(trained, trained, VerdictTable())).rounds
+    masks = job.propagate(rounds)
+    job.run.publish()
     parts: list[Any] = [found.explanation, found.segmentation, masks]
     named = {f"{type(p).__name__}.{k}": v for p in parts for k, v in vars(p).items() if isinstance(v, Tensor)}
     said = [verdict.verdict == "spurious" for c in found.critiques for verdict in c.verdicts]

@@ -1,0 +1,48 @@
+"""What a run directory would tell a person, of an estimator that kept none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lvlm_va.report.run_record import RunRecord, as_bytes
+from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.outcome import facts, find_outcome
+from lvlm_va.rounds.types import Aligned
+
+
+def record_of(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) -> RunRecord:
+    """Return the record of a job whose training images are at hand.
+
+    Parameters
+    ----------
+    job : AlignmentJob
+        The job.
+    aligned : Aligned
+        What it found and made.
+    parameters : mapping of str to JSON values
+        The estimator's parameters.
+
+    Raises
+    ------
+    ValueError
+        If the images are not at hand.
+    """
+    if job.data.key_of_missing is not None:
+        raise ValueError(
+            "A report of a copy needs a run directory (run_dir): copies hold no images. Report from the estimator "
+            "that was fitted."
+        )
+    explained, masked = aligned.explained, job.mask(aligned.rounds)
+    return RunRecord(
+        class_names=job.data.class_names,
+        images=as_bytes(masked.images[:].numpy()),
+        labels=masked.labels.numpy(),
+        explanation=explained.explanation,
+        segmentation=explained.segmentation,
+        critiques=aligned.critiques,
+        verdicts=aligned.verdicts,
+        masks=masked.masks.numpy() > 0,
+        outcome=find_outcome(job, aligned),
+        **facts(job, aligned, parameters),
+    )

@@ -1,0 +1,202 @@
+"""The method, top to bottom: train, sample, explain, cut, critique, mask, align (LVLM-VA, arXiv 2512.21985)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
+from lvlm_va.attribution import Explanation, concatenate_explanations
+from lvlm_va.critique import VerdictTable
+from lvlm_va.critique.checks import warn_of_undecided
+from lvlm_va.data.stored_images import subset
+from lvlm_va.data.training_data import TrainingData
+from lvlm_va.propagation import Propagated
+from lvlm_va.rounds.choice import Choice
+from lvlm_va.rounds.critique_round import have_critiqued
+from lvlm_va.rounds.held_out import AlignmentRows, hold_out
+from lvlm_va.rounds.options import AlignmentOptions
+from lvlm_va.rounds.propagated_masks import propagate
+from lvlm_va.rounds.types import Aligned, Explained, Round, Trained, chosen_indices, join_portions
+from lvlm_va.rounds.verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
+from lvlm_va.runs.directory import RunDirectory
+from lvlm_va.runs.shards import sharded
+from lvlm_va.segmentation import Segmentation, concatenate_segmentations
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentJob:
+    """Mends a classifier on its training data; through the run directory, no step is done twice.
+
+    Attributes
+    ----------
+    data : TrainingData
+        What the classifier is trained on.
+    options : AlignmentOptions
+        How each step is done.
+    run : RunDirectory
+        Where each step leaves its result, and finds it again.
+    seed : int
+        Of all that is drawn.
+    """
+
+    data: TrainingData
+    options: AlignmentOptions
+    run: RunDirectory
+    seed: int
+
+    def train(self, module: nn.Module) -> Trained:
+        """Return a classifier trained plainly; with no epochs, the module as it is."""
+        return self._fit("train", Trained(module, self.run.key(module)), self.options.training)
+
+    def align(self, trained: Trained) -> Aligned:
+        """Critique and align by turns, until a critique finds nothing spurious or all rounds are done."""
+        so_far = Aligned(trained, trained, VerdictTable())
+        while True:
+            so_far = self.critique(so_far)
+            clean = so_far.spurious_share[-1] <= self.options.round_tolerance
+            if clean or len(so_far.rounds) == self.options.n_rounds:
+                break
+            so_far = self.fine_tune(so_far)
+        # Corrections enter the last alignment only: they must not change what the critic was asked.
+        corrected = read_corrections(so_far.verdicts, so_far.rounds, self.run)
+        warn_of_undecided(corrected.verdicts, calls_above=3)
+        found_clean = clean and len(so_far.rounds) > 1
+        if found_clean and corrected == so_far.verdicts:
+            keep_verdicts(corrected, so_far.rounds, self.run)
+            return so_far
+        return self.follow(so_far, corrected)
+
+    def realign(self, aligned: Aligned, edits: VerdictTable) -> Aligned:
+        """Align again, by verdicts that somebody corrected; the critic is not asked."""
+        kept = read_corrections(aligned.verdicts, aligned.rounds, self.run)
+        return self.follow(aligned, kept.corrected_by(edits))
+
+    def follow(self, aligned: Aligned, verdicts: VerdictTable) -> Aligned:
+        """Keep these verdicts, and align by them."""
+        keep_verdicts(verdicts, aligned.rounds, self.run)
+        return self.fine_tune(aligned.judged_by(verdicts))
+
+    def critique(self, so_far: Aligned) -> Aligned:
+        """One round: sample images, explain them, cut the explanations, and have the segments judged."""
+        module = so_far.latest.module
+        choice = Choice(module, self.data, self.options, self.run, self.seed)
+        drawn, key = choice.draw(so_far.latest.key, so_far.indices)
+        first, *later = choice.sizes
+        portions = [self.judge(module, self.explain(module, drawn[:first], key))]
+        if later:
+            candidates = choice.survey(drawn[first:], key)
+            for size in later:
+                key = self.run.key("sample", portions[-1].key, size)
+                chosen = choice.next_portion(candidates, join_portions(portions), size, key)
+                portions.append(self.judge(module, self.explain(module, chosen, key)))
+        found = join_portions(portions)
+        rounds = (*so_far.rounds, found)
+        share = (*so_far.spurious_share, found.spurious_share)
+        return replace(
+            so_far, verdicts=verdict_table(rounds, self.options), rounds=rounds, spurious_share=share
+        )
+
+    def explain(self, module: nn.Module, chosen: Tensor, key: str) -> Explained:
+        """Attribute the labels' logits of these rows, chosen under this key, and cut the attributions into segments."""
+        how, data, run = self.options, self.data, self.run
+
+        def attribute(rows: Tensor) -> Explanation:
+            return how.explainer.explain(module, data.images[rows], data.labels[rows])
+
+        key = run.key("explain", key, how.explainer)
+        with run.timed("explain"):
+            explanation = sharded(
+                run, "explain", key, Explanation, chosen, attribute, concatenate_explanations
+            )
+
+        def cut(positions: Tensor) -> Segmentation:
+            images = data.images[chosen[positions]]
+            return how.segmenter.segment(explanation.attributions[positions], images, self.seed)
+
+        key, positions = run.key("segment", key, how.segmenter), torch.arange(len(chosen))
+        with run.timed("segment"):
+            segmentation = sharded(
+                run, "segment", key, Segmentation, positions, cut, concatenate_segmentations
+            )
+        return Explained(chosen, explanation, segmentation, key)
+
+    def judge(self, module: nn.Module, explained: Explained) -> Round:
+        """Have the critic, and the judge if any, say of each segment whether it is spurious."""
+        return have_critiqued(module, explained, self.data, self.options, self.run)
+
+    def mask(self, rounds: tuple[Round, ...]) -> AlignmentSet:
+        """Return the critiqued images with what was judged spurious."""
+        self.run.drop("alignment-set")
+        key = self.run.key([(found.key, found.codes) for found in rounds])
+        return self.run.cached(
+            "alignment-set", key, AlignmentSet, lambda: make_alignment_set(rounds, self.data)
+        )
+
+    def propagate(self, rounds: tuple[Round, ...]) -> Propagated | None:
+        """Extend the verdicts to more images, where the options say so."""
+        how, run = self.options, self.run
+        run.drop("propagate")
+        if how.propagation is None:
+            return None
+        judged = [(found.key, found.codes) for found in rounds]
+        key = run.key(judged, how.propagation, how.explainer, how.segmenter, self.seed)
+        folder = run.shards("propagate", key)
+        with run.timed("propagate"):
+            return run.cached(
+                "propagate",
+                key,
+                Propagated,
+                lambda: propagate(rounds, self.data, how, self.seed, folder),
+                collective=True,
+            )
+
+    def fine_tune(self, so_far: Aligned) -> Aligned:
+        """Align the unaligned classifier by all verdicts so far: right for the right reasons (arXiv 1703.03717)."""
+        how, data = self.options, self.data
+        *before, last = so_far.rounds
+        # A last round that found nothing spurious in an aligned classifier adds nothing to align with.
+        clean = before and last.spurious_share <= how.round_tolerance
+        rounds = tuple(before) if clean else so_far.rounds
+        masked, propagated = self.mask(rounds), self.propagate(rounds)
+        if propagated is not None:
+            rows = propagated.indices
+            masked = AlignmentSet(subset(data.images, rows), data.labels[rows], propagated.masks)
+        seen = AlignmentRows(masked)
+        if how.held_out_fraction is not None:
+            critiqued, batch_size = chosen_indices(rounds), how.training.batch_size
+            seen = hold_out(
+                masked,
+                critiqued,
+                len(data.labels),
+                how.held_out_fraction,
+                how.explainer,
+                batch_size,
+                self.seed,
+            )
+        self.run.drop("align")
+        latest = self._fit("align", so_far.start, how.aligning, seen)
+        if so_far.latest is not so_far.start:
+            latest = replace(latest, histories=(*so_far.latest.histories, *latest.histories))
+        return replace(so_far, latest=latest, propagated=propagated)
+
+    def _fit(
+        self, stage: str, start: Trained, options: TrainingOptions, rows: AlignmentRows | None = None
+    ) -> Trained:
+        """Return what one run of the training loop makes of a classifier."""
+        key = self.run.key(stage, start.key, options, self.seed, rows)
+        aligning = {} if rows is None else vars(rows)
+        with self.run.timed(stage):
+            result = train(
+                start.module,
+                self.data.images,
+                self.data.labels,
+                options,
+                seed=self.seed,
+                checkpoint_path=self.run.file(stage, key, ".safetensors"),
+                verbose=self.options.verbose,
+                **aligning,
+            )
+        return Trained(result.module, key, (result.history,))

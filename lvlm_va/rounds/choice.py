@@ -1,0 +1,153 @@
+"""The choice of images to critique: all at once, or in portions that follow what was found so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lvlm_va.common.distributed import on_first
+from lvlm_va.common.randomness import derive_seed
+from lvlm_va.data.stored_images import reading_ahead
+from lvlm_va.data.training_data import TrainingData
+from lvlm_va.modules.logits import predict_logits
+from lvlm_va.rounds.adaptive_sampling import (
+    Candidates,
+    choose_portion,
+    exploration_order,
+    find_candidates,
+    join_candidates,
+    n_candidates,
+    portion_sizes,
+)
+from lvlm_va.rounds.options import AlignmentOptions
+from lvlm_va.rounds.segment_finder import SegmentFinder
+from lvlm_va.rounds.types import Round, Selection
+from lvlm_va.runs.directory import RunDirectory
+from lvlm_va.runs.shards import in_shards, sharded
+from lvlm_va.sampling import ADAPTIVE, select_alignment_set
+
+# Batches whose logits make a shard.
+BATCHES_IN_SHARD = 16
+
+
+@dataclass(frozen=True, eq=False)
+class _Logits:
+    """Logits of some images."""
+
+    logits: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Chooses training images for one round of critique.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The classifier to look into.
+    data : TrainingData
+        What it was trained on.
+    options : AlignmentOptions
+        How images are chosen, explained and segmented.
+    run : RunDirectory
+        Where results are kept.
+    seed : int
+        Of all that is drawn.
+    """
+
+    module: nn.Module
+    data: TrainingData
+    options: AlignmentOptions
+    run: RunDirectory
+    seed: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many images are critiqued between two choices."""
+        n_align = self.options.n_align
+        return portion_sizes(n_align) if self.options.sampler == ADAPTIVE else [n_align]
+
+    def draw(self, module_key: str, exclude: Tensor) -> tuple[Tensor, str]:
+        """Return the rows to critique, or to begin with and then to choose from, and the key of that choice."""
+        how = self.options
+        key = self.run.key("sample", module_key, how.sampler, how.n_align, exclude, self.seed)
+        with self.run.timed("sample"):
+            drawn = self.run.cached(
+                "sample", key, Selection, lambda: Selection(self._draw(exclude, key)), collective=True
+            )
+        return drawn.indices, key
+
+    def survey(self, rows: Tensor, key: str) -> Candidates:
+        """Return what later portions are chosen from: rows that were drawn under this key."""
+        how = self.options
+        key = self.run.key("candidates", key, how.explainer, how.segmenter)
+        finder = SegmentFinder(self.module, self.data, how, self.seed)
+        progress = "look for more" if how.verbose else None
+        with self.run.timed("sample"):
+            return sharded(
+                self.run,
+                "candidates",
+                key,
+                Candidates,
+                rows,
+                partial(find_candidates, finder),
+                join_candidates,
+                progress=progress,
+                ahead=partial(reading_ahead, self.data.images),
+            )
+
+    def next_portion(self, candidates: Candidates, found: Round, size: int, key: str) -> Tensor:
+        """Return the rows to critique next, by what was found so far."""
+
+        def choose() -> Selection:
+            known = SegmentFinder(self.module, self.data, self.options, self.seed).decided(found)
+            free = ~torch.isin(candidates.indices, found.indices)
+            labels = self.data.labels[candidates.indices]
+            return Selection(choose_portion(candidates, free, labels, known, size, self.seed))
+
+        with self.run.timed("sample"):
+            return self.run.cached("sample", key, Selection, choose).indices
+
+    def _draw(self, exclude: Tensor, key: str) -> Tensor:
+        labels = self.data.labels
+        free = np.setdiff1d(np.arange(len(labels)), exclude.numpy())
+        logits = self._logits(torch.arange(len(labels)), self.run.shards("sample", key))[free]
+        return on_first(lambda: self._choose_by(logits, free))
+
+    def _logits(self, rows: Tensor, folder: Path | None) -> Tensor:
+        images, batch_size = self.data.images, self.options.training.batch_size
+
+        def predict(part: Tensor) -> _Logits:
+            batches = part.split(batch_size)
+            return _Logits(
+                torch.cat([predict_logits(self.module, images[b], batch_size=batch_size) for b in batches])
+            )
+
+        shards = in_shards(
+            folder,
+            _Logits,
+            rows,
+            predict,
+            size=BATCHES_IN_SHARD * batch_size,
+            ahead=lambda parts: reading_ahead(images, [b for part in parts for b in part.split(batch_size)]),
+        )
+        return torch.cat([part.logits for part in shards])
+
+    def _choose_by(self, logits: Tensor, free: NDArray[np.int64]) -> Tensor:
+        how = self.options
+        probabilities, classes = logits.softmax(1).numpy(), self.data.labels[free].numpy()
+        if how.sampler == ADAPTIVE:
+            rng = np.random.default_rng(derive_seed(self.seed, len(free)))
+            drawn = exploration_order(probabilities, classes, rng)
+            drawn = drawn[: self.sizes[0] + n_candidates(how.n_align)]
+        else:
+            drawn = select_alignment_set(
+                how.sampler, probabilities, classes, how.n_align, random_state=self.seed
+            )
+        return torch.from_numpy(free[drawn])
