@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from lvlm_va.alignment.dense_net import Layer, dense_layers
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.alignment.objective import TrainingRows, batch_loss, forward_batch
 from lvlm_va.alignment.strength import Strength
@@ -27,7 +26,7 @@ class BatchGradient:
     process, up to rounding, however uneven the shares. That takes place after the backward pass instead of in hooks of
     `torch.nn.parallel.DistributedDataParallel`, which takes means of even shares, waits for ever for a process
     whose share has no rows, and only sees losses that come out of its own forward; the right-reasons term
-    differentiates twice, and small nets are differentiated by hand.
+    differentiates twice.
 
     Parameters
     ----------
@@ -58,14 +57,6 @@ class BatchGradient:
         self._module, self._rows, self._strength, self._weighting = module, rows, strength, weighting
         self._n_parts, self._bf16 = int(accumulation_steps), bf16
         self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        self._share = False
-        self._layers: Sequence[Layer] | None = None
-
-    def start_epoch(self) -> None:
-        """Find out anew how the module can be differentiated fastest."""
-        # In the first batch of each epoch, so that a run that was resumed decides as an unbroken one does.
-        self._share = not self._bf16
-        self._layers = None if self._bf16 else dense_layers(self._module)
 
     def reading_ahead(self, batches: Sequence[Batch]) -> AbstractContextManager[None]:
         """Read the images of this process's share of these batches ahead of their use."""
@@ -107,12 +98,9 @@ class BatchGradient:
             self._rows,
             batch,
             self._strength,
-            share=self._share,
-            layers=self._layers,
             weighting=self._weighting,
             bf16=self._bf16,
         )
-        self._share = terms.shared
         if terms.loss.requires_grad:  # a share without rows leaves no graph
             # Only the parameters' gradients: the images' own would cost another pass through the first layer.
             terms.loss.backward(inputs=self.parameters)

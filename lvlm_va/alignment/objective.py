@@ -13,10 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lvlm_va.alignment.dense_net import Layer, dense_loss
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.alignment.penalty import input_gradient
-from lvlm_va.alignment.shared_forward import forward_shared
 from lvlm_va.alignment.strength import Strength
 from lvlm_va.alignment.types import AlignmentSet
 from lvlm_va.alignment.weighting import Weighting, weighted_loss
@@ -119,15 +117,12 @@ class Forwarded:
         Input gradients of the marked rows, with their graph.
     masks : Tensor of shape (m, *spatial)
         Their masks.
-    shared : bool
-        Whether forwarding rows together, where it was asked for, paid.
     """
 
     logits: Tensor
     labels: Tensor
     gradient: Tensor
     masks: Tensor
-    shared: bool
 
     @property
     def cross_entropy(self) -> Tensor:
@@ -144,7 +139,7 @@ class Forwarded:
     @property
     def n_correct(self) -> Tensor:
         """Scalar tensor: rows whose label has the largest logit."""
-        return _n_correct(self.logits, self.labels)
+        return (self.logits.argmax(1) == self.labels).sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,15 +154,12 @@ class BatchLoss:
         its parts add up to its own.
     cross_entropy_sum, penalty_sum, n_correct : scalar Tensor
         Sums over the rows, without a graph.
-    shared : bool
-        Whether forwarding rows together, where it was asked for, paid.
     """
 
     loss: Tensor
     cross_entropy_sum: Tensor
     penalty_sum: Tensor
     n_correct: Tensor
-    shared: bool
 
 
 def batch_loss(
@@ -176,8 +168,6 @@ def batch_loss(
     batch: Batch,
     strength: Strength,
     *,
-    share: bool = False,
-    layers: Sequence[Layer] | None = None,
     weighting: Weighting | None = None,
     bf16: bool = False,
 ) -> BatchLoss:
@@ -196,22 +186,13 @@ def batch_loss(
         Which rows.
     strength : Strength
         Gives lambda, and is told about the batch.
-    share : bool, default=False
-        Forward all rows together (`forward_shared`; on the CPU only) instead of those with and without a mask
-        apart. Pays for convolutional nets.
-    layers : sequence of layers, optional
-        The module's, where it is a chain of linear maps and rectifiers (`dense_layers`): then its derivatives are
-        written out.
     weighting : Weighting, optional
         Makes the loss of the rows' cross-entropies where none has a mask; None takes their mean.
     bf16 : bool, default=False
         Forward in bfloat16 where torch's autocast does.
     """
     whole = batch.whole or batch
-    masks = None if layers is None else rows.select_masks(batch)
-    if layers is not None and masks is not None:
-        return _dense_batch_loss(rows, batch, masks, strength, layers, share)
-    forwarded = forward_batch(module, rows, batch, share=share, bf16=bf16)
+    forwarded = forward_batch(module, rows, batch, bf16=bf16)
     cross_entropy, penalty = forwarded.cross_entropy, forwarded.penalty
     if weighting is not None:
         each = F.cross_entropy(forwarded.logits, forwarded.labels, reduction="none")
@@ -221,63 +202,31 @@ def batch_loss(
     if len(whole.marked):
         mean = penalty / whole.n_aligned
         loss = loss + strength.update(mean.detach(), loss.detach()) * mean
-    return BatchLoss(loss, cross_entropy.detach(), penalty.detach(), forwarded.n_correct, forwarded.shared)
+    return BatchLoss(loss, cross_entropy.detach(), penalty.detach(), forwarded.n_correct)
 
 
-def _dense_batch_loss(
-    rows: TrainingRows, batch: Batch, masks: Tensor, strength: Strength, layers: Sequence[Layer], share: bool
-) -> BatchLoss:
-    whole = batch.whole or batch
-    images, labels = rows.select(batch)
-    terms = dense_loss(
-        layers,
-        images,
-        labels,
-        masks,
-        whole.n_rows,
-        whole.n_aligned,
-        strength.update,
-    )
-    n_correct = _n_correct(terms.logits, labels)
-    return BatchLoss(terms.loss, terms.cross_entropy_sum, terms.penalty_sum, n_correct, share)
-
-
-def forward_batch(
-    module: nn.Module, rows: TrainingRows, batch: Batch, *, share: bool = False, bf16: bool = False
-) -> Forwarded:
+def forward_batch(module: nn.Module, rows: TrainingRows, batch: Batch, *, bf16: bool = False) -> Forwarded:
     """Return what the module makes of a batch, or of a part that may have no rows; parameters as of `batch_loss`."""
     no_gradient = torch.zeros(0, 1, 1, device=rows.device, dtype=rows.dtype)
+    no_masks = no_gradient[..., 0]
     if not batch.n_rows:
         labels = torch.zeros(0, device=rows.device, dtype=torch.int64)
-        return Forwarded(no_gradient[..., 0], labels, no_gradient, no_gradient[..., 0], share)
+        return Forwarded(no_masks, labels, no_gradient, no_masks)
     images, labels = rows.select(batch)
     masks = rows.select_masks(batch)
     if masks is None:
         with _lowered(rows.device, bf16):
             logits = forward_logits(module, images)
-        return Forwarded(logits.to(rows.dtype), labels, no_gradient, no_gradient[..., 0], share)
+        return Forwarded(logits.to(rows.dtype), labels, no_gradient, no_masks)
+    others, marked = images.split([len(images) - len(masks), len(masks)])
+    marked.requires_grad_()
     # Fused attention kernels have no second derivative; the plain one does.
     with sdpa_kernel(SDPBackend.MATH):
-        together = None
-        if share and len(images) > len(masks) and rows.device.type == "cpu":
-            together = forward_shared(module, images, len(masks))
-        logits, gradient, shared = together or (*_forward_apart(module, images, len(masks), bf16), False)
-    return Forwarded(logits, labels, gradient, masks, shared)
-
-
-def _forward_apart(module: nn.Module, images: Tensor, n_marked: int, bf16: bool) -> tuple[Tensor, Tensor]:
-    """Return logits of all rows, the marked ones last, and input gradients of the latter."""
-    others, marked = images.split([len(images) - n_marked, n_marked])
-    marked.requires_grad_()
-    with _lowered(images.device, bf16):
-        parts = [forward_logits(module, part).to(images.dtype) for part in (others, marked) if len(part)]
-    # Outside: a backward runs in the types of its forward, and the penalty's own sums in the module's.
-    return torch.cat(parts), input_gradient(parts[-1], marked)
+        with _lowered(rows.device, bf16):
+            parts = [forward_logits(module, part).to(rows.dtype) for part in (others, marked) if len(part)]
+        # Outside: a backward runs in the types of its forward, and the penalty's own sums in the module's.
+        return Forwarded(torch.cat(parts), labels, input_gradient(parts[-1], marked), masks)
 
 
 def _lowered(device: torch.device, bf16: bool) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
-
-
-def _n_correct(logits: Tensor, labels: Tensor) -> Tensor:
-    return (logits.argmax(1) == labels).sum()

@@ -150,7 +150,6 @@ class TrainingRun:
         # The rows of each process need a dropout of their own.
         seed_generators(self._rows.device, epoch_seed if rank() == 0 else derive_seed(epoch_seed, rank()))
         self._set_training_mode()
-        self._gradient.start_epoch()
         alignment = self._rows.alignment
         image_device = self._rows.images.device
         batches = self._plan.epoch(

@@ -1,6 +1,7 @@
+"""The loss of a batch, of which only marked rows are differentiated twice, against the whole batch's."""
+
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 
 import pytest
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
+from lvlm_va.alignment.mixing import Batch
+from lvlm_va.alignment.objective import TrainingRows, batch_loss
 from lvlm_va.alignment.penalty import input_gradient
-from lvlm_va.alignment.shared_forward import _Sharing, forward_shared
+from lvlm_va.alignment.strength import FixedStrength
 from tests.alignment.nets import alignment_set, assert_equal_states, data, seeded, state
 from tests.tolerances import OP
 
@@ -58,7 +61,7 @@ def residual(net: nn.Module, x: Tensor) -> Tensor:
 
 
 def nets() -> dict[str, nn.Module]:
-    """Nets all of whose convolutions, linear maps and norms can be taken from the first run."""
+    """Nets of all kinds of layers, used once or twice, whole or in part."""
     wide = {"stem": convolution(64), "conv": nn.Conv2d(64, 128, 3, groups=2)}  # weights larger than inputs
     return {
         "relu": nn.Sequential(convolution(), nn.ReLU(inplace=True), *head()),
@@ -103,12 +106,6 @@ def nets() -> dict[str, nn.Module]:
             stem=convolution().requires_grad_(False),
             conv=nn.Conv2d(4, 4, 3),
         ),
-    }
-
-
-def left_to_torch() -> dict[str, nn.Module]:
-    """Nets that are forwarded and differentiated as ever, in part or as a whole."""
-    return {
         "no convolution": nn.Sequential(nn.Flatten(), nn.Linear(72, 3), nn.GELU(), nn.Linear(3, 3)),
         "even kernel": nn.Sequential(convolution(kernel_size=2, padding="same"), nn.Tanh(), *head()),
         "weight norm": nn.Sequential(
@@ -124,9 +121,6 @@ def left_to_torch() -> dict[str, nn.Module]:
             lambda net, x: torch.vmap(lambda w: F.conv2d(x, w))(net.stem.weight.expand(2, *[-1] * 4)).sum(0),
             stem=convolution(bias=False),
         ),
-        "other rows elsewhere": Wrapped(
-            lambda net, x: net.stem(x) * net.stem(x + len(x)).tanh(), stem=convolution()
-        ),
         "unbatched": Wrapped(lambda net, x: torch.stack([net.stem(y) for y in x]), stem=convolution()),
     }
 
@@ -141,42 +135,26 @@ def ready(build: Callable[[], nn.Module], dtype: torch.dtype = torch.float64) ->
 
 
 def batch(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    """All rows and their labels, and the masks of the last ones."""
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(ROWS, 2, 6, 6, generator=generator, dtype=torch.float64)
-    masks = torch.rand(MARKED, 1, 6, 6, generator=generator, dtype=torch.float64)
+    masks = torch.rand(MARKED, 6, 6, generator=generator, dtype=torch.float64)
     return images.to(dtype), torch.arange(ROWS) % 3, masks.to(dtype)
 
 
-def loss_of(logits: Tensor, gradient: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
-    return F.cross_entropy(logits, labels) + 10 * (masks * gradient).square().sum()
+def of_the_batch(net: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
+    plain, marked = torch.arange(ROWS - MARKED), torch.arange(MARKED)
+    aligned = AlignmentSet(images[-MARKED:], labels[-MARKED:], masks)
+    rows = TrainingRows(images[:-MARKED], labels[:-MARKED], aligned, images.device, images.dtype)
+    return batch_loss(net, rows, Batch(plain, plain[:0], marked), FixedStrength(10.0)).loss
 
 
-def whole(net: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
+def of_the_whole(net: nn.Module, images: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
     """The loss as one would write it: every row through torch's own double backward."""
     images = images.clone().requires_grad_()
     logits = net(images)
-    return loss_of(logits, input_gradient(logits, images)[-MARKED:], labels, masks)
-
-
-def assert_as_whole(net: nn.Module, expect_saved: bool, dtype: torch.dtype = torch.float64) -> None:
-    images, labels, masks = batch(dtype)
-    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    before = state(net)
-    torch.manual_seed(0)
-    logits, gradient, saved = forward_shared(net, images, MARKED)
-    loss = loss_of(logits, gradient, labels, masks)
-    ours = torch.autograd.grad(loss, parameters)
-    assert saved == expect_saved
-    assert not images.requires_grad
-    assert_equal_states(net, before)
-    torch.manual_seed(0)
-    expected = whole(net, images, labels, masks)
-    rtol, atol = OP[dtype]
-    torch.testing.assert_close(loss, expected, rtol=rtol, atol=atol)
-    theirs = torch.autograd.grad(expected, parameters)
-    for one, other in zip(ours, theirs, strict=True):
-        scale = float(other.abs().max())
-        torch.testing.assert_close(one, other, rtol=rtol, atol=atol + rtol * scale)
+    gradient = input_gradient(logits, images)[-MARKED:]
+    return F.cross_entropy(logits, labels) + 10 * (masks[:, None] * gradient).square().sum() / MARKED
 
 
 @pytest.fixture(autouse=True)
@@ -185,90 +163,29 @@ def own_generator() -> object:
         yield
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", seeded(0, nets))
 def test_loss_and_gradients_are_those_of_the_whole_batch(name: str, dtype: torch.dtype) -> None:
-    assert_as_whole(ready(lambda: nets()[name], dtype), expect_saved=True, dtype=dtype)
+    net, given = ready(lambda: nets()[name], dtype), batch(dtype)
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    before = state(net)
+    found, expected = of_the_batch(net, *given), of_the_whole(net, *given)
+    assert_equal_states(net, before)
+    rtol, atol = OP[dtype]
+    torch.testing.assert_close(found, expected, rtol=rtol, atol=atol)
+    pairs = zip(*(torch.autograd.grad(loss, parameters) for loss in (found, expected)), strict=True)
+    for one, other in pairs:
+        scale = float(other.abs().max())
+        torch.testing.assert_close(one, other, rtol=rtol, atol=atol + rtol * scale)
 
 
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-@pytest.mark.parametrize("name", seeded(0, left_to_torch))
-def test_what_cannot_be_shared_is_left_to_torch(name: str) -> None:
-    net = ready(lambda: left_to_torch()[name])
-    if name == "other rows elsewhere":  # it looks at the number of rows: no two ways of forwarding it agree
-        assert not forward_shared(net, batch()[0], MARKED)[2]
-    else:
-        assert_as_whole(net, expect_saved=False)
-
-
-def test_autocast_is_left_to_torch() -> None:
-    net = ready(
-        lambda: Wrapped(lambda net, x: torch.autocast("cpu")(net.stem)(x).float(), stem=convolution()),
-        torch.float32,
-    )
-    assert not forward_shared(net, batch(torch.float32)[0], MARKED)[2]
-
-
-@pytest.mark.parametrize("kind", [nn.Dropout, nn.Dropout2d])
-@pytest.mark.parametrize("inplace", [False, True])
-def test_dropout_drops_the_same_in_both_runs(kind: type[nn.Module], inplace: bool) -> None:
-    net = ready(
-        lambda: nn.Sequential(
-            convolution(), nn.GELU(), kind(0.4, inplace=inplace), nn.Conv2d(4, 4, 3), *head()
-        )
-    )
-    assert_as_whole(net, expect_saved=True)
-
-
-def test_hooks_and_forwards_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = ready(lambda: nets()["residual"])
-    calls: list[str] = []
-    net.conv.register_forward_hook(lambda *_: calls.append("hook"))
+def test_the_users_tensors_and_modules_stay() -> None:
+    net, (images, labels, masks) = ready(lambda: nets()["residual"]), batch()
     before = {name: dict(vars(part)) for name, part in net.named_modules()}
-    forward_shared(net, batch()[0], MARKED)
-    assert calls == ["hook"] * 4
+    of_the_batch(net, images, labels, masks).backward()
+    assert not images.requires_grad
     assert {name: dict(vars(part)) for name, part in net.named_modules()} == before
-    assert torch.overrides._get_current_function_mode() is None
-
-
-@pytest.mark.parametrize("finish", [True, False])
-def test_graph_is_freed_without_the_garbage_collector(finish: bool) -> None:
-    net = ready(lambda: nets()["wide"])
-    images, labels, masks = batch()
-    gc.collect()
-    gc.disable()
-    try:
-        logits, gradient, _ = forward_shared(net, images, MARKED)
-        loss = loss_of(logits, gradient, labels, masks)
-        if finish:
-            loss.backward()
-        del logits, gradient, loss
-        assert not any(type(kept) is _Sharing for kept in gc.get_objects())
-    finally:
-        gc.enable()
-
-
-@pytest.mark.parametrize("of", ["input", "weight"])
-def test_a_module_that_differentiates_is_left_alone(of: str) -> None:
-    def forward(net: nn.Module, x: Tensor) -> Tensor:
-        energy = net.stem(x).square().sum()
-        what = x if of == "input" else net.stem.weight
-        if not what.requires_grad:  # all rows are forwarded without
-            return net.stem(x)
-        (slope,) = torch.autograd.grad(energy, what, create_graph=True)
-        return net.stem(x) * slope.mean()
-
-    net = ready(lambda: Wrapped(forward, stem=convolution()))
-    assert forward_shared(net, batch()[0], MARKED) is None
-
-
-def test_a_third_derivative_is_refused_rather_than_wrong() -> None:
-    images, labels, masks = batch()
-    net = ready(lambda: nets()["gelu"])
-    logits, gradient, _ = forward_shared(net, images, MARKED)
-    loss = loss_of(logits, gradient, labels, masks)
-    with pytest.raises(RuntimeError, match="differentiated once"):
-        torch.autograd.grad(loss, list(net.parameters()), create_graph=True)
 
 
 def small_net(compiled: bool = False) -> nn.Module:
@@ -276,29 +193,6 @@ def small_net(compiled: bool = False) -> nn.Module:
         0, lambda: nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
     )
     return torch.compile(net, backend="eager") if compiled else net
-
-
-def test_training_shares_for_convolutional_nets(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lvlm_va.alignment import objective
-
-    seen: list[bool] = []
-
-    def forward(module: nn.Module, images: Tensor, n_marked: int) -> tuple[Tensor, Tensor, bool] | None:
-        result = forward_shared(module, images, n_marked)
-        seen.append(result is not None and result[2])
-        return result
-
-    monkeypatch.setattr(objective, "forward_shared", forward)
-    options = TrainingOptions(epochs=2, batch_size=8)
-    images, labels = data(16)
-    aligned = alignment_set(5)
-    aligned = AlignmentSet(aligned.images, aligned.labels, torch.ones_like(aligned.masks))
-    train(small_net(), images, labels, options, alignment_set=aligned, seed=0)
-    assert seen == [True] * 8  # batches
-    seen.clear()
-    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.Tanh())
-    train(net, images, labels, options, alignment_set=aligned, seed=0)
-    assert seen == [False] * 2  # tried once an epoch
 
 
 def test_compiled_modules_are_aligned_as_eager_ones() -> None:
