@@ -83,7 +83,7 @@ def test_method_end_to_end(compare: Compare, request: pytest.FixtureRequest) -> 
         settings.batch_size,
         settings.lr,
         STRENGTH,
-        fitted._job.seed,  # what the estimator made of SEED
+        fitted.job_.seed,  # what the estimator made of SEED
     )
     theirs = method_peer.run(task)
     after = [accuracy(outcome.module, test) for outcome in (mine, theirs)]

@@ -93,7 +93,7 @@ def fit(folder: Path, size: int, options: argparse.Namespace) -> dict[str, float
         run_dir=options.run_dir,
         random_state=0,
     ).fit(data)
-    if not isinstance(classifier._job.data.images, StoredImages):
+    if not isinstance(classifier.job_.data.images, StoredImages):
         raise ValueError(f"{len(data)} images of {size} x {size} pixels fit in memory; take more.")
     seconds = {**classifier.seconds_, "in all": time.perf_counter() - start}
     return {**seconds, "spurious share": classifier.spurious_share_[0]}

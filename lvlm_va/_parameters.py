@@ -1,9 +1,9 @@
-"""The parameters of the estimator: their types and ranges, as scikit-learn checks them, and what they stand for."""
+"""The parameters of the estimator: their ranges, as scikit-learn checks them, and the job that they stand for."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -17,10 +17,16 @@ from torch import Tensor, nn
 from lvlm_va.alignment import TrainingOptions
 from lvlm_va.alignment.options import PRECISIONS
 from lvlm_va.attribution import Attributor, Explainer
+from lvlm_va.common.distributed import gather, join, require_same, share_module, world_size
+from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critique import Critic, Judge
+from lvlm_va.data.inputs import check_images, draw_seed, resolve_device, warn_of_unusual_images
+from lvlm_va.data.training_data import Images
 from lvlm_va.image_classifier import ImageClassifier
 from lvlm_va.propagation import Propagation, resolve_propagation
-from lvlm_va.rounds.options import AlignmentOptions
+from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.options import AlignmentOptions, resolve_critic_and_judge
+from lvlm_va.runs.directory import open_run
 from lvlm_va.sampling import ADAPTIVE, resolve_sampler
 from lvlm_va.segmentation import Segmenter, resolve_segmenter
 
@@ -103,6 +109,32 @@ class AlignmentParameters(ImageClassifier):
     run_dir: str | os.PathLike[str] | None = None
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
+
+    def _start(
+        self, X: Images, y: ArrayLike | None, image_ids: Sequence[str] | None
+    ) -> tuple[AlignmentJob, nn.Module]:
+        """Check everything that can be checked before anything is trained or asked."""
+        self._validate_params()
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            delattr(self, name)  # what an earlier fit left
+        join(self.device)
+        critic, judge = resolve_critic_and_judge(self.critic, self.judge, self.run_dir)
+        seed = gather(draw_seed(self.random_state, kept=self.run_dir is not None))[0]
+        pixels, y = check_images(self, X, y, reset=True)
+        if critic is not None:
+            warn_of_unusual_images(pixels)
+        needs_gradients = critic is not None or self.epochs > 0
+        module, data = self._read(pixels, y, image_ids, seed, differentiable=needs_gradients)
+        del X, pixels
+        if world_size() > 1:
+            require_same("images and labels", fingerprint(data.labels, data.image_ids))
+        module.to(resolve_device(self.device))
+        share_module(module)
+        options = self._options(self._explainer(), critic, judge)
+        options.check(data)
+        run = open_run(self.run_dir, data)
+        run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
+        return AlignmentJob(data, options, run, seed), module
 
     def _options(
         self, explainer: Explainer, critic: Critic | None = None, judge: Judge | None = None

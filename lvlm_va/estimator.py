@@ -9,16 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from lvlm_va._parameters import AlignmentParameters
 from lvlm_va.backends import ChatBackend, Estimate, Prices
-from lvlm_va.common.distributed import gather, join, on_first, require_same, share_module, world_size
-from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.common.distributed import on_first
 from lvlm_va.critique import (
     BehaviourSummary,
     BehaviourWriter,
@@ -28,22 +24,14 @@ from lvlm_va.critique import (
 )
 from lvlm_va.data.inputs import (
     check_images,
-    draw_seed,
-    encode_labels,
-    open_dataset,
-    resolve_device,
-    warn_of_unusual_images,
 )
-from lvlm_va.data.stored_images import ImageRows, StoredImages
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.cost import estimate_job
-from lvlm_va.rounds.options import resolve_critic_and_judge
 from lvlm_va.rounds.outcome import publish
 from lvlm_va.rounds.types import Aligned
 from lvlm_va.rounds.verdicts import segment_findings
-from lvlm_va.runs.directory import open_run
 from lvlm_va.runs.facts import parameter_facts
 
 
@@ -144,7 +132,7 @@ class LVLMVAClassifier(AlignmentParameters):
     module_ : torch.nn.Module
         The aligned classifier.
     unaligned_module_ : torch.nn.Module
-        The classifier before alignment (with a critic only, as all that follow but the last four).
+        The classifier before alignment (with a critic only, as all that follow but the last five).
     alignment_set_ : ndarray of shape (a,), int64
         Rows of X that were critiqued.
     explanation_, segments_, critiques_ : Explanation, Segmentation, tuple of Critique
@@ -159,6 +147,8 @@ class LVLMVAClassifier(AlignmentParameters):
         The images aligned with, and their masks (with `propagate` only).
     history_ : dict of str to tuple of History
         Curves of ``"train"`` and ``"align"``, one per run of the training loop.
+    job_, aligned_ : AlignmentJob, Aligned
+        The steps, which may be done one by one, and all that they found.
     classes_, image_shape_ : ndarray of shape (n_classes,), tuple of (C, H, W)
         The classes, and the shape of one image.
     seconds_ : dict of str to float
@@ -174,9 +164,6 @@ class LVLMVAClassifier(AlignmentParameters):
     >>> clf.fit(data.images, data.labels).predict(data.images[:2]).shape
     (2,)
     """
-
-    _aligned: Aligned
-    _job: AlignmentJob
 
     def fit(self, X: Images, y: ArrayLike | None = None, *, image_ids: Sequence[str] | None = None) -> Self:
         """Train, critique and align.
@@ -205,7 +192,7 @@ class LVLMVAClassifier(AlignmentParameters):
         """
         job, module = self._start(X, y, image_ids)
         trained = job.train(module)
-        self._job, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
+        self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
         self.module_, self.history_ = trained.module, {"train": trained.histories, "align": ()}
         if job.options.critic is None:
             job.run.publish(seconds=self.seconds_)
@@ -244,10 +231,10 @@ class LVLMVAClassifier(AlignmentParameters):
         edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
         # By the parameters as they are now.
         job = replace(
-            self._job, data=self._fitted_data(X, y, image_ids), options=self._options(self._explainer())
+            self.job_, data=self._fitted_data(X, y, image_ids), options=self._options(self._explainer())
         )
-        self._job = job
-        self._finish(job, job.realign(self._aligned, edits))
+        self.job_ = job
+        self._finish(job, job.realign(self.aligned_, edits))
         return self
 
     def estimate_cost(
@@ -297,7 +284,7 @@ class LVLMVAClassifier(AlignmentParameters):
             Shares of the effect and an account per class; ``print`` shows it as text.
         """
         check_is_fitted(self, "critiques_")
-        names, first = [str(name) for name in self.classes_], self._aligned.rounds[0]
+        names, first = [str(name) for name in self.classes_], self.aligned_.rounds[0]
         summary = summarize_behaviour(
             segment_findings(first.explanation, first.segmentation, first.critiques, self.verdicts_, names)
         )
@@ -354,12 +341,12 @@ class LVLMVAClassifier(AlignmentParameters):
         from lvlm_va.report import keep_measures, measure, read_run, record_of, write_report
 
         check_is_fitted(self, "critiques_")
-        job, aligned, parameters = self._job, self._aligned, parameter_facts(self.get_params(deep=False))
+        job, aligned, parameters = self.job_, self.aligned_, parameter_facts(self.get_params(deep=False))
 
         def write() -> Path:
             measures = None
             if X_test is not None:
-                images, labels = self._test_data(X_test, y_test)
+                images, labels = self._labelled(X_test, y_test, "y_test")
                 measures = measure(job, aligned, images, labels, groups=groups, masks=masks)
             if job.run.path is None:
                 record = replace(record_of(job, aligned, parameters), measures=measures)
@@ -371,36 +358,10 @@ class LVLMVAClassifier(AlignmentParameters):
 
         return on_first(write)
 
-    def _start(
-        self, X: Images, y: ArrayLike | None, image_ids: Sequence[str] | None
-    ) -> tuple[AlignmentJob, nn.Module]:
-        """Check everything that can be checked before anything is trained or asked."""
-        self._validate_params()
-        for name in [name for name in vars(self) if name.endswith("_") or name in ("_aligned", "_job")]:
-            delattr(self, name)  # what an earlier fit left
-        join(self.device)
-        critic, judge = resolve_critic_and_judge(self.critic, self.judge, self.run_dir)
-        seed = gather(draw_seed(self.random_state, kept=self.run_dir is not None))[0]
-        pixels, y = check_images(self, X, y, reset=True)
-        if critic is not None:
-            warn_of_unusual_images(pixels)
-        needs_gradients = critic is not None or self.epochs > 0
-        module, data = self._read(pixels, y, image_ids, seed, differentiable=needs_gradients)
-        del X, pixels
-        if world_size() > 1:
-            require_same("images and labels", fingerprint(data.labels, data.image_ids))
-        module.to(resolve_device(self.device))
-        share_module(module)
-        options = self._options(self._explainer(), critic, judge)
-        options.check(data)
-        run = open_run(self.run_dir, data)
-        run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
-        return AlignmentJob(data, options, run, seed), module
-
     def _finish(self, job: AlignmentJob, aligned: Aligned) -> None:
         """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""
         explained = aligned.explained
-        self._aligned = aligned
+        self.aligned_ = aligned
         self.module_, self.unaligned_module_ = aligned.latest.module, aligned.start.module
         self.history_["align"] = aligned.latest.histories
         self.alignment_set_ = aligned.indices.numpy()
@@ -412,41 +373,25 @@ class LVLMVAClassifier(AlignmentParameters):
         if aligned.propagated is not None:
             self.propagated_ = aligned.propagated
         publish(job, aligned, parameter_facts(self.get_params(deep=False)))
-
-    def _test_data(self, X: Images, y: ArrayLike | None) -> tuple[ImageRows, Tensor]:
-        if isinstance(X, Dataset):
-            X, labels = open_dataset(X, self.num_workers)
-            y = labels if y is None else y
-        if y is None and isinstance(X, StoredImages):
-            y = X.labels()
-        if y is None:
-            raise ValueError("The 'y_test' argument must hold the labels of X_test. Got None instead.")
-        return self._images(X), torch.from_numpy(encode_labels(y, self.classes_)[1])
+        self.seconds_ = job.run.seconds
 
     def _fitted_data(
         self, X: Images | None, y: ArrayLike | None, image_ids: Sequence[str] | None
     ) -> TrainingData:
         """Return the training data: those that `fit` left here, or the same ones passed again."""
-        data = self._job.data
-        if X is not None:
-            expected = data.key()
-            checked, y = check_images(self, X, y, reset=False)
-            data = self._training_data(checked, y, image_ids, module_device_and_dtype(self.module_)[1])
-            if data.key() != expected:
-                raise ValueError(
-                    "The 'X', 'y' and 'image_ids' arguments must be those fitted. Got others instead."
-                )
-        if data.key_of_missing is not None:
-            raise ValueError(
-                "The 'X' and 'y' arguments must be the training data. Got none: copies hold none."
-            )
-        return data
+        fitted = self.job_.data
+        if X is None:
+            return fitted.require_images()
+        checked, y = check_images(self, X, y, reset=False)
+        return self._training_data(
+            checked, y, image_ids, module_device_and_dtype(self.module_)[1]
+        ).require_same(fitted)
 
     def __getstate__(self) -> dict[str, Any]:
         # The training images would make every pickle as large as they are; see `realign`.
         state = super().__getstate__()
-        if "_job" in state:
-            state["_job"] = replace(self._job, data=self._job.data.without_images())
-        if "_aligned" in state:
-            state["_aligned"] = self._aligned.on_cpu()
+        if "job_" in state:
+            state["job_"] = replace(self.job_, data=self.job_.data.without_images())
+        if "aligned_" in state:
+            state["aligned_"] = self.aligned_.on_cpu()
         return state

@@ -147,6 +147,19 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def _explainer(self) -> Explainer:
         return Explainer(resolve_attributor(self.attribution), self.references_)
 
+    def _labelled(self, X: Images, y: ArrayLike | None, argument: str) -> tuple[ImageRows, Tensor]:
+        """Return images of the shape that was fitted, and their class numbers: int64 tensor of shape (n,)."""
+        if isinstance(X, Dataset):
+            X, labels = open_dataset(X, getattr(self, "num_workers", None))
+            y = labels if y is None else y
+        if y is None and isinstance(X, StoredImages):
+            y = X.labels()
+        if y is None:
+            raise ValueError(
+                f"The {argument!r} argument must hold the labels of the images. Got None instead."
+            )
+        return self._images(X), torch.from_numpy(encode_labels(y, self.classes_)[1])
+
     def _images(self, X: Images) -> ImageRows:
         """Return images of the shape that was fitted; flat rows are read as such."""
         if isinstance(X, Dataset):

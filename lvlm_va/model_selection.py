@@ -240,7 +240,7 @@ class RightReasonsScorer:
             held_out_fraction=None,
         )
         options.check(data)
-        job = AlignmentJob(data, options, open_run(run_dir, data), classifier._job.seed)
+        job = AlignmentJob(data, options, open_run(run_dir, data), classifier.job_.seed)
         return cls(X, _judged_masks(job, Trained(module, job.run.key(module))))
 
 

@@ -49,6 +49,22 @@ class TrainingData:
         none = torch.empty(0, *self.images.shape[1:], dtype=self.images.dtype)
         return replace(self, images=none, key_of_missing=self.key())
 
+    def require_images(self) -> TrainingData:
+        """Return these data; ValueError where the images were left out."""
+        if self.key_of_missing is not None:
+            raise ValueError(
+                "The 'X' and 'y' arguments must be the training data. Got none: copies hold none."
+            )
+        return self
+
+    def require_same(self, fitted: TrainingData) -> TrainingData:
+        """Return these data; ValueError where others were fitted."""
+        if self.key() != fitted.key():
+            raise ValueError(
+                "The 'X', 'y' and 'image_ids' arguments must be those fitted. Got others instead."
+            )
+        return self
+
     def identity(self) -> dict[str, Any]:
         """Return as JSON values what tells these data from others: a run directory holds a run on one of them."""
         return {

@@ -119,6 +119,8 @@ def _spurious_shares(attributions: Tensor | ArrayLike, masks: Tensor | ArrayLike
     phi, mask = check_maps(attributions, masks)
     if not len(phi):
         raise ValueError("The 'attributions' argument must hold at least one image. Got none instead.")
-    shares = (shares_of_effect(positive_effect(phi)) * mask).sum((1, 2))
-    # A sum of shares may exceed 1 by rounding.
-    return np.asarray(shares.clamp_max(1).cpu().numpy(), dtype=np.float64)
+    shares = shares_of_effect(positive_effect(phi))
+    # Divided by their sum, which is 1 up to rounding: a mask that covers all leaves exactly nothing.
+    total = shares.sum((1, 2))
+    spurious = (shares * mask).sum((1, 2)) / total.where(total > 0, 1)
+    return np.asarray(spurious.clamp_max(1).cpu().numpy(), dtype=np.float64)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lvlm_va.common.distributed import on_first
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.types import Aligned
@@ -39,7 +40,7 @@ def find_outcome(job: AlignmentJob, aligned: Aligned) -> Outcome:
 
 
 def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) -> None:
-    """Leave in the run directory what a report needs besides the steps' results.
+    """Leave in the run directory what a report needs besides the steps' results. All processes must call it.
 
     Parameters
     ----------
@@ -51,6 +52,7 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
         The estimator's parameters.
     """
     run = job.run
+    run.seconds = on_first(lambda: run.seconds)
     if run.path is None:
         return
     key = run.key(aligned.latest.module, aligned.start.module, aligned.indices, job.options.explainer)

@@ -23,6 +23,7 @@ from lvlm_va.data.inputs import as_image_rows, check_images
 from lvlm_va.data.stored_images import ImageReader, StoredImages, subset
 from lvlm_va.model_selection import RightReasonsScorer
 from lvlm_va.propagation import Propagation
+from lvlm_va.report import measure
 from lvlm_va.rounds import outcome, segment_finder
 from lvlm_va.runs import shards
 
@@ -109,7 +110,7 @@ def test_a_fit_is_the_same(
     state = torch.get_rng_state()
     found = make(num_workers=num_workers, **changes).fit(Items(images, labels))
     assert torch.equal(torch.get_rng_state(), state)
-    assert isinstance(found._job.data.images, StoredImages)
+    assert isinstance(found.job_.data.images, StoredImages)
     assert_same(found, expected)
 
 
@@ -188,8 +189,10 @@ def test_a_report_measures_test_images_from_their_dataset(tmp_path: Path, stream
     masks = np.zeros((80, 8, 8), bool)
     masks[:, :, :4] = True
     clf = make().fit(Items(images, labels))
-    found = clf._measure(Items(images, labels), None, None, masks)
-    expected = clf._measure(images, labels, None, masks)
+    found, expected = (
+        measure(clf.job_, clf.aligned_, *clf._labelled(X, y, "y_test"), masks=masks)
+        for X, y in ((Items(images, labels), None), (images, labels))
+    )
     assert found.after.figures() == pytest.approx(expected.after.figures())
 
 
