@@ -20,10 +20,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from lvlm_va.data.stored_images import ImageReader, ImageRows, StoredImages, as_array
-
-# Channels, height, width.
-ImageShape = tuple[int, int, int]
+from lvlm_va.data.stored_images import ImageReader, ImageRows, ImageShape, StoredImages, as_array
 
 # A Dataset that takes more than this many bytes as float32 is not read into memory.
 LARGEST_IN_MEMORY = 2**30

@@ -25,6 +25,9 @@ from torch.utils.data import DataLoader, Dataset
 from lvlm_va.common.distributed import on_each, rank, world_size
 from lvlm_va.common.fingerprint import fingerprint
 
+# Channels, height, width.
+ImageShape = tuple[int, int, int]
+
 # Images that are read at a time where nothing else says how many.
 CHUNK = 64
 _UNREAD = object()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.randomness import isolated_generators, seed_generators
-from lvlm_va.data.inputs import ImageShape
+from lvlm_va.data.stored_images import ImageShape
 from lvlm_va.modules.built_in import BUILT_IN, default_net
 from lvlm_va.modules.logits import evaluating, forward_logits, module_device_and_dtype
 

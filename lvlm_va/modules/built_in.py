@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from lvlm_va.data.inputs import ImageShape
+from lvlm_va.data.stored_images import ImageShape
 
 
 def mlp(image_shape: ImageShape, n_classes: int) -> nn.Module:
