@@ -17,16 +17,20 @@ from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.model_user import ModelStoppedError
 from lvlm_va.critique.oracle import OracleCritic
 from lvlm_va.critique.parser_judge import ParserJudge
-from lvlm_va.critique.parsing import ParsedVerdicts, parse_verdicts
+from lvlm_va.critique.parsing import ParsedContents, ParsedVerdicts, parse_contents, parse_verdicts
+from lvlm_va.critique.policy import VerdictPolicy
 from lvlm_va.critique.prompts import BehaviourPrompt, CriticPrompt, JudgePrompt
 from lvlm_va.critique.region_critic import RegionCritic
-from lvlm_va.critique.rendering import RegionRenderer, View
+from lvlm_va.critique.rendering import RegionRenderer
 from lvlm_va.critique.requests import build_requests
 from lvlm_va.critique.resolve import resolve_critic, resolve_judge
 from lvlm_va.critique.table_critic import TableCritic
+from lvlm_va.critique.tile_sheet import TileSheet
 from lvlm_va.critique.tiny.critic import TinyCritic, tiny_critic_folder
 from lvlm_va.critique.types import (
+    CONTENTS,
     VERDICTS,
+    Content,
     Critic,
     Critique,
     CritiqueRequest,
@@ -37,14 +41,17 @@ from lvlm_va.critique.types import (
     Verdict,
 )
 from lvlm_va.critique.verdict_table import VerdictTable
+from lvlm_va.critique.views import View
 
 __all__ = [
+    "CONTENTS",
     "VERDICTS",
     "BehaviourPrompt",
     "BehaviourSummary",
     "BehaviourWriter",
     "CalibrationReport",
     "ClassBehaviour",
+    "Content",
     "Cover",
     "Critic",
     "CriticPrompt",
@@ -57,6 +64,7 @@ __all__ = [
     "LVLMCritic",
     "ModelStoppedError",
     "OracleCritic",
+    "ParsedContents",
     "ParsedVerdicts",
     "ParserJudge",
     "RegionCritic",
@@ -66,8 +74,10 @@ __all__ = [
     "SegmentVerdict",
     "Statement",
     "TableCritic",
+    "TileSheet",
     "TinyCritic",
     "Verdict",
+    "VerdictPolicy",
     "VerdictTable",
     "View",
     "build_requests",
@@ -75,6 +85,7 @@ __all__ = [
     "check_verdicts",
     "collect_critiques",
     "judge_critiques",
+    "parse_contents",
     "parse_verdicts",
     "position_in_words",
     "read_critiques",

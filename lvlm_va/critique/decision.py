@@ -22,11 +22,14 @@ class Opinion:
         How it was read, as in `SegmentVerdict`.
     text : str
         The words it was read from.
+    content : str
+        What it says that the segment is about; empty where it does not.
     """
 
     ballot: Ballot
     status: str
     text: str = ""
+    content: str = ""
 
 
 def decide(
@@ -75,4 +78,5 @@ def decide(
         reason=chosen.text.strip(),
         source=source,
         status=chosen.status,
+        content=chosen.content,
     )

@@ -10,16 +10,25 @@ from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, ImagePart, Tur
 from lvlm_va.critique.geometry import segment_facts
 from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, check_whole, stop_if_hopeless
 from lvlm_va.critique.prompts import CriticPrompt, quoted
-from lvlm_va.critique.rendering import RegionRenderer, View
-from lvlm_va.critique.types import Critique, CritiqueRequest, Statement
+from lvlm_va.critique.tile_sheet import TileSheet
+from lvlm_va.critique.types import CONTENTS, Critique, CritiqueRequest, Statement
+from lvlm_va.critique.views import View
 
 # With "auto", more segments than these are asked about one by one.
-_MOST_AT_ONCE = 4
+_MOST_AT_ONCE = 8
+_LINES = """\
+First one line, "Image:" and what the image shows in at most 20 words. Then exactly one line per segment and nothing \
+after, in this form, at most 15 words for WHAT and one of the five words for WORD:
+"""
+_JSON = """\
+Answer with one JSON object and nothing else, in this form, with an entry per segment, what the image shows for IMAGE, \
+at most 15 words for WHAT and one of the five words for WORD:
+"""
 _NOTHING_SAID = "Nothing was said. Go by what the name of the class means."
 
 
 class Renderer(Protocol):
-    """Anything that shows segments: `RegionRenderer`, or one of your own."""
+    """Anything that shows segments: `TileSheet`, `RegionRenderer`, or one of your own."""
 
     def render(
         self,
@@ -32,7 +41,7 @@ class Renderer(Protocol):
         """Return the pictures of an image."""
         ...
 
-    def describe_marks(self, segments: Sequence[int], variant: int = 0) -> str:
+    def describe_marks(self, request: CritiqueRequest, segments: Sequence[int], variant: int = 0) -> str:
         """Return how these segments are marked, in words."""
         ...
 
@@ -43,12 +52,14 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True)
 class LVLMCritic(ModelUser):
-    """Ask a large vision-language model what each segment covers, in six steps.
+    """Ask a large vision-language model what each segment is about.
 
-    The model sees the original image, the segments only, the image with the segments outlined and numbered, and
-    small segments cut out; it reads the class and its description, fenced as data, and each segment's size, place
-    and share of effect. It answers in words; a judge turns them into verdicts (`ParserJudge` where they end in
-    verdict lines, as the default prompt asks; `LLMJudge` else).
+    The model sees the original image and one sheet with a tile for each segment; it reads the class and its
+    description, fenced as data. It answers with a line for each segment, or with JSON where it can be held to a
+    schema: what the segment covers, and whether that is an artefact, the object, surroundings, or mixed. A judge turns
+    that into verdicts: `ParserJudge`, by a `VerdictPolicy`; or `LLMJudge`, where a prompt of your own asks for no fixed form.
+
+    ``CriticPrompt.six_steps()`` with `RegionRenderer` asks as the paper does (arXiv 2512.21985).
 
     Parameters
     ----------
@@ -57,10 +68,10 @@ class LVLMCritic(ModelUser):
         ``complete(requests)``, see `lvlm_va.backends`. Text is loaded when first needed.
     prompt : CriticPrompt, optional
         What is asked.
-    renderer : RegionRenderer, optional
+    renderer : TileSheet or RegionRenderer, optional
         How segments are shown.
     per_segment : bool or "auto", default="auto"
-        Whether to ask about each segment by itself. "auto" does so for more than four segments, and for backends
+        Whether to ask about each segment by itself. "auto" does so for more than eight segments, and for backends
         that say they are better asked so.
     votes : int, default=1
         How many times to ask, with other colours and order; a judge counts the answers.
@@ -86,7 +97,7 @@ class LVLMCritic(ModelUser):
     """
 
     prompt: CriticPrompt = field(default_factory=CriticPrompt)
-    renderer: Renderer = field(default_factory=RegionRenderer)
+    renderer: Renderer = field(default_factory=TileSheet)
     per_segment: bool | Literal["auto"] = "auto"
     votes: int = 1
     max_tokens: int = 1024
@@ -198,22 +209,46 @@ class LVLMCritic(ModelUser):
             request, segments, variant=vote, max_images=self.model.capabilities.max_images
         )
         order = segments[::-1] if vote % 2 else segments
+        fixed = "{answer_form}" in self.prompt.question
+        schema = _schema(order) if fixed and self.model.capabilities.schema else None
         facts = {fact.segment: str(fact) for fact in segment_facts(request)}
         question = self.prompt.fill(
             {
                 "label": quoted(request.label),
                 "description": quoted(request.description.strip() or _NOTHING_SAID),
-                "marks": self.renderer.describe_marks(order, vote),
+                "marks": self.renderer.describe_marks(request, order, vote),
                 "facts": "\n".join(f"Segment {k}: {facts.get(k, 'no pixel')}." for k in order),
                 "segments": ", ".join(map(str, order)),
                 "verdict_lines": "\n".join(f"Segment {k}: WORD" for k in order),
+                "answer_form": _answer_form(order, as_json=schema is not None),
             }
         )
         parts: list[str | ImagePart] = []
         for number, view in enumerate(views, start=1):
             parts += [f"Image {number}: {view.caption}.", view.image]
         turns = (Turn("system", (self.prompt.system,)), Turn("user", (*parts, question)))
-        return ChatRequest(turns, max_tokens=self.max_tokens, temperature=self.temperature, sample=vote)
+        return ChatRequest(
+            turns, max_tokens=self.max_tokens, temperature=self.temperature, schema=schema, sample=vote
+        )
+
+
+def _answer_form(segments: Sequence[int], *, as_json: bool) -> str:
+    first = segments[0]
+    if not as_json:
+        return f"{_LINES}Segment {first} | covers: WHAT | answer: WORD"
+    return f'{_JSON}{{"image": "IMAGE", "segments": [{{"id": {first}, "covers": "WHAT", "answer": "WORD"}}, ...]}}'
+
+
+def _schema(segments: Sequence[int]) -> dict[str, Any]:
+    """Return the JSON schema of an answer about these segments."""
+    entry = {
+        "id": {"type": "integer", "enum": list(segments)},
+        "covers": {"type": "string"},
+        "answer": {"type": "string", "enum": list(CONTENTS)},
+    }
+    items = {"type": "object", "properties": entry, "required": list(entry), "additionalProperties": False}
+    whole = {"image": {"type": "string"}, "segments": {"type": "array", "items": items}}
+    return {"type": "object", "properties": whole, "required": list(whole), "additionalProperties": False}
 
 
 def _statement(segments: tuple[int, ...], outcome: ChatReply | ChatFailure) -> Statement:

@@ -1,22 +1,29 @@
-"""The judge for critiques that end in verdict lines: no model, only reading."""
+"""The judge for critiques that state their answers in a fixed form: no model, only reading."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lvlm_va.critique.decision import Opinion, decide
-from lvlm_va.critique.parsing import PARSER_VERSION, is_refusal, parse_verdicts
+from lvlm_va.critique.parsing import PARSER_VERSION, is_refusal, parse_contents, parse_verdicts
+from lvlm_va.critique.policy import VerdictPolicy
 from lvlm_va.critique.types import Critique, SegmentVerdict, Statement
 
 
 @dataclass(frozen=True)
 class ParserJudge:
-    r"""Read the verdicts that a critique states, as lines ``Segment 1: spurious`` or as JSON.
+    r"""Read what a critique states: lines ``Segment 1 | covers: the tag | answer: artefact``, verdicts, JSON of both.
 
-    A segment on which a critique states none, or contradicts itself, is unsure; its status says why. Several
+    From what a segment is about, the verdict follows by a policy; where that changes, nobody is asked again. A
+    segment on which a critique states nothing, or contradicts itself, is unsure; its status says why. Several
     statements on a segment are votes; ``p_spurious`` is then the share that says spurious.
+
+    Parameters
+    ----------
+    policy : VerdictPolicy, optional
+        What follows from ``surroundings`` and ``mixed``.
 
     Examples
     --------
@@ -25,11 +32,13 @@ class ParserJudge:
     [('spurious', 'line'), ('unsure', 'missing')]
     """
 
+    policy: VerdictPolicy = field(default_factory=VerdictPolicy)
+
     name = "parser"
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what its verdicts depend on: how texts are read."""
-        return {"parser": PARSER_VERSION}
+        """Return what its verdicts depend on: how texts are read, and what follows."""
+        return {"parser": PARSER_VERSION, "policy": asdict(self.policy)}
 
     def judge(
         self, critiques: Sequence[Critique], n_segments: Sequence[int]
@@ -48,9 +57,42 @@ class ParserJudge:
         list of tuple of SegmentVerdict
             One verdict on each of the segments 1 to n.
         """
-        return [
-            _read(critique, count, self.name) for critique, count in zip(critiques, n_segments, strict=True)
-        ]
+        return [self._read(critique, count) for critique, count in zip(critiques, n_segments, strict=True)]
+
+    def _read(self, critique: Critique, n_segments: int) -> tuple[SegmentVerdict, ...]:
+        opinions: dict[int, list[Opinion]] = {segment: [] for segment in range(1, n_segments + 1)}
+        for statement in statements_of(critique, n_segments):
+            for segment, opinion in self._opinions(statement):
+                if segment in opinions:
+                    opinions[segment].append(opinion)
+        return tuple(
+            decide(
+                critique.image_id, segment, found or [Opinion({"unsure": 1.0}, "missing")], source=self.name
+            )
+            for segment, found in opinions.items()
+        )
+
+    def _opinions(self, statement: Statement) -> Iterator[tuple[int, Opinion]]:
+        legible, cut_off = statement.status in ("ok", "truncated"), statement.status == "truncated"
+        text = statement.text if legible else ""
+        contents = parse_contents(text, statement.segments, cut_off=cut_off)
+        verdicts = parse_verdicts(text, statement.segments, cut_off=cut_off)
+        for segment in statement.segments:
+            content, verdict = contents.contents[segment], verdicts.verdicts[segment]
+            if segment in contents.missing or (content == "unsure" and segment not in verdicts.missing):
+                status = verdicts.status_of(segment)
+                if segment in verdicts.missing:
+                    status = unread_status(statement, status)
+                yield segment, Opinion({verdict: 1.0}, status, statement.text)
+                continue
+            by_content = self.policy.verdict(content)
+            status = contents.status_of(segment)
+            if segment not in verdicts.missing and verdict != by_content:
+                by_content, status, content = "unsure", "contradiction", "unsure"
+            yield (
+                segment,
+                Opinion({by_content: 1.0}, status, contents.covers.get(segment, statement.text), content),
+            )
 
 
 def statements_of(critique: Critique, n_segments: int) -> tuple[Statement, ...]:
@@ -63,23 +105,3 @@ def unread_status(statement: Statement, status: str) -> str:
     if statement.status != "ok":
         return statement.status
     return "refused" if status == "none" and is_refusal(statement.text) else status
-
-
-def _read(critique: Critique, n_segments: int, name: str) -> tuple[SegmentVerdict, ...]:
-    statements = statements_of(critique, n_segments)
-    opinions = {segment: [] for segment in range(1, n_segments + 1)}  # type: dict[int, list[Opinion]]
-    for statement in statements:
-        legible = statement.status in ("ok", "truncated")
-        parsed = parse_verdicts(
-            statement.text if legible else "", statement.segments, cut_off=statement.status == "truncated"
-        )
-        for segment, verdict in parsed.verdicts.items():
-            status = parsed.status_of(segment)
-            if segment in parsed.missing:
-                status = unread_status(statement, status)
-            if segment in opinions:
-                opinions[segment].append(Opinion({verdict: 1.0}, status, statement.text))
-    return tuple(
-        decide(critique.image_id, segment, found or [Opinion({"unsure": 1.0}, "missing")], source=name)
-        for segment, found in opinions.items()
-    )

@@ -1,32 +1,40 @@
-"""From a model's words to verdicts: read strictly, invent nothing.
+"""From a model's words to answers: read strictly, invent nothing.
 
-A verdict counts only where the text states it in full, as an entry of a JSON object
-``{"segments": [{"id": 1, "verdict": "spurious"}]}`` or as a line ``Segment 1: spurious`` that holds nothing else.
-Everything else, a negation, a question, a hedge, a cut-off line, is no verdict, and a segment with two different
-ones is unsure.
+An answer counts only where the text states it in full: as an entry of a JSON object
+``{"segments": [{"id": 1, "verdict": "spurious"}]}``, as a line ``Segment 1: spurious`` that holds nothing else, or,
+where the question is what a segment is about, as a line ``Segment 1 | covers: the tag | answer: artefact``. Everything
+else, a negation, a question, a hedge, a cut-off line, is none, and a segment with two different ones is unsure.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from lvlm_va.critique.types import VERDICTS, Verdict
+from lvlm_va.critique.types import CONTENTS, VERDICTS, Content, Verdict
 
 # Changes with every change of what is read, so that kept verdicts are read anew.
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 # No answer that was asked for is longer; nothing of one that is gets read, since a part may say the opposite.
 MAX_LENGTH = 200_000
-_MAX_LINE = 200
+_MAX_LINE, _MAX_CONTENT_LINE = 200, 400
 # Bullets, emphasis and numbering may stand before a verdict line; marks of quotation or negation may not.
 _LINE = re.compile(
     r"[\s*_#•\-]*(?:[0-9]{1,3}[.)]\s+[*_]*)?segment\s*#?([0-9]{1,9})[\s*_]*[:=\u2013\u2014-][\s*_\"'`:-]*"
     r"(spurious|relevant|unsure)[\s*_\"'`.!]*",
     re.IGNORECASE,
 )
+# What a segment covers may stand between two bars; the word stands alone behind the last.
+_CONTENT_LINE = re.compile(
+    r"[\s*_#•\-]*(?:[0-9]{1,3}[.)]\s+[*_]*)?segment\s*#?([0-9]{1,9})[\s*_]*[|:=\u2013\u2014-](?:(.*)\|)?"
+    r"[\s*_\"'`]*(?:(?:answer|verdict)[\s*_\"'`]*:)?[\s*_\"'`:-]*"
+    r"(artefact|artifact|object|surroundings|mixed|unsure)[\s*_\"'`.!|]*",
+    re.IGNORECASE,
+)
+_COVERS = re.compile(r"[\s*_]*covers[\s*_]*:", re.IGNORECASE)
 _OPENING = re.compile(r'\{\s*"')
 _REFUSAL = re.compile(
     r"\b(?:i'?m sorry|i am sorry|sorry|i can(?:'t|not)|i am unable|i'm unable|i am not able|i'm not able|unable to"
@@ -36,22 +44,7 @@ _REFUSAL = re.compile(
 
 
 @dataclass(frozen=True)
-class ParsedVerdicts:
-    """The verdicts that a text states.
-
-    Attributes
-    ----------
-    verdicts : dict of int to {"spurious", "relevant", "unsure"}
-        The verdict on each segment asked for; ``"unsure"`` where the text states none, or several.
-    status : {"json", "line", "none"}
-        Where they were found.
-    missing : tuple of int
-        Segments on which the text states no verdict.
-    contradicted : tuple of int
-        Segments on which it states different ones.
-    """
-
-    verdicts: dict[int, Verdict]
+class _Parsed:
     status: Literal["json", "line", "none"]
     missing: tuple[int, ...]
     contradicted: tuple[int, ...]
@@ -61,6 +54,41 @@ class ParsedVerdicts:
         if segment in self.contradicted:
             return "contradiction"
         return "missing" if segment in self.missing and self.status != "none" else self.status
+
+
+@dataclass(frozen=True)
+class ParsedVerdicts(_Parsed):
+    """The verdicts that a text states.
+
+    Attributes
+    ----------
+    status : {"json", "line", "none"}
+        Where they were found.
+    missing : tuple of int
+        Segments on which the text states no verdict.
+    contradicted : tuple of int
+        Segments on which it states different ones.
+    verdicts : dict of int to {"spurious", "relevant", "unsure"}
+        The verdict on each segment asked for; ``"unsure"`` where the text states none, or several.
+    """
+
+    verdicts: dict[int, Verdict]
+
+
+@dataclass(frozen=True)
+class ParsedContents(_Parsed):
+    """What segments are about, as a text states it; the other attributes are those of `ParsedVerdicts`.
+
+    Attributes
+    ----------
+    contents : dict of int to {"artefact", "object", "surroundings", "mixed", "unsure"}
+        What each segment asked for is about; ``"unsure"`` where the text states nothing, or different things.
+    covers : dict of int to str
+        What the text says that each segment covers, where it does.
+    """
+
+    contents: dict[int, Content]
+    covers: dict[int, str]
 
 
 def parse_verdicts(text: str, segments: Sequence[int], *, cut_off: bool = False) -> ParsedVerdicts:
@@ -87,21 +115,94 @@ def parse_verdicts(text: str, segments: Sequence[int], *, cut_off: bool = False)
     >>> parse_verdicts("It is a tag.\nSegment 1: spurious\nSegment 2 is not relevant.", [1, 2]).verdicts
     {1: 'spurious', 2: 'unsure'}
     """
+    found, status = _found(text, segments, cut_off, _VERDICT_FORM)
+    return ParsedVerdicts(*_state(found, status, segments), verdicts=_agreed(found, segments))
+
+
+def parse_contents(text: str, segments: Sequence[int], *, cut_off: bool = False) -> ParsedContents:
+    r"""Return what a text states that the given segments are about.
+
+    Parameters
+    ----------
+    text, segments, cut_off
+        As in `parse_verdicts`. Lines are like ``Segment 1 | covers: the tag | answer: artefact``; of a line with
+        several bars the word behind the last one counts.
+
+    Returns
+    -------
+    ParsedContents
+        One entry per segment. Takes time linear in the text's length, and never raises for a string.
+
+    Examples
+    --------
+    >>> parsed = parse_contents("Segment 1 | covers: a tag | answer: artefact\nSegment 2: no object", [1, 2])
+    >>> parsed.contents, parsed.covers
+    ({1: 'artefact', 2: 'unsure'}, {1: 'a tag'})
+    """
+    found, status = _found(text, segments, cut_off, _CONTENT_FORM)
+    covers = {segment: said[0].covers for segment, said in found.items() if said[0].covers}
+    return ParsedContents(*_state(found, status, segments), contents=_agreed(found, segments), covers=covers)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """One answer on one segment."""
+
+    name: str
+    word: str
+    covers: str = ""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A form of answers: its words, the key of its JSON entries, and its lines."""
+
+    words: tuple[str, ...]
+    keys: tuple[str, ...]
+    longest: int
+    read_line: Callable[[str], _Said | None]
+
+
+def _read_verdict_line(line: str) -> _Said | None:
+    match = _LINE.fullmatch(line)
+    return match and _Said(match[1], match[2].lower())
+
+
+def _read_content_line(line: str) -> _Said | None:
+    match = _CONTENT_LINE.fullmatch(line)
+    if match is None:
+        return None
+    covers = _COVERS.sub("", (match[2] or "").split("|")[0], count=1).strip(" *_")
+    return _Said(match[1], match[3].lower().replace("artifact", "artefact"), covers)
+
+
+_VERDICT_FORM = _Form(VERDICTS, ("verdict",), _MAX_LINE, _read_verdict_line)
+_CONTENT_FORM = _Form(CONTENTS, ("answer", "verdict"), _MAX_CONTENT_LINE, _read_content_line)
+
+_Found = dict[int, list[_Said]]
+_Status = Literal["json", "line", "none"]
+
+
+def _found(text: str, segments: Sequence[int], cut_off: bool, form: _Form) -> tuple[_Found, _Status]:
     known = {str(segment): segment for segment in segments}
     spoken, doubtful = _heard(text) if len(text) <= MAX_LENGTH else ("", "")
-    found, status = _stated(spoken, known, cut_off)
-    for segment, verdicts in _stated(doubtful, known, cut_off)[0].items():
+    found, status = _stated(spoken, known, cut_off, form)
+    for segment, said in _stated(doubtful, known, cut_off, form)[0].items():
         if segment in found:
-            found[segment] |= verdicts
-    return ParsedVerdicts(
-        verdicts={
-            segment: cast(Verdict, min(found[segment])) if len(found.get(segment, ())) == 1 else "unsure"
-            for segment in segments
-        },
-        status=status,
-        missing=tuple(segment for segment in segments if segment not in found),
-        contradicted=tuple(segment for segment in segments if len(found.get(segment, ())) > 1),
-    )
+            found[segment] += said
+    return found, status
+
+
+def _agreed(found: _Found, segments: Sequence[int]) -> dict[int, Any]:
+    words = {segment: {said.word for said in found.get(segment, ())} for segment in segments}
+    return {segment: min(said) if len(said) == 1 else "unsure" for segment, said in words.items()}
+
+
+def _state(
+    found: _Found, status: _Status, segments: Sequence[int]
+) -> tuple[_Status, tuple[int, ...], tuple[int, ...]]:
+    missing = tuple(segment for segment in segments if segment not in found)
+    return status, missing, tuple(k for k in segments if len({said.word for said in found.get(k, ())}) > 1)
 
 
 def parse_choice(text: str) -> Verdict | None:
@@ -141,32 +242,30 @@ def _heard(text: str) -> tuple[str, str]:
     return spoken, "" if spoken == rest else rest.replace("<think>", "\n").replace("</think>", "\n")
 
 
-def _stated(
-    text: str, known: dict[str, int], cut_off: bool
-) -> tuple[dict[int, set[str]], Literal["json", "line", "none"]]:
-    """Return the verdicts that a text states on each known segment, and where."""
+def _stated(text: str, known: dict[str, int], cut_off: bool, form: _Form) -> tuple[_Found, _Status]:
+    """Return the answers that a text states on each known segment, and where."""
     lines = text.splitlines()
     if cut_off:
         lines = lines[:-1]
     lines = [line for line in lines if not line.lstrip().startswith("|")]
-    rows = _json_rows("\n".join(lines))
-    status: Literal["json", "line", "none"] = "json" if rows is not None else "none"
-    stated = [(known.get(name), verdict) for name, verdict in rows or []]
+    rows = _json_rows("\n".join(lines), form.keys)
+    status: _Status = "json" if rows is not None else "none"
+    stated = list(rows or [])
     for line in lines:
-        if len(line) <= _MAX_LINE and (match := _LINE.fullmatch(line)):
-            stated.append((known.get(match[1]), match[2].lower()))
+        if len(line) <= form.longest and (said := form.read_line(line)):
+            stated.append(said)
             status = "line" if status == "none" else status
-    found: dict[int, set[str]] = {}
-    for segment, verdict in stated:
-        if segment is not None and verdict in VERDICTS:
-            found.setdefault(segment, set()).add(verdict)
+    found: _Found = {}
+    for said in stated:
+        if said.name in known and said.word in form.words:
+            found.setdefault(known[said.name], []).append(said)
     return found, status
 
 
-def _json_rows(text: str) -> list[tuple[str, str]] | None:
-    """Return (id, verdict) of each entry of each complete JSON object with a list "segments"; None without one."""
+def _json_rows(text: str, keys: Sequence[str]) -> list[_Said] | None:
+    """Return each entry of each complete JSON object with a list "segments"; None without one."""
     decoder = json.JSONDecoder(object_pairs_hook=_object)
-    rows: list[tuple[str, str]] | None = None
+    rows: list[_Said] | None = None
     position, effort = 0, 8 * len(text)  # openings that never close would take quadratic time
     while effort > 0 and (opening := _OPENING.search(text, position)):
         start = opening.start()
@@ -180,7 +279,7 @@ def _json_rows(text: str) -> list[tuple[str, str]] | None:
             break
         if isinstance(value, dict) and isinstance(value.get("segments"), list):
             entries = [entry for entry in value["segments"] if isinstance(entry, dict)]
-            rows = (rows or []) + [_row(entry) for entry in entries]
+            rows = (rows or []) + [_row(entry, keys) for entry in entries]
     return rows
 
 
@@ -195,10 +294,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in torn}
 
 
-def _row(entry: dict[str, Any]) -> tuple[str, str]:
-    name, verdict = entry.get("id"), entry.get("verdict")
+def _row(entry: dict[str, Any], keys: Sequence[str]) -> _Said:
+    name, word, covers = (
+        entry.get("id"),
+        next((entry[key] for key in keys if key in entry), None),
+        entry.get("covers"),
+    )
     number = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
-    return (
+    return _Said(
         number.strip() if isinstance(number, str) else "",
-        verdict.strip().lower() if isinstance(verdict, str) else "",
+        word.strip().lower().replace("artifact", "artefact") if isinstance(word, str) else "",
+        covers.strip() if isinstance(covers, str) else "",
     )

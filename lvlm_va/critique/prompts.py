@@ -81,9 +81,10 @@ class CriticPrompt(_Prompt):
         The system text: role and rules.
     question : str
         The question that follows the pictures. ``{description}``, ``{segments}`` (their numbers) must occur in it;
-        ``{label}``, ``{marks}`` (how the segments are drawn), ``{facts}`` (sizes, places and shares of effect) and
-        ``{verdict_lines}`` (the form of the answer's last lines) may. Other braces are left alone. A prompt that asks
-        for no verdicts needs a judge that is a language model.
+        ``{label}``, ``{marks}`` (how the segments are drawn), ``{facts}`` (sizes, places and shares of effect),
+        ``{answer_form}`` (one line or JSON object a segment, ending in one of four words) and ``{verdict_lines}``
+        (lines that end in a verdict) may. Other braces are left alone. A prompt that asks for neither needs a judge
+        that is a language model.
     version : str, optional
         Name of the wording, kept with the answers: ``"own"`` for a text that is not the shipped one.
 
@@ -102,14 +103,22 @@ class CriticPrompt(_Prompt):
     question: str = field(default_factory=lambda: _shipped("critic")[1])
     version: str = ""
 
-    shipped = ("critic", "six steps 2")
-    allowed = frozenset(("label", "description", "marks", "facts", "segments", "verdict_lines"))
+    shipped = ("critic", "four answers 1")
+    allowed = frozenset(
+        ("label", "description", "marks", "facts", "segments", "verdict_lines", "answer_form")
+    )
     required = frozenset(("description", "segments"))
+
+    @classmethod
+    def six_steps(cls) -> CriticPrompt:
+        """Return the six steps of the paper (arXiv 2512.21985), which end in verdicts."""
+        return cls(*_shipped("six_steps"), version="six steps 2")
 
     @property
     def names_verdicts(self) -> bool:
-        """Whether the model can know what a verdict is: from ``{verdict_lines}``, or from the word spurious."""
-        return "{verdict_lines}" in self.question or "spurious" in f"{self.system} {self.question}".lower()
+        """Whether the model can know what to answer: from a form of answer, or from the word spurious."""
+        asked = "{verdict_lines}" in self.question or "{answer_form}" in self.question
+        return asked or "spurious" in f"{self.system} {self.question}".lower()
 
 
 @dataclass(frozen=True)

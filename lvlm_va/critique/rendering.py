@@ -15,6 +15,7 @@ from lvlm_va.critique.checks import check_fraction
 from lvlm_va.critique.drawing import GREY, numbered, outlined, scaled, scaled_labels, square, square_labels
 from lvlm_va.critique.geometry import bounding_box
 from lvlm_va.critique.types import CritiqueRequest
+from lvlm_va.critique.views import View
 
 # Told apart with every kind of colour vision (Okabe and Ito 2008, after magenta); the number is the key.
 COLOURS = (
@@ -31,25 +32,6 @@ STYLE = 1
 # How much of the image shines through, blurred, where no segment is.
 _REST = 0.25
 _MAX_CROPS = 4
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """A picture and what it shows, in words.
-
-    Attributes
-    ----------
-    kind : {"marked", "original", "segments", "crop"}
-        What kind of view it is.
-    caption : str
-        What it shows.
-    image : ImagePart
-        Its pixels.
-    """
-
-    kind: str
-    caption: str
-    image: ImagePart
 
 
 @dataclass(frozen=True)
@@ -98,7 +80,7 @@ class RegionRenderer:
         """Return all that the pictures depend on besides the request."""
         return {"style": STYLE, **asdict(self)}
 
-    def describe_marks(self, segments: Sequence[int], variant: int = 0) -> str:
+    def describe_marks(self, request: CritiqueRequest, segments: Sequence[int], variant: int = 0) -> str:
         """Return how these segments are marked, in words."""
         marks = " and ".join(f"segment {segment} in {_colour(segment, variant)[0]}" for segment in segments)
         return f"In the picture with marks, {marks} is outlined, its number in white on a black box in or beside it."

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Verdict = Literal["spurious", "relevant", "unsure"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+# What a segment is about; the verdict follows by a `VerdictPolicy`.
+Content = Literal["artefact", "object", "surroundings", "mixed", "unsure"]
+CONTENTS: tuple[Content, ...] = get_args(Content)
 EffectKind = Literal["positive", "absolute"]
 # What a pixel with such an effect does for the class, in words.
 SPEAKS: Mapping[EffectKind, str] = {"positive": "speaks for", "absolute": "speaks for or against"}
@@ -84,6 +87,9 @@ class SegmentVerdict:
         asked once more), or why it could not be: ``"missing"`` (said of other segments only), ``"none"`` (nothing
         readable), ``"contradiction"``, ``"refused"``, ``"truncated"``, ``"failed"`` (no answer, or not all of several).
         Empty for verdicts by rule or by a person.
+    content : str
+        What the segment is about, where somebody said so: ``"artefact"``, ``"object"``, ``"surroundings"``,
+        ``"mixed"`` or ``"unsure"``; else empty.
     """
 
     image_id: str
@@ -93,9 +99,14 @@ class SegmentVerdict:
     reason: str = ""
     source: str = ""
     status: str = ""
+    content: str = ""
 
     def __post_init__(self) -> None:
         _check_verdict(self.verdict)
+        if self.content and self.content not in CONTENTS:
+            raise ValueError(
+                f"The 'content' argument must be one of {CONTENTS}, or empty. Got {self.content!r} instead."
+            )
         if self.segment < 1:
             raise ValueError(f"The 'segment' argument counts from 1. Got {self.segment!r} instead.")
         # Plain numbers, whatever kind a critic computes with: they are written as JSON.

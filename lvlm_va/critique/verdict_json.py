@@ -32,6 +32,7 @@ _SEGMENT: _Fields = {
     "reason": ((str,), False),
     "source": ((str,), False),
     "status": ((str,), False),
+    "content": ((str,), False),
 }
 _EXAMPLE: _Fields = {"critique": ((str,), True), "verdict": ((str,), True), "note": ((str,), False)}
 _NAMES = {
@@ -58,7 +59,7 @@ def table_to_json(
                 "reason": verdict.reason,
                 "source": verdict.source,
             }
-            | ({"status": verdict.status} if verdict.status else {})
+            | {name: said for name in ("status", "content") if (said := getattr(verdict, name))}
         )
     table = {
         "format": FORMAT,
