@@ -15,6 +15,7 @@ from lvlm_va.backends.streaming import Outcome
 from lvlm_va.backends.types import (
     BatchChatBackend,
     BatchTicket,
+    Capabilities,
     ChatBackend,
     ChatFailure,
     ChatReply,
@@ -91,6 +92,11 @@ class BatchedBackend(BackendWrapper):
         self._folder = TicketFolder(Path(folder).absolute())
         self.wait, self.poll = wait, poll
         self._sleep = sleep
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend inside can do, by batches."""
+        return replace(self.backend.capabilities, batched=True)
 
     def complete_each(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Outcome]]:
         """Yield replies and failures as their batches end."""

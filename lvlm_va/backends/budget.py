@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lvlm_va.backends.batches import BatchedBackend
 from lvlm_va.backends.estimates import Estimate, ImageTokens, Prices, estimate_tokens, image_tokens, priced
 from lvlm_va.backends.request_json import request_key
 from lvlm_va.backends.streaming import Outcome, complete_each
@@ -192,7 +191,6 @@ class BudgetedBackend(BackendWrapper):
         if not isinstance(budget, Budget):
             raise TypeError(f"The 'budget' argument must be a Budget. Got {type(budget).__name__} instead.")
         self.budget = budget
-        self._in_batches = isinstance(backend, BatchedBackend)
 
     def complete_each(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Outcome]]:
         """Yield replies as they come, sending as many requests at once as the budget holds."""
@@ -234,7 +232,7 @@ class BudgetedBackend(BackendWrapper):
 
     def _key(self, request: ChatRequest) -> str:
         """Return the custom id of a request that goes into a batch; empty for others."""
-        return request_key(request, self.fingerprint()) if self._in_batches else ""
+        return request_key(request, self.fingerprint()) if self.capabilities.batched else ""
 
     def __repr__(self) -> str:
         return f"BudgetedBackend({self.backend!r}, {self.budget!r})"

@@ -72,6 +72,7 @@ class HTTPBackend(ABC):
             capabilities or self._default_capabilities,
             local=self._endpoint.local,
             choice_probs=False,
+            batched=False,
             batch_size=concurrency,
         )
         self._refused: frozenset[str] = frozenset()

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -305,6 +306,16 @@ def test_not_waiting_and_the_budget(make, tmp_path):
     assert len([e for e in read_exchanges(tmp_path / "record.jsonl") if "reply" in e]) == 5
     (use,) = read_costs(tmp_path / "record.jsonl")
     assert (use.batched, use.cost(prices)) == (usage, pytest.approx(budget.spent.cost))
+
+
+@both
+def test_what_goes_through_batches_is_said_by_all_around(make, tmp_path):
+    with FaultServer() as server:
+        backend = backend_for(server, make, capabilities=Capabilities(batched=True))
+        assert not backend.capabilities.batched  # it takes batches, but sends each request by itself
+        stack = {"cache": tmp_path / "a", "record": tmp_path / "b", "budget": Budget(max_requests=1)}
+        wrapped = wrap_backend(backend, batches=tmp_path / "batches", **stack)
+        assert wrapped.capabilities == replace(backend.capabilities, batched=True)
 
 
 def test_prices_of_batches():
