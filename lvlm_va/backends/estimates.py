@@ -12,7 +12,7 @@ from lvlm_va.backends.types import ChatRequest, Usage
 
 ImageTokens = Callable[[int, int], int]
 # Bytes of UTF-8 text that make a token, about, for the tokenizers of large models.
-_BYTES_PER_TOKEN = 4
+BYTES_PER_TOKEN = 4
 # What marks the beginning, the role and the end of a turn.
 _TOKENS_PER_TURN = 4
 
@@ -133,7 +133,7 @@ def estimate_tokens(request: ChatRequest, image_tokens: ImageTokens = image_toke
     texts += request.choices or ()
     if request.schema is not None:
         texts.append(json.dumps(plain_schema(request.schema), ensure_ascii=False))
-    tokens = sum(math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN) for text in texts)
+    tokens = sum(math.ceil(len(text.encode("utf-8", "replace")) / BYTES_PER_TOKEN) for text in texts)
     tokens += _TOKENS_PER_TURN * len(request.turns)
     tokens += sum(image_tokens(image.array.shape[1], image.array.shape[0]) for image in request.images)
     return Usage(tokens, request.max_tokens)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
-from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, Turn
+from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, Estimate, Prices, Turn
 from lvlm_va.critique.calibration import CalibrationReport, choose_threshold
 from lvlm_va.critique.decision import Ballot, Opinion, decide
 from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, check_whole, stop_if_hopeless
@@ -203,6 +203,16 @@ class LLMJudge(ModelUser):
                     confidences.append(max(p, 1 - p) if decided else -math.inf)
                     right.append(verdict.verdict == labels[verdict.segment])
         return choose_threshold(confidences, right, target=target, risk=risk)
+
+    def with_examples(self, examples: Sequence[JudgeExample]) -> LLMJudge:
+        """Return the same judge that is shown other examples."""
+        return replace(self, examples=examples)
+
+    def estimate_judging(
+        self, critiques: Sequence[Critique], n_segments: Sequence[int], prices: Prices | None = None
+    ) -> Estimate:
+        """Return about what `judge` would ask of the model at first; its parameters are those of `judge`."""
+        return self.estimate(self.chat_requests(critiques, n_segments), prices)
 
     def chat_requests(self, critiques: Sequence[Critique], n_segments: Sequence[int]) -> list[ChatRequest]:
         """Return what `judge` would send at first, for `estimate`; its parameters are those of `judge`."""

@@ -110,7 +110,9 @@ class ModelUser:
         )
 
     def estimate(self, chats: Sequence[ChatRequest], prices: Prices | None = None) -> Estimate:
-        """Return about what these requests would take; replies that the cache holds are free."""
+        """Return about what these requests would take, zero without any; replies that the cache holds are free."""
+        if not chats:
+            return Estimate()
         if self.cache is not None and Path(self.cache).exists():
             known = CachedBackend(self.model, self.cache)
             chats = [chat for chat in chats if chat not in known]

@@ -190,7 +190,8 @@ class Critic(Protocol):
     A critic may also have ``check_data(n_images, image_size, classes)``, which is called before training and
     raises ValueError when it cannot judge such data; and ``fingerprint()``, which returns all that its answers
     depend on (JSON values). Without it the critic's fields stand for that: where they change from one call to the
-    next, or hold a client or a logger, it needs the method.
+    next, or hold a client or a logger, it needs the method. One that asks a model may have more, see
+    `lvlm_va.critique.optional_methods`: for its replies to be kept, for estimates, for batches.
     """
 
     @property
@@ -204,7 +205,7 @@ class Critic(Protocol):
 
 
 class Judge(Protocol):
-    """Anything that reads a critique and says what its verdicts are. May have a ``fingerprint()``, as a critic."""
+    """Anything that reads a critique and says what its verdicts are. May have further methods, as a critic."""
 
     @property
     def name(self) -> str:
