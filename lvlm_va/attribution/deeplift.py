@@ -19,6 +19,7 @@ from lvlm_va.attribution.pairing import Pairing, Rows
 from lvlm_va.attribution.tape import Tape, drop_saved_tensors
 from lvlm_va.attribution.types import Explanation
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.validation import is_integer
 from lvlm_va.ops import attribution_reduce
 
 # A relative completeness error above this is no rounding: something in the module escaped the rules.
@@ -81,7 +82,7 @@ class DeepLiftShap:
     name: str = field(default="deeplift_shap", init=False)
 
     def __post_init__(self) -> None:
-        if self.max_memory is not None and (not isinstance(self.max_memory, int) or self.max_memory < 1):
+        if self.max_memory is not None and not is_integer(self.max_memory, 1):
             raise ValueError(
                 "The 'max_memory' argument must be a positive number of bytes, or None. "
                 f"Got {self.max_memory!r} instead."

@@ -21,6 +21,7 @@ from lvlm_va.backends.types import (
     ChatRequest,
 )
 from lvlm_va.backends.wrapper import BackendWrapper
+from lvlm_va.common.validation import check_real
 
 _LOG = logging.getLogger(__name__)
 # Failures after which the provider may have the batch all the same.
@@ -84,10 +85,7 @@ class BatchedBackend(BackendWrapper):
                 "The 'backend' argument must take batches, with 'n_fitting', 'submit', 'find' and 'collect', as "
                 f"OpenAIBackend and AnthropicBackend do. Got {type(backend).__name__} instead."
             )
-        if not poll >= 0:
-            raise ValueError(
-                f"The 'poll' argument must be a number of seconds, not negative. Got {poll!r} instead."
-            )
+        check_real("poll", poll, "[0, inf]", expected="a number of seconds, not negative")
         self._folder = TicketFolder(Path(folder).absolute())
         self.wait, self.poll = wait, poll
         self._sleep = sleep

@@ -6,21 +6,11 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Real
 
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict
 
 # Of a reason, as much is shown in a warning.
 _MOST_SHOWN = 200
-
-
-def check_fraction(argument: str, value: object, *, zero: bool = False, most: float = 1.0) -> None:
-    """Reject a value that is not a number in (0, most], or in [0, most] where `zero` is allowed."""
-    interval = f"in {'[' if zero else '('}0, {most:g}]"
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"The {argument!r} argument must be a number {interval}. Got {value!r} instead.")
-    if not (0 < float(value) <= most or (zero and value == 0)):
-        raise ValueError(f"The {argument!r} argument must be a number {interval}. Got {value!r} instead.")
 
 
 def check_critiques(requests: Sequence[CritiqueRequest], critiques: object) -> None:

@@ -294,27 +294,6 @@ def check_image_ids(image_ids: Sequence[str] | None, n: int) -> tuple[str, ...]:
     return names
 
 
-def resolve_device(device: str) -> torch.device:
-    """Return the device of that name; ``"auto"`` is a CUDA GPU where there is one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    expected = f"The 'device' argument must be 'auto', 'cpu' or a CUDA device of this machine. Got {device!r} instead"
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"{expected} ({error}).") from error
-    if resolved.type not in ("cpu", "cuda"):  # the others lack float64
-        raise ValueError(f"{expected}.")
-    return resolved
-
-
 def draw_seed(random_state: Any, *, kept: bool) -> int:
     """Return the seed of a run, from scikit-learn's ``random_state``.
 
