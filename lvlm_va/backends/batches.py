@@ -64,8 +64,8 @@ class BatchedBackend(BackendWrapper):
 
     If a process is killed, or loses the connection, while it hands over a batch, the batch is looked for at the
     provider: OpenAI's keep our label; of Anthropic's the one with as many requests, made since, is taken, and its
-    custom ids decide. Of several threads and processes that ask for the same, on Linux, the first hands it over, and
-    all fetch it.
+    custom ids decide. Of several threads and processes that ask for the same, the first hands it over, and all fetch
+    it.
     """
 
     backend: BatchChatBackend
@@ -109,7 +109,7 @@ class BatchedBackend(BackendWrapper):
 
     def _outcomes(self, asked: dict[str, ChatRequest]) -> Iterator[tuple[str, Outcome]]:
         # One after another: what another process is just handing over must not be taken for lost.
-        with self._folder.alone():
+        with self._folder.exclusive():
             under_way, failures = self._begin(asked)
         yield from failures.items()
         yield from self._collect(under_way, asked.keys() - failures.keys())
