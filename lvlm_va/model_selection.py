@@ -274,7 +274,7 @@ def _judged_masks(job: AlignmentJob, trained: Trained) -> Tensor:
     critiqued = job.critique(Aligned(trained, trained, VerdictTable()))
     verdicts = read_corrections(critiqued.verdicts, critiqued.rounds, job.run)
     keep_verdicts(verdicts, critiqued.rounds, job.run)
-    warn_of_undecided(verdicts.verdicts, calls_above=3)
+    warn_of_undecided(verdicts.verdicts)
     job.run.publish(seconds=job.run.seconds)
     rounds = critiqued.judged_by(verdicts).rounds
     propagated = job.propagate(rounds)

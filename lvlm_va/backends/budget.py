@@ -12,6 +12,7 @@ from lvlm_va.backends.request_json import request_key
 from lvlm_va.backends.streaming import Outcome, complete_each
 from lvlm_va.backends.types import ChatBackend, ChatFailure, ChatReply, ChatRequest, FailureKind, Usage
 from lvlm_va.backends.wrapper import BackendWrapper
+from lvlm_va.common.validation import check_real
 
 # Failures after which the server may have done the work, and bill it.
 _MAYBE_BILLED: frozenset[FailureKind] = frozenset(("timeout", "connection", "malformed"))
@@ -94,10 +95,8 @@ class Budget:
             "max_cost": max_cost,
         }
         for argument, limit in self._limits.items():
-            if limit is not None and not limit >= 0:
-                raise ValueError(
-                    f"The {argument!r} argument must be a number, not negative, or None. Got {limit!r} instead."
-                )
+            if limit is not None:
+                check_real(argument, limit, "[0, inf]", expected="a number, not negative, or None")
         if max_cost is not None and prices is None:
             raise ValueError(
                 "The 'prices' argument must be given with 'max_cost'. Got None instead. "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from lvlm_va.backends.request_json import plain_schema
 from lvlm_va.backends.types import ChatRequest, Usage
+from lvlm_va.common.validation import check_real
 
 ImageTokens = Callable[[int, int], int]
 # Bytes of UTF-8 text that make a token, about, for the tokenizers of large models.
@@ -43,11 +44,9 @@ class Prices:
 
     def __post_init__(self) -> None:
         for argument in ("input_per_million", "output_per_million", "batch_factor"):
-            if not getattr(self, argument) >= 0:
-                raise ValueError(
-                    f"The {argument!r} argument must be a price or a factor, not negative. Got "
-                    f"{getattr(self, argument)!r} instead."
-                )
+            check_real(
+                argument, getattr(self, argument), "[0, inf]", expected="a price or a factor, not negative"
+            )
 
     def in_batches(self) -> Prices:
         """Return the prices of what is sent in batches."""

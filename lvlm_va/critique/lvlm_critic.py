@@ -8,9 +8,10 @@ from typing import Any, Literal, Protocol
 
 from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, Estimate, ImagePart, Prices, Turn
 from lvlm_va.backends.estimates import BYTES_PER_TOKEN
+from lvlm_va.common.validation import check_integer
 from lvlm_va.critique.geometry import segment_facts
 from lvlm_va.critique.llm_judge import LLMJudge
-from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, check_whole, stop_if_hopeless
+from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, stop_if_hopeless
 from lvlm_va.critique.parser_judge import ParserJudge
 from lvlm_va.critique.prompts import CriticPrompt, quoted
 from lvlm_va.critique.rendering import RegionRenderer, View
@@ -107,8 +108,8 @@ class LVLMCritic(ModelUser):
             raise ValueError(
                 f"The 'per_segment' argument must be True, False or 'auto'. Got {self.per_segment!r} instead."
             )
-        check_whole("votes", self.votes, least=1)
-        check_whole("max_tokens", self.max_tokens, least=1)
+        check_integer("votes", self.votes, 1, expected="an integer of at least 1")
+        check_integer("max_tokens", self.max_tokens, 1, expected="an integer of at least 1")
 
     def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
         """Raise before anything is trained if the model cannot be loaded or used, or sees no images."""

@@ -189,14 +189,6 @@ def check_backend_argument(backend: object) -> None:
     )
 
 
-def check_whole(argument: str, value: object, *, least: int) -> None:
-    """Raise ValueError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(
-            f"The {argument!r} argument must be an integer of at least {least}. Got {value!r} instead."
-        )
-
-
 def ask(backend: ChatBackend, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:
     """Return the outcome of each request; an empty reply that ran out of tokens is asked for again with twice as many.
 

@@ -9,6 +9,8 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lvlm_va.common.validation import check_real
+
 Verdict = Literal["spurious", "relevant", "unsure"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 EffectKind = Literal["positive", "absolute"]
@@ -102,10 +104,7 @@ class SegmentVerdict:
         object.__setattr__(self, "segment", int(self.segment))
         if self.p_spurious is not None:
             object.__setattr__(self, "p_spurious", float(self.p_spurious))
-        if self.p_spurious is not None and not 0 <= self.p_spurious <= 1:
-            raise ValueError(
-                f"The 'p_spurious' argument must lie in [0, 1]. Got {self.p_spurious!r} instead."
-            )
+            check_real("p_spurious", self.p_spurious, "[0, 1]")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -349,11 +348,10 @@ def test_a_line_that_is_not_as_agreed_is_one_failure(make, line, response, tmp_p
     assert outcome.kind in ("malformed", "server")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the locks are Linux's")
 @both
 def test_two_that_ask_for_the_same_hand_it_over_once(make, tmp_path):
     # The provider takes a while: the other one comes before it can be told of the batch.
-    arrived, go = threading.Event(), threading.Event()
+    arrived, go, joined = (threading.Event() for _ in range(3))
 
     class Slow(make):
         def submit(self, requests, label):
@@ -362,7 +360,8 @@ def test_two_that_ask_for_the_same_hand_it_over_once(make, tmp_path):
             return super().submit(requests, label)
 
     with FaultServer(batch_polls=3) as server, ThreadPoolExecutor(2) as pool:
-        first, second = batched(server, Slow, tmp_path), batched(server, make, tmp_path)
+        first = batched(server, Slow, tmp_path, sleep=lambda _: joined.wait(60))
+        second = batched(server, make, tmp_path, sleep=lambda _: joined.set())
         one = pool.submit(first.complete, REQUESTS)
         assert arrived.wait(60)
         other = pool.submit(second.complete, REQUESTS[::-1])
