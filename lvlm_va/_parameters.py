@@ -17,15 +17,17 @@ from torch import Tensor, nn
 from lvlm_va.alignment import TrainingOptions
 from lvlm_va.alignment.options import PRECISIONS
 from lvlm_va.attribution import Attributor, Explainer
+from lvlm_va.common.device import resolve_device
 from lvlm_va.common.distributed import gather, join, require_same, share_module, world_size
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critique import Critic, Judge
-from lvlm_va.data.inputs import check_images, draw_seed, resolve_device, warn_of_unusual_images
+from lvlm_va.critique.resolve import resolve_critic_and_judge
+from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
 from lvlm_va.data.training_data import Images
 from lvlm_va.image_classifier import ImageClassifier
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
-from lvlm_va.rounds.options import AlignmentOptions, resolve_critic_and_judge
+from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.runs.directory import open_run
 from lvlm_va.sampling import ADAPTIVE, resolve_sampler
 from lvlm_va.segmentation import Segmenter, resolve_segmenter

@@ -32,7 +32,8 @@ from lvlm_va.data.inputs import (
 )
 from lvlm_va.data.stored_images import ImageRows, StoredImages
 from lvlm_va.data.training_data import Images, TrainingData
-from lvlm_va.modules.build import build_module, check_module
+from lvlm_va.modules.build import build_module
+from lvlm_va.modules.checks import check_module
 from lvlm_va.modules.logits import module_device_and_dtype, on_cpu, predict_logits
 
 

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.critique.checks import warn_of_undecided
+from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.data.inputs import check_images, read_dataset
 from lvlm_va.data.training_data import Images
 from lvlm_va.estimator import LVLMVAClassifier
@@ -26,7 +27,6 @@ from lvlm_va.metrics import right_reasons_accuracy
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
-from lvlm_va.rounds.options import resolve_critic_and_judge
 from lvlm_va.rounds.types import Aligned, Trained
 from lvlm_va.rounds.verdicts import keep_verdicts, read_corrections
 from lvlm_va.runs.directory import open_run
@@ -274,7 +274,7 @@ def _judged_masks(job: AlignmentJob, trained: Trained) -> Tensor:
     critiqued = job.critique(Aligned(trained, trained, VerdictTable()))
     verdicts = read_corrections(critiqued.verdicts, critiqued.rounds, job.run)
     keep_verdicts(verdicts, critiqued.rounds, job.run)
-    warn_of_undecided(verdicts.verdicts, calls_above=3)
+    warn_of_undecided(verdicts.verdicts)
     job.run.publish(seconds=job.run.seconds)
     rounds = critiqued.judged_by(verdicts).rounds
     propagated = job.propagate(rounds)

@@ -11,6 +11,7 @@ from scipy.special import entr
 from sklearn.utils import check_random_state
 
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.validation import check_integer
 
 #: ``(probabilities (n, K), labels (n,), n_align, rng) -> n_align distinct indices``.
 Sampler = Callable[[NDArray[np.float64], NDArray[Any], int, np.random.RandomState], ArrayLike]
@@ -120,8 +121,7 @@ def select_alignment_set(
             f"The 'labels' argument must have shape ({n},), one label per row of 'probabilities'. "
             f"Got {labels.shape} instead."
         )
-    if isinstance(n_align, bool) or not isinstance(n_align, int | np.integer):
-        raise TypeError(f"The 'n_align' argument must be an integer. Got {n_align!r} instead.")
+    check_integer("n_align", n_align)
     if not 1 <= n_align <= n:
         raise ValueError(
             f"The 'n_align' argument must lie between 1 and the number of images, {n}. Got {n_align} instead."

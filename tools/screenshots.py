@@ -15,7 +15,7 @@ from typing import Any
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from lvlm_va.cli.models import ModelOptions
+from lvlm_va.critique.model_options import ModelOptions
 from lvlm_va.review.reviewed import ReviewedRun
 from lvlm_va.review.server import ReviewServer
 from tests.browser import open_browser, set_size, set_theme

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lvlm_va.alignment.types import AlignmentSet
 from lvlm_va.data.stored_images import ImageRows, StoredImages
-from lvlm_va.modules.logits import evaluating, forward_logits, module_device_and_dtype
-
-
-def check_integer(name: str, value: object, smallest: int) -> None:
-    """Raise unless `value` is an integer >= `smallest`."""
-    message = f"The {name!r} argument must be an integer >= {smallest}. Got {value!r} instead."
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(message)
-    if int(value) < smallest:
-        raise ValueError(message)
 
 
 def check_images(name: str, images: object) -> ImageRows:
@@ -82,58 +70,3 @@ def check_alignment_set(alignment_set: AlignmentSet, image_shape: torch.Size) ->
         )
     if masks.is_floating_point() and not bool(((masks >= 0) & (masks <= 1)).all()):
         raise ValueError(f"{expected} with values in [0, 1]. Got values outside, or NaN.")
-
-
-def check_module(module: nn.Module, images: ImageRows, labels: Tensor, *, penalised: bool) -> None:
-    """Try `module` on one image, and say clearly what does not fit.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        A copy of the user's.
-    images : Tensor or StoredImages of shape (n, C, *spatial), n >= 1
-        Only the first is used.
-    labels : Tensor of shape (m,), int64
-        Every label that will be trained on.
-    penalised : bool
-        Whether input gradients are needed.
-
-    Raises
-    ------
-    ValueError
-        If the module is in half precision, has nothing to train, too few logits, or passes no gradient to its
-        parameters or, when `penalised`, to the image.
-    """
-    device, dtype = module_device_and_dtype(module)
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"The 'module' argument must have float32 or float64 parameters. Got {dtype} instead, which loses the "
-            "second derivatives of the penalty. Pass module.float()."
-        )
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise ValueError(
-            "The 'module' argument must have parameters that require gradients. Got none to train."
-        )
-    with evaluating(module), torch.enable_grad():
-        image = images[:1].detach().to(device, dtype, copy=True).requires_grad_(penalised)
-        logits = forward_logits(module, image)
-        if int(labels.max()) >= logits.shape[1]:
-            raise ValueError(
-                f"The 'labels' argument must lie in 0 to {logits.shape[1] - 1}, the module's outputs. "
-                f"Got {int(labels.max())} among them."
-            )
-        wanted = [*parameters, image] if penalised else parameters
-        found: tuple[Tensor | None, ...] = (None,) * len(wanted)
-        if logits.requires_grad:
-            found = torch.autograd.grad(logits.sum(), wanted, allow_unused=True)
-    if all(gradient is None for gradient in found[: len(parameters)]):
-        raise ValueError(
-            "The 'module' argument must be differentiable from its logits to its parameters: no gradient arrives. "
-            "Remove detach(), argmax, rounding, .data or no_grad() from its forward."
-        )
-    if penalised and found[-1] is None:
-        raise ValueError(
-            "The 'module' argument must be differentiable from its logits to the image: no gradient arrives. "
-            "Remove detach(), argmax, rounding, .data or no_grad() from its forward."
-        )

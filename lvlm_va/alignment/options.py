@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 
-from lvlm_va.alignment.checks import check_integer
 from lvlm_va.alignment.optimizers import OPTIMIZERS, SCHEDULES, OptimizerFactory, ScheduleFactory
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.validation import check_integer, check_real
 
 PRECISIONS = ("float32", "bf16")
 
@@ -77,21 +76,12 @@ class TrainingOptions:
     accumulation_steps: int = 1
 
     def __post_init__(self) -> None:
-        check_integer("epochs", self.epochs, 0)
-        check_integer("batch_size", self.batch_size, 1)
-        check_integer("patience", self.patience, 1)
-        check_integer("accumulation_steps", self.accumulation_steps, 1)
-        _check_number("lr", self.lr, "a positive number", lambda value: value > 0)
-        _check_number("l2", self.l2, "a number >= 0", lambda value: value >= 0)
-        _check_number(
-            "align_fraction", self.align_fraction, "a number in (0, 1]", lambda value: 0 < value <= 1
-        )
-        _check_number(
-            "validation_fraction",
-            self.validation_fraction,
-            "a number in [0, 1)",
-            lambda value: 0 <= value < 1,
-        )
+        for name, smallest in (("epochs", 0), ("batch_size", 1), ("patience", 1), ("accumulation_steps", 1)):
+            check_integer(name, getattr(self, name), smallest, expected=f"an integer >= {smallest}")
+        check_real("lr", self.lr, "(0, inf)", expected="a positive number")
+        check_real("l2", self.l2, "[0, inf)", expected="a number >= 0")
+        check_real("align_fraction", self.align_fraction, "(0, 1]", expected="a number in (0, 1]")
+        check_real("validation_fraction", self.validation_fraction, "[0, 1)", expected="a number in [0, 1)")
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
@@ -101,20 +91,10 @@ class TrainingOptions:
             if self.rrr_strength != "auto":
                 raise unknown_name("rrr_strength", self.rrr_strength, ["auto"])
         else:
-            _check_number(
-                "rrr_strength", self.rrr_strength, '"auto" or a number >= 0', lambda value: value >= 0
-            )
+            check_real("rrr_strength", self.rrr_strength, "[0, inf)", expected='"auto" or a number >= 0')
         for name, value in vars(self).items():  # NumPy's numbers cannot be kept with a checkpoint
             if isinstance(value, Real):
                 object.__setattr__(self, name, int(value) if isinstance(value, Integral) else float(value))
-
-
-def _check_number(name: str, value: object, expected: str, valid: Callable[[float], bool]) -> None:
-    message = f"The {name!r} argument must be {expected}. Got {value!r} instead."
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(message)
-    if not math.isfinite(value) or not valid(float(value)):
-        raise ValueError(message)
 
 
 def _check_choice(name: str, value: object, known: Mapping[str, Callable[..., object]]) -> None:

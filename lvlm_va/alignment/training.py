@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from lvlm_va.alignment.checks import (
     check_alignment_set,
     check_images,
-    check_integer,
     check_labels,
-    check_module,
     check_repeats,
 )
 from lvlm_va.alignment.objective import TrainingRows
@@ -27,7 +25,9 @@ from lvlm_va.alignment.weighting import Weighting
 from lvlm_va.common.distributed import join, on_first, require_same, share_module, world_size
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.common.randomness import derive_seed, isolated_generators
+from lvlm_va.common.validation import check_integer
 from lvlm_va.data.stored_images import ImageRows, subset
+from lvlm_va.modules.checks import check_is_module, check_module
 from lvlm_va.modules.logits import is_compiled, module_device_and_dtype
 
 
@@ -126,11 +126,8 @@ def train(
     2
     """
     options = TrainingOptions() if options is None else options
-    check_integer("seed", seed, 0)
-    if not isinstance(module, nn.Module):
-        raise TypeError(
-            f"The 'module' argument must be a torch.nn.Module. Got {type(module).__name__} instead."
-        )
+    check_integer("seed", seed, 0, expected="an integer >= 0")
+    check_is_module(module)
     place = module_device_and_dtype(module)[0].type if device is None else device
     join(place)
     check_images("images", images)
@@ -171,7 +168,12 @@ def train(
         extras = [extra for extra in (repeats, weighting, points) if extra is not None]
         key = fingerprint(options, trained, images, labels, alignment_set, seed, *extras)
 
-    check_module(trained, images, all_labels, penalised=penalised)
+    n_logits = check_module(trained, images[:1], None, differentiable=penalised, trainable=True)
+    if int(all_labels.max()) >= n_logits:
+        raise ValueError(
+            f"The 'labels' argument must lie in 0 to {n_logits - 1}, the module's outputs. "
+            f"Got {int(all_labels.max())} among them."
+        )
     home, dtype = module_device_and_dtype(trained)
     if options.precision == "bf16" and dtype != torch.float32:
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.common.distributed import gather, rank
+from lvlm_va.common.validation import check_real
 
 
 class Weighting(Protocol):
@@ -85,8 +85,7 @@ class WorstGroupWeighting:
             raise TypeError(f"{expected} Got {kind} instead.")
         if groups.ndim != 1 or not len(groups) or int(groups.min()) < 0:
             raise ValueError(f"{expected} Got shape {tuple(groups.shape)}, or numbers below 0, instead.")
-        if not 0 < step_size < math.inf:
-            raise ValueError(f"The 'step_size' argument must be a number > 0. Got {step_size!r} instead.")
+        check_real("step_size", step_size, "(0, inf)", expected="a number > 0")
         self._groups = groups.cpu()
         self._step_size = float(step_size)
         # Logarithms, which a large loss cannot drive to infinity.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -19,6 +18,8 @@ from lvlm_va.attribution.pairing import Pairing, Rows
 from lvlm_va.attribution.tape import Tape, drop_saved_tensors
 from lvlm_va.attribution.types import Explanation
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.validation import is_integer
+from lvlm_va.common.warnings import warn
 from lvlm_va.ops import attribution_reduce
 
 # A relative completeness error above this is no rounding: something in the module escaped the rules.
@@ -81,7 +82,7 @@ class DeepLiftShap:
     name: str = field(default="deeplift_shap", init=False)
 
     def __post_init__(self) -> None:
-        if self.max_memory is not None and (not isinstance(self.max_memory, int) or self.max_memory < 1):
+        if self.max_memory is not None and not is_integer(self.max_memory, 1):
             raise ValueError(
                 "The 'max_memory' argument must be a positive number of bytes, or None. "
                 f"Got {self.max_memory!r} instead."
@@ -130,7 +131,7 @@ class DeepLiftShap:
         with frozen.running(tf32=self.precision == "tf32"):
             run = _Run(frozen, inputs, self.max_memory, self.precision)
             explanation = run.explain(self.name)
-        run.warn(explanation)
+        run.warn_of_gaps(explanation)
         return explanation
 
 
@@ -187,7 +188,7 @@ class _Run:
         self.rounding = _ROUNDING * self.eps * magnitude
         return self.inputs.explain(method, attributions, scores, reference_scores)
 
-    def warn(self, explanation: Explanation) -> None:
+    def warn_of_gaps(self, explanation: Explanation) -> None:
         """Warn once if calls of the module are not covered by the rules, and it shows."""
         largest = float(explanation.completeness_error.max())
         relative = explanation.relative_completeness_error()
@@ -210,7 +211,7 @@ class _Run:
             f"The attributions miss the output difference by up to {largest:.2g} logits, {relative:.2g} of its "
             "mean size."
         )
-        warnings.warn(" ".join(sentences), UserWarning, stacklevel=3)
+        warn(" ".join(sentences))
 
     def _forward(self, images: Tensor, keep_graph: bool = True) -> tuple[Tape, Tensor, Tensor]:
         """Return the tape, the leaf that stands for the input, and the logits of a pass."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from lvlm_va.modules.checks import check_is_module
 from lvlm_va.modules.logits import evaluating, forward_logits, is_compiled, module_device_and_dtype
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -37,10 +38,7 @@ class FrozenModule:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        if not isinstance(module, nn.Module):
-            raise TypeError(
-                f"The 'module' argument must be a torch.nn.Module. Got {type(module).__name__} instead."
-            )
+        check_is_module(module)
         if any(isinstance(child, torch.jit.ScriptModule) for child in module.modules()):
             raise ValueError(
                 "The 'module' argument must be an eager module: the nonlinear calls inside TorchScript "

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lvlm_va.attribution.frozen import FrozenModule, not_differentiable
 from lvlm_va.attribution.inputs import Inputs
 from lvlm_va.attribution.types import Explanation
+from lvlm_va.common.validation import is_integer
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class GradientXInput:
 
 
 def _require_positive(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_integer(value, 1):
         raise ValueError(f"The {name!r} argument must be a positive integer. Got {value!r} instead.")
 
 

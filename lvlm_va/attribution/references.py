@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.data.stored_images import CHUNK, ImageRows, image_batches
 
 Strategy = Literal["class_balanced", "zeros", "mean", "blurred"]
@@ -140,8 +141,7 @@ def blurred_references(images: Tensor, sigma: float | None = None) -> Tensor:
             f"The 'images' argument must have shape (n, C, H, W). Got {tuple(images.shape)} instead."
         )
     sigma = _BLUR_SHARE * min(images.shape[-2:]) if sigma is None else sigma
-    if not sigma > 0:
-        raise ValueError(f"The 'sigma' argument must be a positive number of pixels. Got {sigma!r} instead.")
+    check_real("sigma", sigma, "(0, inf)", expected="a positive number of pixels")
     blurred = _blur_rows(_blur_rows(images, sigma).transpose(-1, -2), sigma).transpose(-1, -2)
     return blurred.contiguous().unsqueeze(0)
 
@@ -183,8 +183,7 @@ def _balanced(labels: np.ndarray, n: int, n_references: int, seed: int) -> np.nd
         raise ValueError(
             f"The 'labels' argument must have shape ({n},), one per image. Got {labels.shape} instead."
         )
-    if n_references < 1:
-        raise ValueError(f"The 'n_references' argument must be at least 1. Got {n_references!r} instead.")
+    check_integer("n_references", n_references, 1)
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(n)
     _, classes = np.unique(labels[shuffled], return_inverse=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from lvlm_va.backends.asking import Asking
+from filelock import FileLock
+
 from lvlm_va.common.files import write_json
 
 
@@ -51,13 +51,10 @@ class TicketFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Wait until nobody else is in such a block with this folder, in whatever thread or process."""
+    def exclusive(self) -> FileLock:
+        """Return a lock on the folder, for a ``with`` block that one thread of one process enters at a time."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with Asking(self.folder / ".alone") as asking:
-            asking.take_in_turn("0")
-            yield
+        return FileLock(self.folder / ".lock")
 
     def read(self) -> list[KeptBatch]:
         """Return all batches, oldest first.

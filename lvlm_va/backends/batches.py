@@ -15,12 +15,14 @@ from lvlm_va.backends.streaming import Outcome
 from lvlm_va.backends.types import (
     BatchChatBackend,
     BatchTicket,
+    Capabilities,
     ChatBackend,
     ChatFailure,
     ChatReply,
     ChatRequest,
 )
 from lvlm_va.backends.wrapper import BackendWrapper
+from lvlm_va.common.validation import check_real
 
 _LOG = logging.getLogger(__name__)
 # Failures after which the provider may have the batch all the same.
@@ -63,8 +65,8 @@ class BatchedBackend(BackendWrapper):
 
     If a process is killed, or loses the connection, while it hands over a batch, the batch is looked for at the
     provider: OpenAI's keep our label; of Anthropic's the one with as many requests, made since, is taken, and its
-    custom ids decide. Of several threads and processes that ask for the same, on Linux, the first hands it over, and
-    all fetch it.
+    custom ids decide. Of several threads and processes that ask for the same, the first hands it over, and all fetch
+    it.
     """
 
     backend: BatchChatBackend
@@ -84,13 +86,15 @@ class BatchedBackend(BackendWrapper):
                 "The 'backend' argument must take batches, with 'n_fitting', 'submit', 'find' and 'collect', as "
                 f"OpenAIBackend and AnthropicBackend do. Got {type(backend).__name__} instead."
             )
-        if not poll >= 0:
-            raise ValueError(
-                f"The 'poll' argument must be a number of seconds, not negative. Got {poll!r} instead."
-            )
+        check_real("poll", poll, "[0, inf]", expected="a number of seconds, not negative")
         self._folder = TicketFolder(Path(folder).absolute())
         self.wait, self.poll = wait, poll
         self._sleep = sleep
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the backend inside can do, by batches."""
+        return replace(self.backend.capabilities, batched=True)
 
     def complete_each(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Outcome]]:
         """Yield replies and failures as their batches end."""
@@ -111,7 +115,7 @@ class BatchedBackend(BackendWrapper):
 
     def _outcomes(self, asked: dict[str, ChatRequest]) -> Iterator[tuple[str, Outcome]]:
         # One after another: what another process is just handing over must not be taken for lost.
-        with self._folder.alone():
+        with self._folder.exclusive():
             under_way, failures = self._begin(asked)
         yield from failures.items()
         yield from self._collect(under_way, asked.keys() - failures.keys())

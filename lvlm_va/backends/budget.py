@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lvlm_va.backends.batches import BatchedBackend
 from lvlm_va.backends.estimates import Estimate, ImageTokens, Prices, estimate_tokens, image_tokens, priced
 from lvlm_va.backends.request_json import request_key
 from lvlm_va.backends.streaming import Outcome, complete_each
 from lvlm_va.backends.types import ChatBackend, ChatFailure, ChatReply, ChatRequest, FailureKind, Usage
 from lvlm_va.backends.wrapper import BackendWrapper
+from lvlm_va.common.validation import check_real
 
 # Failures after which the server may have done the work, and bill it.
 _MAYBE_BILLED: frozenset[FailureKind] = frozenset(("timeout", "connection", "malformed"))
@@ -95,10 +95,8 @@ class Budget:
             "max_cost": max_cost,
         }
         for argument, limit in self._limits.items():
-            if limit is not None and not limit >= 0:
-                raise ValueError(
-                    f"The {argument!r} argument must be a number, not negative, or None. Got {limit!r} instead."
-                )
+            if limit is not None:
+                check_real(argument, limit, "[0, inf]", expected="a number, not negative, or None")
         if max_cost is not None and prices is None:
             raise ValueError(
                 "The 'prices' argument must be given with 'max_cost'. Got None instead. "
@@ -192,7 +190,6 @@ class BudgetedBackend(BackendWrapper):
         if not isinstance(budget, Budget):
             raise TypeError(f"The 'budget' argument must be a Budget. Got {type(budget).__name__} instead.")
         self.budget = budget
-        self._in_batches = isinstance(backend, BatchedBackend)
 
     def complete_each(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Outcome]]:
         """Yield replies as they come, sending as many requests at once as the budget holds."""
@@ -234,7 +231,7 @@ class BudgetedBackend(BackendWrapper):
 
     def _key(self, request: ChatRequest) -> str:
         """Return the custom id of a request that goes into a batch; empty for others."""
-        return request_key(request, self.fingerprint()) if self._in_batches else ""
+        return request_key(request, self.fingerprint()) if self.capabilities.batched else ""
 
     def __repr__(self) -> str:
         return f"BudgetedBackend({self.backend!r}, {self.budget!r})"

@@ -41,8 +41,8 @@ class CachedBackend(BackendWrapper):
     Notes
     -----
     Failures are not kept, nor are empty replies that ran out of tokens: both are worth asking again. Requests
-    that are equal within one call are asked once. What another thread or process is asking just now, on Linux, is
-    waited for, and asked only if no reply came of it. The file holds what the model said, not what it was asked.
+    that are equal within one call are asked once. What another thread or process is asking just now is waited
+    for, and asked only if no reply came of it. The file holds what the model said, not what it was asked.
     """
 
     def __init__(self, backend: ChatBackend, path: str | os.PathLike[str]) -> None:
@@ -68,20 +68,20 @@ class CachedBackend(BackendWrapper):
         for position, request in enumerate(requests):
             positions.setdefault(request_key(request, fingerprint), []).append(position)
         pending = list(positions)
-        with self._store.open() as replies, self._store.asking() as asking:
+        with self._store.open() as replies, replies.locks() as locks:
             while pending:
                 mine, others = [], []
                 for key in pending:
                     reply = replies.get(key)
                     if reply is None:
-                        if not asking.take(key):
+                        if not locks.acquire(key):
                             others.append(key)
                             continue
                         reply = replies.get(key)  # it may have come in between
                         if reply is None:
                             mine.append(key)
                             continue
-                        asking.give_back(key)
+                        locks.release(key)
                     for position in positions[key]:
                         yield position, replace(reply, cached=True)
                 stopped = False
@@ -89,7 +89,7 @@ class CachedBackend(BackendWrapper):
                     key = mine[index]
                     if isinstance(outcome, ChatReply) and not outcome.cut_short:
                         replies.put(key, outcome)
-                    asking.give_back(key)
+                    locks.release(key)
                     stopped |= isinstance(outcome, ChatFailure) and outcome.stops
                     first, *same = positions[key]
                     yield first, outcome
@@ -99,7 +99,7 @@ class CachedBackend(BackendWrapper):
                 if stopped:
                     return
                 if others and not mine:
-                    asking.wait(others[0])
+                    locks.wait(others[0])
                 pending = others
 
     def __repr__(self) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from lvlm_va.backends.request_json import plain_schema
 from lvlm_va.backends.types import ChatRequest, Usage
+from lvlm_va.common.validation import check_real
 
 ImageTokens = Callable[[int, int], int]
 # Bytes of UTF-8 text that make a token, about, for the tokenizers of large models.
-_BYTES_PER_TOKEN = 4
+BYTES_PER_TOKEN = 4
 # What marks the beginning, the role and the end of a turn.
 _TOKENS_PER_TURN = 4
 
@@ -43,11 +44,9 @@ class Prices:
 
     def __post_init__(self) -> None:
         for argument in ("input_per_million", "output_per_million", "batch_factor"):
-            if not getattr(self, argument) >= 0:
-                raise ValueError(
-                    f"The {argument!r} argument must be a price or a factor, not negative. Got "
-                    f"{getattr(self, argument)!r} instead."
-                )
+            check_real(
+                argument, getattr(self, argument), "[0, inf]", expected="a price or a factor, not negative"
+            )
 
     def in_batches(self) -> Prices:
         """Return the prices of what is sent in batches."""
@@ -133,7 +132,7 @@ def estimate_tokens(request: ChatRequest, image_tokens: ImageTokens = image_toke
     texts += request.choices or ()
     if request.schema is not None:
         texts.append(json.dumps(plain_schema(request.schema), ensure_ascii=False))
-    tokens = sum(math.ceil(len(text.encode("utf-8", "replace")) / _BYTES_PER_TOKEN) for text in texts)
+    tokens = sum(math.ceil(len(text.encode("utf-8", "replace")) / BYTES_PER_TOKEN) for text in texts)
     tokens += _TOKENS_PER_TURN * len(request.turns)
     tokens += sum(image_tokens(image.array.shape[1], image.array.shape[0]) for image in request.images)
     return Usage(tokens, request.max_tokens)

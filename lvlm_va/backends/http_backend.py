@@ -19,6 +19,7 @@ from lvlm_va.backends.server_json import parse_object
 from lvlm_va.backends.streaming import Outcome, in_order
 from lvlm_va.backends.threads import ask_in_threads
 from lvlm_va.backends.types import Capabilities, ChatFailure, ChatReply, ChatRequest
+from lvlm_va.common.validation import check_real, is_integer
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,14 +51,11 @@ class HTTPBackend(ABC):
         self._endpoint = check_endpoint(
             self._default_url if base_url is None else base_url, model, allow_remote
         )
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        if not is_integer(concurrency, 1):
             raise ValueError(
                 f"The 'concurrency' argument must be an integer, at least 1. Got {concurrency!r} instead."
             )
-        if not 0 < timeout < float("inf"):
-            raise ValueError(
-                f"The 'timeout' argument must be a number of seconds above 0. Got {timeout!r} instead."
-            )
+        check_real("timeout", timeout, "(0, inf)", expected="a number of seconds above 0")
         if capabilities is not None and not isinstance(capabilities, Capabilities):
             raise TypeError(
                 "The 'capabilities' argument must be a Capabilities object or None. Got "
@@ -72,6 +70,7 @@ class HTTPBackend(ABC):
             capabilities or self._default_capabilities,
             local=self._endpoint.local,
             choice_probs=False,
+            batched=False,
             batch_size=concurrency,
         )
         self._refused: frozenset[str] = frozenset()

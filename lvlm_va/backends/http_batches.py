@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from lvlm_va.backends.http_backend import HTTPBackend
 from lvlm_va.backends.http_client import exchange
-from lvlm_va.backends.http_errors import GarbledReplyError, Refusal, read_refusal, shown
+from lvlm_va.backends.http_errors import ErrorReply, GarbledReplyError, read_error_reply, shown
 from lvlm_va.backends.server_json import parse_object, pick
 from lvlm_va.backends.streaming import Outcome
 from lvlm_va.backends.types import BatchTicket, ChatFailure, ChatRequest
@@ -110,7 +110,7 @@ class HTTPBatchBackend(HTTPBackend):
         came = exchange(self._sdk(), create, arguments, _TRANSFER_SECONDS, _MOST_BYTES)
         if isinstance(came, bytes):
             return came
-        raise CallError(came.failure if isinstance(came, Refusal) else came)
+        raise CallError(came.failure if isinstance(came, ErrorReply) else came)
 
     def _call_object(self, create: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
         return parse_object(self._call(create, **arguments))
@@ -128,12 +128,12 @@ class HTTPBatchBackend(HTTPBackend):
 
     def _failure_in(self, status: int, content: object) -> ChatFailure:
         """Return the failure of one request; where a parameter is refused, it is left out when asked again."""
-        refusal = read_refusal(status, {}, json.dumps(content))
-        name = refusal.refused_parameter({*self._optional, *self._renamed})
+        error = read_error_reply(status, {}, json.dumps(content))
+        name = error.refused_parameter({*self._optional, *self._renamed})
         if name is None:
-            return refusal.failure
+            return error.failure
         self._leave_out(name)
-        return ChatFailure("server", refusal.failure.message)
+        return ChatFailure("server", error.failure.message)
 
     @abstractmethod
     def _entry(self, key: str, request: ChatRequest) -> dict[str, Any]:

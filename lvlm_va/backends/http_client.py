@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
-from lvlm_va.backends.http_errors import GarbledReplyError, Refusal, read_refusal
+from lvlm_va.backends.http_errors import ErrorReply, GarbledReplyError, read_error_reply
 from lvlm_va.backends.privacy import Endpoint, is_loopback
 from lvlm_va.backends.types import ChatFailure
 
@@ -55,7 +55,7 @@ def exchange(
     arguments: dict[str, Any],
     timeout: float,
     most_bytes: int = MOST_BYTES,
-) -> bytes | Refusal | ChatFailure:
+) -> bytes | ErrorReply | ChatFailure:
     """Return the body of a reply, or why there is none.
 
     Parameters
@@ -73,7 +73,7 @@ def exchange(
 
     Returns
     -------
-    bytes, Refusal or ChatFailure
+    bytes, ErrorReply or ChatFailure
         The body; what the server said with an error status; a timeout, cut connection or endless reply.
     """
     http = importlib.import_module(_client_type(sdk).__module__.partition(".")[0])
@@ -89,7 +89,7 @@ def exchange(
                 if time.monotonic() > deadline:
                     return late
     except sdk.APIStatusError as error:
-        return read_refusal(error.status_code, error.response.headers, error.response.text)
+        return read_error_reply(error.status_code, error.response.headers, error.response.text)
     except (sdk.APITimeoutError, http.TimeoutException):
         return late
     except (sdk.APIConnectionError, http.TransportError) as error:

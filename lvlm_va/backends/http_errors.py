@@ -1,4 +1,4 @@
-"""What a server's refusal, a cut connection or a garbled reply means."""
+"""What a server's error reply, a cut connection or a garbled reply means."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class GarbledReplyError(ValueError):
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ErrorReply:
     """What a server says with an error status.
 
     Attributes
@@ -95,7 +95,7 @@ class Refusal:
         return next((word for word in words if word in sent), None)
 
 
-def read_refusal(status: int, headers: Mapping[str, str], body: str) -> Refusal:
+def read_error_reply(status: int, headers: Mapping[str, str], body: str) -> ErrorReply:
     """Return what a response with an error status says.
 
     Parameters
@@ -119,7 +119,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: str) -> Refusal:
             code = error.get("type")
     else:
         message, code, parameter = error or _TAG.sub(" ", body), None, None
-    return Refusal(
+    return ErrorReply(
         status,
         message if isinstance(message, str) else json.dumps(message),
         code if isinstance(code, str) else "",

@@ -56,7 +56,7 @@ class OpenAIBackend(HTTPBatchBackend):
     capabilities : Capabilities or None, default=None
         What the model can do, see :class:`Capabilities`. None: any number of images, temperature, seed and
         schema. ``choices`` is sent as vLLM takes it. ``local`` and ``batch_size`` follow from the other
-        arguments; ``choice_probs`` is always False.
+        arguments; ``choice_probs`` and ``batched`` are always False.
 
     Raises
     ------

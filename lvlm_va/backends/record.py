@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lvlm_va.backends.batches import BatchedBackend
 from lvlm_va.backends.request_json import reply_to_json, request_to_json
 from lvlm_va.backends.streaming import Outcome, complete_each
 from lvlm_va.backends.types import ChatBackend, ChatFailure, ChatReply, ChatRequest
@@ -47,7 +46,7 @@ class RecordingBackend(BackendWrapper):
 
     def complete_each(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Outcome]]:
         """Yield replies and failures as they come, each recorded first."""
-        batched = _asks_by_batches(self.backend)
+        batched = self.capabilities.batched
         for position, outcome in complete_each(self.backend, requests):
             kind = "reply" if isinstance(outcome, ChatReply) else "failure"
             if isinstance(outcome, ChatFailure) and outcome.kind == "pending":
@@ -74,13 +73,6 @@ class RecordingBackend(BackendWrapper):
 
     def __repr__(self) -> str:
         return f"RecordingBackend({self.backend!r}, {str(self._path)!r})"
-
-
-def _asks_by_batches(backend: ChatBackend) -> bool:
-    inside: object = backend
-    while isinstance(inside, BackendWrapper) and not isinstance(inside, BatchedBackend):
-        inside = inside.backend
-    return isinstance(inside, BatchedBackend)
 
 
 def read_exchanges(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

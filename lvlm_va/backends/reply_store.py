@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lvlm_va.backends.asking import Asking
+from lvlm_va.backends.key_locks import KeyLocks
 from lvlm_va.backends.request_json import reply_from_json, reply_to_json
 from lvlm_va.backends.types import ChatReply
 
@@ -83,10 +84,6 @@ class ReplyStore:
         finally:
             connection.close()
 
-    def asking(self) -> Asking:
-        """Return locks by which those who share the file ask nothing twice at the same time."""
-        return Asking(self.path.with_name(f".{self.path.name}.asking"))
-
     def info(self) -> CacheInfo:
         """Return how much it holds."""
         with self.open() as replies:
@@ -102,20 +99,26 @@ class OpenReplies:
 
     def get(self, key: str) -> ChatReply | None:
         """Return the reply under a key, or None."""
+        found = self._execute("select reply from replies where key = ?", key)
         with _explained(self._path):
-            row = self._connection.execute("select reply from replies where key = ?", (key,)).fetchone()
-            return None if row is None else reply_from_json(json.loads(row[0]))
+            return reply_from_json(json.loads(found[0][0])) if found else None
 
     def put(self, key: str, reply: ChatReply) -> None:
         """Write a reply at once, unless there is one under this key."""
         values = (key, json.dumps(reply_to_json(reply)), time.time())
-        with _explained(self._path):
-            self._connection.execute("insert or ignore into replies values (?, ?, ?)", values)
+        self._execute("insert or ignore into replies values (?, ?, ?)", *values)
 
     def count(self) -> int:
         """Return the number of replies."""
+        return int(self._execute("select count(*) from replies")[0][0])
+
+    def locks(self) -> KeyLocks:
+        """Return locks by which those who share the file ask nothing twice at the same time."""
+        return KeyLocks(self._execute, self._path)
+
+    def _execute(self, statement: str, *values: object) -> list[Any]:
         with _explained(self._path):
-            return int(self._connection.execute("select count(*) from replies").fetchone()[0])
+            return self._connection.execute(statement, values).fetchall()
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

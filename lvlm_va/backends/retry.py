@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from lvlm_va.backends.streaming import Outcome, complete_each, not_sent
 from lvlm_va.backends.types import ChatBackend, ChatFailure, ChatReply, ChatRequest, Usage
 from lvlm_va.backends.wrapper import BackendWrapper
+from lvlm_va.common.validation import check_integer, check_real
 
 
 class RetryingBackend(BackendWrapper):
@@ -61,20 +62,9 @@ class RetryingBackend(BackendWrapper):
         seed: int | None = None,
     ) -> None:
         super().__init__(backend)
-        if isinstance(attempts, bool) or not isinstance(attempts, int):
-            raise TypeError(
-                f"The 'attempts' argument must be an integer, at least 1. Got {attempts!r} instead."
-            )
-        if attempts < 1:
-            raise ValueError(
-                f"The 'attempts' argument must be an integer, at least 1. Got {attempts} instead."
-            )
+        check_integer("attempts", attempts, 1, expected="an integer, at least 1")
         for argument, seconds in (("first_wait", first_wait), ("max_wait", max_wait)):
-            if not seconds >= 0:
-                raise ValueError(
-                    f"The {argument!r} argument must be a number of seconds, not negative. Got {seconds!r} "
-                    "instead."
-                )
+            check_real(argument, seconds, "[0, inf]", expected="a number of seconds, not negative")
         self.attempts = attempts
         self.first_wait = first_wait
         self.max_wait = max_wait

@@ -200,6 +200,8 @@ class Capabilities:
         Requests that are worth handing over at once.
     per_segment : bool
         Whether the model is better asked about one segment per request (small local models).
+    batched : bool
+        Whether requests go through a provider's batches: answered later, at the price of batches.
     """
 
     max_images: int | None = None
@@ -211,6 +213,7 @@ class Capabilities:
     local: bool = True
     batch_size: int = 8
     per_segment: bool = False
+    batched: bool = False
 
     def refusal(self, request: ChatRequest) -> ChatFailure | None:
         """Return why a request must not be sent, if it holds more images than the model takes."""

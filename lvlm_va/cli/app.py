@@ -17,7 +17,6 @@ from lvlm_va.cli.models import (
     Currency,
     MaxCost,
     MaxRequests,
-    ModelOptions,
     PricesPerMillion,
 )
 from lvlm_va.cli.report import report
@@ -185,6 +184,7 @@ def align(
     For example: lvlm-va align scans --module mynets:make_net --weights net.safetensors --irrelevant corners --out run
     """
     from lvlm_va.common.distributed import join, leave, rank
+    from lvlm_va.critique.model_options import ModelOptions
     from lvlm_va.experiments.align_folder import align_folder
 
     if (critic is None) == (irrelevant is None and relevant is None):

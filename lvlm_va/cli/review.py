@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lvlm_va.cli.models import AllowRemote, Currency, MaxCost, MaxRequests, ModelOptions, PricesPerMillion
+from lvlm_va.cli.models import AllowRemote, Currency, MaxCost, MaxRequests, PricesPerMillion
 
 
 def review(
@@ -37,6 +37,7 @@ def review(
     confirm or correct its verdicts, edit the descriptions of the classes, and align again; the critic is asked
     nothing unless you ask it to. Every change is saved at once, in verdicts.json of the folder. Stop with Ctrl+C.
     """
+    from lvlm_va.critique.model_options import ModelOptions
     from lvlm_va.review.reviewed import ReviewedRun
     from lvlm_va.review.server import ReviewServer
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lvlm_va.comparison.errors import NotApplicableError
 from lvlm_va.comparison.rival import PlainRival, RivalClassifier
 from lvlm_va.data.training_data import TrainingData
-from lvlm_va.modules.build import check_module
+from lvlm_va.modules.checks import check_module
 from lvlm_va.modules.logits import predict_logits
 
 # A first classifier that errs on more than this share has not learned the shortcut, nor anything else.

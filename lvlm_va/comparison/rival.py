@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, TrainingResult, Weighting, train
 from lvlm_va.attribution import Attributor
+from lvlm_va.common.device import resolve_device
 from lvlm_va.common.timing import timed
 from lvlm_va.comparison.groups import Groups, resolve_groups
 from lvlm_va.comparison.masks import resolve_masks
-from lvlm_va.data.inputs import check_images, draw_seed, resolve_device
+from lvlm_va.data.inputs import check_images, draw_seed
 from lvlm_va.data.stored_images import ImageRows
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.image_classifier import ImageClassifier

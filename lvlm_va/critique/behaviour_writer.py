@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from lvlm_va.backends import ChatBackend, ChatFailure, ChatReply, ChatRequest, Turn
+from lvlm_va.common.validation import check_integer
 from lvlm_va.critique.behaviour import BehaviourSummary, ClassBehaviour
-from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, check_whole
+from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument
 from lvlm_va.critique.parsing import is_refusal, without_thoughts
 from lvlm_va.critique.prompts import BehaviourPrompt, quoted
 
@@ -47,7 +48,7 @@ class BehaviourWriter(ModelUser):
         check_backend_argument(self.backend)
         if not isinstance(self.prompt, BehaviourPrompt):
             raise TypeError(f"The 'prompt' argument must be a BehaviourPrompt. Got {self.prompt!r} instead.")
-        check_whole("max_tokens", self.max_tokens, least=1)
+        check_integer("max_tokens", self.max_tokens, 1, expected="an integer of at least 1")
 
     def write(self, summary: BehaviourSummary, descriptions: Mapping[str, str]) -> BehaviourSummary:
         """Return the summary in the model's words.

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lvlm_va.common.validation import check_real
+
 
 @dataclass(frozen=True)
 class CalibrationReport:
@@ -79,8 +81,7 @@ def choose_threshold(
     (0.9, 0.75, 1.0)
     """
     for name, value in (("target", target), ("risk", risk)):
-        if not 0 < value < 1:
-            raise ValueError(f"The {name!r} argument must lie in (0, 1). Got {value!r} instead.")
+        check_real(name, value, "(0, 1)")
     pairs = sorted(zip(confidences, right, strict=True), key=lambda pair: -pair[0])
     fewest = math.ceil(math.log(risk) / math.log(target))
     best, decided_at_best, right_at_best = math.inf, 0, 0

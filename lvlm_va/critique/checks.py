@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from numbers import Real
 
+from lvlm_va.common.warnings import warn
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict
 
 # Of a reason, as much is shown in a warning.
 _MOST_SHOWN = 200
-
-
-def check_fraction(argument: str, value: object, *, zero: bool = False, most: float = 1.0) -> None:
-    """Reject a value that is not a number in (0, most], or in [0, most] where `zero` is allowed."""
-    interval = f"in {'[' if zero else '('}0, {most:g}]"
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"The {argument!r} argument must be a number {interval}. Got {value!r} instead.")
-    if not (0 < float(value) <= most or (zero and value == 0)):
-        raise ValueError(f"The {argument!r} argument must be a number {interval}. Got {value!r} instead.")
 
 
 def check_critiques(requests: Sequence[CritiqueRequest], critiques: object) -> None:
@@ -79,20 +69,18 @@ def check_all_judged(critiques: Sequence[Critique], n_segments: Sequence[int]) -
             )
 
 
-def warn_of_undecided(verdicts: Sequence[SegmentVerdict], *, calls_above: int) -> None:
-    """Warn who called so many calls above if all verdicts are ``unsure`` and no person's: nothing will be masked."""
+def warn_of_undecided(verdicts: Sequence[SegmentVerdict]) -> None:
+    """Warn if all verdicts are ``unsure`` and no person's: nothing will be masked."""
     if not verdicts or any(v.verdict != "unsure" or v.source == "human" for v in verdicts):
         return
     ((status, reason), count) = Counter((v.status, v.reason) for v in verdicts).most_common(1)[0]
     words = f", status {status!r}" * bool(status) + f": {reason[:_MOST_SHOWN]!r}" * bool(reason)
-    warnings.warn(
+    warn(
         f"All {len(verdicts)} verdicts of the critic are 'unsure', so nothing is masked, and nothing mended "
         f"({count} of them alike{words}). Likely causes: classes without 'specifications'; for critic='tiny', "
         "words in them that it was not taught; a prompt of your own without {verdict_lines}, and a 'judge' that is no "
         "language model; a threshold of the judge that is too high; a model that refuses, or does not answer; a table "
-        "of verdicts on other images.",
-        UserWarning,
-        stacklevel=calls_above + 1,
+        "of verdicts on other images."
     )
 
 

@@ -9,15 +9,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from lvlm_va.critique.checks import check_all_judged, check_critiques, check_verdicts
-from lvlm_va.critique.llm_judge import LLMJudge
-from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.model_user import ModelStoppedError
+from lvlm_va.critique.optional_methods import asks_by_batches, hands_over
 from lvlm_va.critique.types import SPEAKS, Critic, Critique, CritiqueRequest, Judge, SegmentVerdict, Statement
 
 # Images that a critic who asks by batches hands over at once; so many rendered images are in memory.
 _BATCH_CHUNK = 256
 # A model that leaves so many images in a row without an answer is down, though it has answered others before.
-_MOST_SILENT = 16
+_MOST_FAILED = 16
 
 
 def collect_critiques(
@@ -35,7 +34,7 @@ def collect_critiques(
     Parameters
     ----------
     critic : Critic
-        Whoever judges. One that asks by batches (`LVLMCritic`) first hands over all images.
+        Whoever judges. One that is to be asked by batches (`HandsOver`) first hands over all images.
     image_ids : sequence of str
         Names of the images, all different.
     make_requests : callable
@@ -67,11 +66,12 @@ def collect_critiques(
         in the file, some images without an answer do not stop it: they are ``unsure``, and not kept.
     """
     done = read_critiques(path)
-    patience = _Patience(heard=any(critique.statements or critique.verdicts for critique in done.values()))
+    answered = any(critique.statements or critique.verdicts for critique in done.values())
+    tolerance = _FailureTolerance(has_answered=answered)
     pending = [i for i, image_id in enumerate(image_ids) if image_id not in done]
     if on_progress is not None:
         on_progress(len(image_ids) - len(pending))
-    if isinstance(critic, LVLMCritic) and critic.batch:
+    if hands_over(critic):
         for start in range(0, len(pending), _BATCH_CHUNK):
             requests = make_requests(pending[start : start + _BATCH_CHUNK])
             critic.hand_over_images([request for request in requests if request.n_segments])
@@ -83,12 +83,12 @@ def collect_critiques(
         try:
             answers = critic.critique(asked) if asked else []
         except ModelStoppedError as stop:
-            if not patience.bears(stop, len(asked)):
+            if not tolerance.tolerates(stop, len(asked)):
                 _append(path, stop.done)
                 raise
             answers = list(stop.critiques)
         else:
-            patience.restore(n_images=len(asked))
+            tolerance.reset(n_images=len(asked))
         check_critiques(asked, answers)
         critiques = list(answers)
         critiques += [
@@ -141,14 +141,14 @@ def judge_critiques(
         If the judge's model cannot go on, as in `collect_critiques`.
     """
     done = {key: kept.verdicts for key, kept in read_critiques(path).items()}
-    patience = _Patience(heard=bool(done))
+    tolerance = _FailureTolerance(has_answered=bool(done))
     done |= {critique.image_id: critique.verdicts for critique in critiques if critique.verdicts}
     pending = [
         (critique, count)
         for critique, count in zip(critiques, n_segments, strict=True)
         if count and critique.image_id not in done
     ]
-    if isinstance(judge, LLMJudge) and judge.batch:
+    if asks_by_batches(judge):
         chunk_size = max(1, len(pending))
     for start in range(0, len(pending), chunk_size):
         chunk = pending[start : start + chunk_size]
@@ -156,12 +156,12 @@ def judge_critiques(
         try:
             verdicts = judge.judge(asked, [count for _, count in chunk])
         except ModelStoppedError as stop:
-            if not patience.bears(stop, len(asked)):
+            if not tolerance.tolerates(stop, len(asked)):
                 _append(path, stop.done)
                 raise
             verdicts = [critique.verdicts for critique in stop.critiques]
         else:
-            patience.restore(n_images=sum(critique.answered for critique in asked))
+            tolerance.reset(n_images=sum(critique.answered for critique in asked))
         judged = check_verdicts(chunk, verdicts)
         _append(path, judged)
         done.update({critique.image_id: critique.verdicts for critique in judged})
@@ -187,23 +187,23 @@ def read_critiques(path: Path | None) -> dict[str, Critique]:
     return critiques
 
 
-class _Patience:
+class _FailureTolerance:
     """How long to go on with a model that leaves images without an answer: a few it may never answer."""
 
-    def __init__(self, *, heard: bool) -> None:
-        self._heard, self._silent = heard, 0
+    def __init__(self, *, has_answered: bool) -> None:
+        self._has_answered, self._n_failed = has_answered, 0
 
-    def restore(self, n_images: int) -> None:
+    def reset(self, n_images: int) -> None:
         """Note that a call for so many images was answered."""
         if n_images:
-            self._heard, self._silent = True, 0
+            self._has_answered, self._n_failed = True, 0
 
-    def bears(self, stop: ModelStoppedError, n_images: int) -> bool:
+    def tolerates(self, stop: ModelStoppedError, n_images: int) -> bool:
         """Return whether to go on with ``stop.critiques`` after a call for so many images without an answer."""
         if stop.failure.transient:
-            self._silent += n_images
+            self._n_failed += n_images
         passing = not stop.failure.fatal and len(stop.critiques) == n_images
-        return passing and self._heard and self._silent < _MOST_SILENT
+        return passing and self._has_answered and self._n_failed < _MOST_FAILED
 
 
 def _append(path: Path | None, critiques: Sequence[Critique]) -> None:

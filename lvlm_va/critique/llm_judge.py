@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
-from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, Turn
+from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, Estimate, Prices, Turn
+from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.critique.calibration import CalibrationReport, choose_threshold
 from lvlm_va.critique.decision import Ballot, Opinion, decide
-from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, check_whole, stop_if_hopeless
+from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, stop_if_hopeless
 from lvlm_va.critique.parser_judge import statements_of, unread_status
 from lvlm_va.critique.parsing import PARSER_VERSION, is_refusal, parse_choice, parse_verdicts
 from lvlm_va.critique.prompts import JudgePrompt, quoted
@@ -89,13 +90,11 @@ class LLMJudge(ModelUser):
                 )
         if not isinstance(self.prompt, JudgePrompt):
             raise TypeError(f"The 'prompt' argument must be a JudgePrompt. Got {self.prompt!r} instead.")
-        check_whole("n_shots", self.n_shots, least=0)
-        check_whole("votes", self.votes, least=1)
-        check_whole("max_tokens", self.max_tokens, least=1)
-        if self.threshold is not None and not self.threshold >= 0:
-            raise ValueError(
-                f"The 'threshold' argument must be None or >= 0. Got {self.threshold!r} instead."
-            )
+        check_integer("n_shots", self.n_shots, 0, expected="an integer of at least 0")
+        check_integer("votes", self.votes, 1, expected="an integer of at least 1")
+        check_integer("max_tokens", self.max_tokens, 1, expected="an integer of at least 1")
+        if self.threshold is not None:
+            check_real("threshold", self.threshold, "[0, inf]", expected="None or a number >= 0")
 
     def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
         """Raise before anything is trained if the model cannot be loaded, or may not be asked."""
@@ -203,6 +202,16 @@ class LLMJudge(ModelUser):
                     confidences.append(max(p, 1 - p) if decided else -math.inf)
                     right.append(verdict.verdict == labels[verdict.segment])
         return choose_threshold(confidences, right, target=target, risk=risk)
+
+    def with_examples(self, examples: Sequence[JudgeExample]) -> LLMJudge:
+        """Return the same judge that is shown other examples."""
+        return replace(self, examples=examples)
+
+    def estimate_judging(
+        self, critiques: Sequence[Critique], n_segments: Sequence[int], prices: Prices | None = None
+    ) -> Estimate:
+        """Return about what `judge` would ask of the model at first; its parameters are those of `judge`."""
+        return self.estimate(self.chat_requests(critiques, n_segments), prices)
 
     def chat_requests(self, critiques: Sequence[Critique], n_segments: Sequence[int]) -> list[ChatRequest]:
         """Return what `judge` would send at first, for `estimate`; its parameters are those of `judge`."""

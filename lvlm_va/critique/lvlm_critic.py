@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Protocol
 
-from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, ImagePart, Turn
+from lvlm_va.backends import ChatFailure, ChatReply, ChatRequest, Estimate, ImagePart, Prices, Turn
+from lvlm_va.backends.estimates import BYTES_PER_TOKEN
+from lvlm_va.common.validation import check_integer
 from lvlm_va.critique.geometry import segment_facts
-from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, check_whole, stop_if_hopeless
+from lvlm_va.critique.llm_judge import LLMJudge
+from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, stop_if_hopeless
+from lvlm_va.critique.parser_judge import ParserJudge
 from lvlm_va.critique.prompts import CriticPrompt, quoted
 from lvlm_va.critique.tile_sheet import TileSheet
-from lvlm_va.critique.types import CONTENTS, Critique, CritiqueRequest, Statement
+from lvlm_va.critique.types import CONTENTS, Critique, CritiqueRequest, Judge, Statement
 from lvlm_va.critique.views import View
 
 # With "auto", more segments than these are asked about one by one.
@@ -115,8 +119,8 @@ class LVLMCritic(ModelUser):
             raise ValueError(
                 f"The 'per_segment' argument must be True, False or 'auto'. Got {self.per_segment!r} instead."
             )
-        check_whole("votes", self.votes, least=1)
-        check_whole("max_tokens", self.max_tokens, least=1)
+        check_integer("votes", self.votes, 1, expected="an integer of at least 1")
+        check_integer("max_tokens", self.max_tokens, 1, expected="an integer of at least 1")
 
     def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
         """Raise before anything is trained if the model cannot be loaded or used, or sees no images."""
@@ -139,9 +143,48 @@ class LVLMCritic(ModelUser):
             "temperature": self.temperature,
         }
 
-    def questions(self, request: CritiqueRequest) -> list[tuple[int, ...]]:
-        """Return the segments that each question about an image is on."""
-        return [segments for _, segments, _ in self._plan([request])]
+    def judge_for(self, spec: str | None) -> Judge | None:
+        """Return the judge of what it says: without a name a `ParserJudge`, by its own model's name an `LLMJudge`.
+
+        Parameters
+        ----------
+        spec : str or None
+            Name of a model, or None.
+
+        Returns
+        -------
+        Judge or None
+            An `LLMJudge` shares the model, what is kept and the budget. None for the name of another model.
+
+        Raises
+        ------
+        ValueError
+            If `spec` is None where the prompt asks for no verdicts.
+        """
+        if spec is not None and spec != self.backend:
+            return None
+        if spec is not None:
+            shared = {option.name: getattr(self, option.name) for option in fields(ModelUser)}
+            return LLMJudge(**shared | {"backend": self.model})
+        if not self.prompt.names_verdicts:
+            raise ValueError(
+                "The 'judge' argument must name a language model, such as the critic's, where the critic's prompt asks "
+                "for no verdicts. Got None instead. Or put {verdict_lines} into the prompt; judge='parser' is for a "
+                "model that ends in lines such as 'Segment 1: spurious' unasked."
+            )
+        return ParserJudge()
+
+    def longest_critique(self, request: CritiqueRequest) -> Critique:
+        """Return a critique of an image in which every answer is as long as ``max_tokens`` allows."""
+        text = "x" * (BYTES_PER_TOKEN * self.max_tokens)
+        statements = [Statement(segments, text) for _, segments, _ in self._plan([request])]
+        return Critique(request.image_id, "", statements=tuple(statements))
+
+    def estimate_critiques(
+        self, requests: Sequence[CritiqueRequest], prices: Prices | None = None
+    ) -> Estimate:
+        """Return about what `critique` would ask of the model; replies that the cache holds are free."""
+        return self.estimate(self.chat_requests(requests), prices)
 
     def chat_requests(self, requests: Sequence[CritiqueRequest]) -> list[ChatRequest]:
         """Return what `critique` would send, for `lvlm_va.backends.estimate`.

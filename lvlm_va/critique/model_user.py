@@ -110,7 +110,9 @@ class ModelUser:
         )
 
     def estimate(self, chats: Sequence[ChatRequest], prices: Prices | None = None) -> Estimate:
-        """Return about what these requests would take; replies that the cache holds are free."""
+        """Return about what these requests would take, zero without any; replies that the cache holds are free."""
+        if not chats:
+            return Estimate()
         if self.cache is not None and Path(self.cache).exists():
             known = CachedBackend(self.model, self.cache)
             chats = [chat for chat in chats if chat not in known]
@@ -185,14 +187,6 @@ def check_backend_argument(backend: object) -> None:
         "The 'backend' argument must be a chat model with a 'complete(requests)' method, or text such as 'hf:FOLDER'. "
         f"Got {backend!r} instead."
     )
-
-
-def check_whole(argument: str, value: object, *, least: int) -> None:
-    """Raise ValueError unless `value` is a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(
-            f"The {argument!r} argument must be an integer of at least {least}. Got {value!r} instead."
-        )
 
 
 def ask(backend: ChatBackend, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:

@@ -6,13 +6,12 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lvlm_va.critique.checks import check_fraction
+from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.critique.effect import effect_shares_inside
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict, Verdict
 
@@ -74,11 +73,10 @@ class OracleCritic:
                 "instead."
             )
         object.__setattr__(self, "masks", masks.astype(bool, copy=False))
-        check_fraction("verdict_accuracy", self.verdict_accuracy, zero=True)
-        check_fraction("threshold", self.threshold)
-        seed: object = self.random_state
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, Integral)):
-            raise TypeError(f"The 'random_state' argument must be an integer or None. Got {seed!r} instead.")
+        check_real("verdict_accuracy", self.verdict_accuracy, "[0, 1]", expected="a number in [0, 1]")
+        check_real("threshold", self.threshold, "(0, 1]", expected="a number in (0, 1]")
+        if self.random_state is not None:
+            check_integer("random_state", self.random_state, expected="an integer or None")
 
     def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
         """Raise ValueError unless there is a mask of the images' size for each image given to ``fit``."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lvlm_va.common.errors import unknown_name
-from lvlm_va.critique.checks import check_fraction
+from lvlm_va.common.validation import check_real
 from lvlm_va.critique.effect import effect_shares_inside
 from lvlm_va.critique.regions import Region, RegionSpec, parse_region
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict, Verdict
@@ -63,7 +63,7 @@ class RegionCritic:
     name = "region"
 
     def __post_init__(self) -> None:
-        check_fraction("threshold", self.threshold)
+        check_real("threshold", self.threshold, "(0, 1]", expected="a number in (0, 1]")
         _check_mapping(self.specification, "{'irrelevant': ['corners']}, for all classes or for each")
         common: _Regions = {}
         per_class: dict[str, _Regions] = {}

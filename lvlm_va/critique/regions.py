@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvlm_va.common.errors import unknown_name
-from lvlm_va.critique.checks import check_fraction
+from lvlm_va.common.validation import check_real
 
 Box = tuple[float, float, float, float]
 RegionSpec = str | tuple[str, float] | Box
@@ -143,7 +143,8 @@ def _named(name: str, size: float | None = None) -> Region:
     text, default, most, boxes = _NAMED[name]
     if size is None:
         size = default
-    check_fraction(f"specification: size of {name}", size, most=most)
+    fits = f"(0, {most:g}]"
+    check_real(f"specification: size of {name}", size, fits, expected=f"a number in {fits}")
     return Region(text, boxes(size))
 
 

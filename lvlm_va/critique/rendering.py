@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from lvlm_va.backends import ImagePart
-from lvlm_va.critique.checks import check_fraction
+from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.critique.drawing import GREY, numbered, outlined, scaled, scaled_labels, square, square_labels
 from lvlm_va.critique.geometry import bounding_box
 from lvlm_va.critique.types import CritiqueRequest
@@ -65,16 +64,9 @@ class RegionRenderer:
 
     def __post_init__(self) -> None:
         for name, least in (("size", 64), ("line_width", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-                raise ValueError(
-                    f"The {name!r} argument must be an integer of at least {least}. Got {value!r} instead."
-                )
-        check_fraction("crop_below", self.crop_below, zero=True)
-        if not self.crop_margin >= 1:
-            raise ValueError(
-                f"The 'crop_margin' argument must be at least 1. Got {self.crop_margin!r} instead."
-            )
+            check_integer(name, getattr(self, name), least, expected=f"an integer of at least {least}")
+        check_real("crop_below", self.crop_below, "[0, 1]", expected="a number in [0, 1]")
+        check_real("crop_margin", self.crop_margin, "[1, inf]", expected="at least 1")
 
     def fingerprint(self) -> dict[str, Any]:
         """Return all that the pictures depend on besides the request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
@@ -10,6 +11,7 @@ from lvlm_va.backends import Budget
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique.llm_judge import LLMJudge
 from lvlm_va.critique.lvlm_critic import LVLMCritic
+from lvlm_va.critique.optional_methods import chooses_judge, keeps_replies
 from lvlm_va.critique.parser_judge import ParserJudge
 from lvlm_va.critique.table_critic import TableCritic
 from lvlm_va.critique.tiny.critic import TinyCritic
@@ -83,8 +85,8 @@ def resolve_judge(
     Parameters
     ----------
     spec : None, str or judge
-        None for a `ParserJudge` where the critic is an `LVLMCritic` whose prompt asks for verdicts, as the default
-        one does, and for no judge where it is another critic; ``"parser"`` for a `ParserJudge`; the name of a model,
+        None for the critic's own choice, if it has a ``judge_for``: an `LVLMCritic` whose prompt asks for verdicts,
+        as the default one does, takes a `ParserJudge`; ``"parser"`` for a `ParserJudge`; the name of a model,
         as for a critic, for an `LLMJudge`, which shares the critic's model where it is the same; or an object with a
         ``name`` and a ``judge`` method, returned as it is.
     critic : Critic or None
@@ -103,31 +105,14 @@ def resolve_judge(
         If `spec` is none of these, or None where the critic's prompt asks for no verdicts.
     """
     if spec is None:
-        if not isinstance(critic, LVLMCritic):
-            return None
-        if not critic.prompt.names_verdicts:
-            raise ValueError(
-                "The 'judge' argument must name a language model, such as the critic's, where the critic's prompt asks "
-                "for no verdicts. Got None instead. Or put {verdict_lines} into the prompt; judge='parser' is for a "
-                "model that ends in lines such as 'Segment 1: spurious' unasked."
-            )
-        return ParserJudge()
+        return critic.judge_for(None) if chooses_judge(critic) else None
     if isinstance(spec, str):
         kind, _, argument = spec.partition(":")
         if spec == "parser":
             return ParserJudge()
         _check_model("judge", kind, argument, spec, ["parser"])
-        if isinstance(critic, LVLMCritic) and critic.backend == spec:
-            return LLMJudge(
-                critic.model,
-                cache=critic.cache,
-                record=critic.record,
-                budget=critic.budget,
-                batch=critic.batch,
-                batch_wait=critic.batch_wait,
-                batch_poll=critic.batch_poll,
-            )
-        return LLMJudge(spec, allow_remote=allow_remote, budget=budget, **batches)
+        own = critic.judge_for(spec) if chooses_judge(critic) else None
+        return LLMJudge(spec, allow_remote=allow_remote, budget=budget, **batches) if own is None else own
     if isinstance(spec, type):
         raise TypeError(
             f"The 'judge' argument must be an object. Got the class {spec.__name__}; call it to make one."
@@ -138,6 +123,19 @@ def resolve_judge(
             f"'judge(critiques, n_segments)' method. Got {type(spec).__name__} instead."
         )
     return spec
+
+
+def resolve_critic_and_judge(
+    critic: Critic | str | None, judge: Judge | str | None, run_dir: str | os.PathLike[str] | None
+) -> tuple[Critic | None, Judge | None]:
+    """Return who judges; models keep their replies and a record of all exchanges in the run directory."""
+    resolved = resolve_critic(critic)
+    if run_dir is not None and keeps_replies(resolved):
+        resolved = resolved.kept_in(run_dir)
+    reader = resolve_judge(judge, resolved)
+    if run_dir is not None and keeps_replies(reader):
+        reader = reader.kept_in(run_dir)
+    return resolved, reader
 
 
 def _from_string(spec: str, allow_remote: bool, budget: Budget | None, batches: Mapping[str, Any]) -> Critic:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from lvlm_va.backends import ImagePart
+from lvlm_va.common.validation import check_integer
 from lvlm_va.critique.drawing import square, square_labels
 from lvlm_va.critique.types import CritiqueRequest
 from lvlm_va.critique.views import View
@@ -67,11 +67,7 @@ class TileSheet:
 
     def __post_init__(self) -> None:
         for name in ("tile", "original"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < 56:
-                raise ValueError(
-                    f"The {name!r} argument must be an integer of at least 56. Got {value!r} instead."
-                )
+            check_integer(name, getattr(self, name), 56)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return all that the pictures depend on besides the request."""

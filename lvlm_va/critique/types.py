@@ -9,6 +9,8 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lvlm_va.common.validation import check_real
+
 Verdict = Literal["spurious", "relevant", "unsure"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 # What a segment is about; the verdict follows by a `VerdictPolicy`.
@@ -113,10 +115,7 @@ class SegmentVerdict:
         object.__setattr__(self, "segment", int(self.segment))
         if self.p_spurious is not None:
             object.__setattr__(self, "p_spurious", float(self.p_spurious))
-        if self.p_spurious is not None and not 0 <= self.p_spurious <= 1:
-            raise ValueError(
-                f"The 'p_spurious' argument must lie in [0, 1]. Got {self.p_spurious!r} instead."
-            )
+            check_real("p_spurious", self.p_spurious, "[0, 1]")
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,8 @@ class Critic(Protocol):
     A critic may also have ``check_data(n_images, image_size, classes)``, which is called before training and
     raises ValueError when it cannot judge such data; and ``fingerprint()``, which returns all that its answers
     depend on (JSON values). Without it the critic's fields stand for that: where they change from one call to the
-    next, or hold a client or a logger, it needs the method.
+    next, or hold a client or a logger, it needs the method. One that asks a model may have more, see
+    `lvlm_va.critique.optional_methods`: for its replies to be kept, for estimates, for batches.
     """
 
     @property
@@ -215,7 +215,7 @@ class Critic(Protocol):
 
 
 class Judge(Protocol):
-    """Anything that reads a critique and says what its verdicts are. May have a ``fingerprint()``, as a critic."""
+    """Anything that reads a critique and says what its verdicts are. May have further methods, as a critic."""
 
     @property
     def name(self) -> str:

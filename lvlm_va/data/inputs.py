@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Sequence, Sized
 from numbers import Integral
@@ -20,6 +19,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from lvlm_va.common.warnings import warn
 from lvlm_va.data.stored_images import ImageReader, ImageRows, ImageShape, StoredImages, as_array
 
 # A Dataset that takes more than this many bytes as float32 is not read into memory.
@@ -212,19 +212,15 @@ def as_image_rows(X: NDArray[Any] | StoredImages, image_shape: ImageShape, dtype
 def warn_of_unusual_images(X: NDArray[Any] | StoredImages) -> None:
     """Warn of images that look as if they were not (n, C, H, W) in [0, 1], on which the penalty's weight rests."""
     if X.ndim == 4 and X.shape[-1] in (1, 3, 4) and X.shape[1] > 4:
-        warnings.warn(
+        warn(
             f"The 'X' argument should have shape (n, C, H, W). Got {tuple(X.shape)}, which looks like (n, H, W, C): "
-            "transpose it.",
-            UserWarning,
-            stacklevel=3,
+            "transpose it."
         )
     low, high = float(X.min()), float(X.max())
     if low < 0 or high > 1:
-        warnings.warn(
+        warn(
             f"The 'X' argument should hold images in [0, 1]. Got values from {low:g} to {high:g}; the penalty's weight "
-            "depends on that scale. Pass uint8, or divide by 255.",
-            UserWarning,
-            stacklevel=3,
+            "depends on that scale. Pass uint8, or divide by 255."
         )
 
 
@@ -289,27 +285,6 @@ def check_image_ids(image_ids: Sequence[str] | None, n: int) -> tuple[str, ...]:
         twice = next(name for name, count in Counter(names).items() if count > 1)
         raise ValueError(f"The 'image_ids' argument must hold different names. Got {twice!r} twice instead.")
     return names
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the device of that name; ``"auto"`` is a CUDA GPU where there is one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    expected = f"The 'device' argument must be 'auto', 'cpu' or a CUDA device of this machine. Got {device!r} instead"
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"{expected} ({error}).") from error
-    if resolved.type not in ("cpu", "cuda"):  # the others lack float64
-        raise ValueError(f"{expected}.")
-    return resolved
 
 
 def draw_seed(random_state: Any, *, kept: bool) -> int:

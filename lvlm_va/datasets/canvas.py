@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from numbers import Integral
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.validation import check_integer
 from lvlm_va.datasets.idx import Split
 from lvlm_va.datasets.types import DecoyData
 
@@ -85,7 +85,7 @@ def generate(recipe: Recipe, split: Split, n: int, size: int, seed: int, *, shor
     if split not in get_args(Split):
         raise unknown_name("split", split, get_args(Split))
     for name, value, least in (("n", n, 1), ("size", size, _SMALLEST), ("seed", seed, 0)):
-        _check_integer(name, value, least)
+        check_integer(name, value, least)
     canvas = _canvas(size)
     number = get_args(Split).index(split)
     cells = _cells(recipe.blocks[split], n, [seed, number])
@@ -113,13 +113,6 @@ def _cells(block: Sequence[tuple[int, int]], n: int, key: list[int]) -> list[tup
         order = np.random.default_rng([*key, start, _ORDER]).permutation(len(block))
         cells += [block[place] for place in order]
     return cells[:n]
-
-
-def _check_integer(name: str, value: object, least: int) -> None:
-    if not isinstance(value, Integral):
-        raise TypeError(f"The {name!r} argument must be an integer. Got {value!r} instead.")
-    if int(value) < least:
-        raise ValueError(f"The {name!r} argument must be at least {least}. Got {value} instead.")
 
 
 @lru_cache(maxsize=4)

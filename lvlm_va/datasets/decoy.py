@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from numbers import Integral
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.validation import check_integer, is_integer
 from lvlm_va.datasets.idx import Split, read_idx_folder
 from lvlm_va.datasets.types import DecoyData
 
@@ -75,8 +75,8 @@ def decoy_mnist(
     if variant not in get_args(Variant):
         raise unknown_name("variant", variant, get_args(Variant))
     _check_split_and_seed(split, random_state)
-    if limit is not None and limit < 1:
-        raise ValueError(f"The 'limit' argument must be None or at least 1. Got {limit} instead.")
+    if limit is not None:
+        check_integer("limit", limit, 1, expected="None or at least 1")
     images, labels = read_idx_folder(data_dir, split)
     if labels.max(initial=0) > 9:
         raise ValueError(
@@ -138,9 +138,8 @@ def decoy_digits(split: Split = "train", random_state: int = 0) -> DecoyData:
 def _check_split_and_seed(split: str, random_state: object) -> None:
     if split not in get_args(Split):
         raise unknown_name("split", split, get_args(Split))
-    if not isinstance(random_state, Integral):
-        raise TypeError(f"The 'random_state' argument must be an integer. Got {random_state!r} instead.")
-    if int(random_state) < 0:
+    check_integer("random_state", random_state)
+    if not is_integer(random_state, 0):
         raise ValueError(f"The 'random_state' argument must not be negative. Got {random_state} instead.")
 
 

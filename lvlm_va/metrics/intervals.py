@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
+from lvlm_va.common.validation import check_integer, check_real
+
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion.
@@ -37,12 +39,9 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     >>> round(low, 3), round(high, 3)
     (0.49, 0.943)
     """
-    if not n >= 1:
-        raise ValueError(f"The 'n' argument must be at least 1. Got {n!r} instead.")
-    if not 0 <= successes <= n:
-        raise ValueError(f"The 'successes' argument must lie in [0, {n}]. Got {successes!r} instead.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"The 'confidence' argument must lie in (0, 1). Got {confidence!r} instead.")
+    check_integer("n", n, 1)
+    check_real("successes", successes, f"[0, {n}]")
+    check_real("confidence", confidence, "(0, 1)")
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     p, z2 = successes / n, z * z / n
     centre = (p + z2 / 2) / (1 + z2)

@@ -1,4 +1,4 @@
-"""From what the user passes as ``module`` to a checked torch module."""
+"""From what the user passes as ``module`` to a torch module."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import copy
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.randomness import isolated_generators, seed_generators
 from lvlm_va.data.stored_images import ImageShape
 from lvlm_va.modules.built_in import BUILT_IN, default_net
-from lvlm_va.modules.logits import evaluating, forward_logits, module_device_and_dtype
 
 
 def build_module(
@@ -73,58 +72,3 @@ def build_module(
         "The 'module' argument must be a torch.nn.Module, a callable without arguments that returns one, "
         f"one of {sorted(BUILT_IN)}, or None. Got {type(spec).__name__} instead."
     )
-
-
-def check_module(
-    module: nn.Module, sample: Tensor, n_classes: int, *, differentiable: bool, argument: str = "module"
-) -> None:
-    """Try the module on a few images and say clearly what does not fit.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The classifier.
-    sample : Tensor of shape (n, C, H, W)
-        A few images, n >= 1.
-    n_classes : int
-        Number of classes that the logits must have.
-    differentiable : bool
-        Whether logits must depend differentiably on the image.
-    argument : str, default="module"
-        Name of the argument that held the module, for the errors.
-
-    Raises
-    ------
-    ValueError
-        If the module is in half precision, its logits have another width, or no gradient reaches the image.
-    """
-    device, dtype = module_device_and_dtype(module)
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"The {argument!r} argument must have float32 or float64 parameters. Got {dtype}: attributions and input "
-            "gradients lose completeness in half precision. Pass module.float()."
-        )
-    with evaluating(module), torch.enable_grad():
-        images = sample.to(device, dtype, copy=True).requires_grad_()
-        try:
-            logits = forward_logits(module, images)
-        except RuntimeError as error:
-            raise ValueError(
-                f"The {argument!r} argument must accept images of shape {('n', *images.shape[1:])}. It raised: {error}."
-                " A module that expects flat rows needs torch.nn.Flatten() in front; flat rows of X need 'image_shape'."
-            ) from error
-        if logits.shape[1] != n_classes:
-            raise ValueError(
-                f"The {argument!r} argument must return one logit per class: {n_classes} classes were found in y. "
-                f"Got logits of shape {tuple(logits.shape)} instead."
-            )
-        if not differentiable:
-            return
-        reaches = logits.requires_grad and (
-            torch.autograd.grad(logits.sum(), images, allow_unused=True)[0] is not None
-        )
-    if not reaches:
-        raise ValueError(
-            f"The {argument!r} argument must be differentiable from its logits back to the image: no gradient arrives. "
-            "Remove detach(), argmax, rounding, .data or no_grad() from its forward."
-        )

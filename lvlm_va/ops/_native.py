@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
 from types import ModuleType
+
+from lvlm_va.common.warnings import warn
 
 SWITCH = "LVLM_VA_NATIVE"
 
@@ -59,10 +60,8 @@ def warn_without_native(device: str) -> None:
         return
     _warned = True
     reason = f"they hold no kernels for {device}" if has_native() else f"they did not load ({_load_error})"
-    warnings.warn(
+    warn(
         f"lvlm_va runs without its compiled kernels: {reason}. Results are the same, but slower. Build them "
         "with 'pip install --no-build-isolation -e .' (needs a C++ compiler), or set LVLM_VA_NATIVE=0 to be "
-        "content with this.",
-        UserWarning,
-        stacklevel=2,
+        "content with this."
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from torch import Tensor
+
+from lvlm_va.common.validation import check_real, is_integer
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,11 @@ class Propagation:
                 "The 'classifier' argument must be a scikit-learn classifier with predict_proba, or None. Got "
                 f"{self.classifier!r} instead."
             )
-        n: object = self.n_images
-        if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
-            raise ValueError(f"The 'n_images' argument must be an integer >= 1 or None. Got {n!r} instead.")
-        if not 0.5 <= self.confidence <= 1:
+        if self.n_images is not None and not is_integer(self.n_images, 1):
             raise ValueError(
-                f"The 'confidence' argument must lie in [0.5, 1]. Got {self.confidence!r} instead."
+                f"The 'n_images' argument must be an integer >= 1 or None. Got {self.n_images!r} instead."
             )
+        check_real("confidence", self.confidence, "[0.5, 1]")
         if not isinstance(self.consensus, bool) and self.consensus != "auto":
             raise ValueError(
                 f"The 'consensus' argument must be 'auto', True or False. Got {self.consensus!r} instead."

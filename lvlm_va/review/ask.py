@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from lvlm_va.backends import Estimate, Prices
-from lvlm_va.cli.models import ModelOptions
 from lvlm_va.critique import (
     Critic,
     Critique,
     Judge,
     JudgeExample,
-    LLMJudge,
     SegmentVerdict,
     VerdictTable,
     collect_critiques,
     judge_critiques,
 )
+from lvlm_va.critique.model_options import ModelOptions
+from lvlm_va.critique.optional_methods import takes_examples
+from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.report.run_record import RunRecord, read_run
 from lvlm_va.review.changes import Address, Values, verdict_value
 from lvlm_va.review.requests import request_of
 from lvlm_va.rounds.cost import estimate_critiques
-from lvlm_va.rounds.options import resolve_critic_and_judge
 
 _CHUNK = 8
 
@@ -138,10 +138,10 @@ def kept_by_person(new: Mapping[Address, Any], present: Mapping[Address, Any]) -
 
 
 def with_examples(askers: Askers, table: VerdictTable) -> Askers:
-    """Return who is asked, a judge that is a language model with the table's examples."""
+    """Return who is asked, a judge that takes examples with the table's."""
     critic, judge = askers
-    if isinstance(judge, LLMJudge) and table.examples:
-        judge = replace(judge, examples=table.examples)
+    if takes_examples(judge) and table.examples:
+        judge = judge.with_examples(table.examples)
     return critic, judge
 
 

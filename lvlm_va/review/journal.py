@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from filelock import FileLock, Timeout
+
 from lvlm_va.common.files import atomic_path
 from lvlm_va.critique import VerdictTable
 from lvlm_va.critique.verdict_json import table_to_json
@@ -23,7 +25,6 @@ from lvlm_va.review.changes import (
     values_of,
 )
 from lvlm_va.review.entries import Action, Entry, append_entry, read_entries
-from lvlm_va.review.lock import lock_folder
 
 TABLE_FILE = "verdicts.json"
 JOURNAL_FILE = "verdicts.journal.jsonl"
@@ -86,7 +87,13 @@ class Journal:
         self._undone: list[tuple[Change, ...]] = []
         self._seen: tuple[int, int] | None = None
         self._one_at_a_time = threading.RLock()
-        self._lock = lock_folder(folder)
+        self._lock = FileLock(Path(folder) / ".review.lock", thread_local=False)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise BlockingIOError(
+                f"{os.fspath(folder)} is being reviewed already. Open the page of that review, or stop it first."
+            ) from None
         try:
             self._open(values_of(found), {"run": run, **(facts or {})})
         except BaseException:
@@ -163,7 +170,7 @@ class Journal:
 
     def close(self) -> None:
         """Let others review the run."""
-        self._lock.close()
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lvlm_va.cli.models import ModelOptions
 from lvlm_va.critique import SegmentVerdict, Verdict, VerdictTable
+from lvlm_va.critique.model_options import ModelOptions
 from lvlm_va.critique.verdict_json import table_from_json
 from lvlm_va.report.run_record import RunRecord, read_run
 from lvlm_va.review.ask import Askers, estimate, kept_by_person, make_askers, question, read_answer

@@ -62,7 +62,7 @@ class AlignmentJob:
             so_far = self.fine_tune(so_far)
         # Corrections enter the last alignment only: they must not change what the critic was asked.
         corrected = read_corrections(so_far.verdicts, so_far.rounds, self.run)
-        warn_of_undecided(corrected.verdicts, calls_above=3)
+        warn_of_undecided(corrected.verdicts)
         found_clean = clean and len(so_far.rounds) > 1
         if found_clean and corrected == so_far.verdicts:
             keep_verdicts(corrected, so_far.rounds, self.run)

@@ -6,25 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from lvlm_va.backends import ChatRequest, Estimate, Prices
-from lvlm_va.critique import (
-    Critic,
-    Critique,
-    CritiqueRequest,
-    Judge,
-    LLMJudge,
-    LVLMCritic,
-    Statement,
-    read_critiques,
-)
+from lvlm_va.backends import Estimate, Prices
+from lvlm_va.backends.estimates import BYTES_PER_TOKEN
+from lvlm_va.critique import Critic, Critique, CritiqueRequest, Judge, read_critiques
+from lvlm_va.critique.optional_methods import bounds_critiques, estimates_critiques, estimates_judging
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.choice import Choice
 from lvlm_va.rounds.critique_round import critique_key, critique_requests, verdict_key
 from lvlm_va.rounds.types import Explained, Selection, Trained, chosen_indices
 
 _CHUNK = 16
-# Tokens of a critique whose critic sets no limit of its own, and letters of a token.
-_MOST_TOKENS, _LETTERS = 1024, 4
+# Tokens of a critique whose critic sets no limit of its own.
+_MOST_TOKENS = 1024
 
 
 def estimate_job(job: AlignmentJob, trained: Trained, prices: Prices | None = None) -> Estimate:
@@ -42,9 +35,10 @@ def estimate_job(job: AlignmentJob, trained: Trained, prices: Prices | None = No
     Returns
     -------
     Estimate
-        Zero without a critic, and for critics and judges that ask no model. The judge is taken to read critiques as
-        long as the critic may make them, so that output, cost and the judge's input are upper bounds; retries, and
-        second questions where an answer holds no verdict, come on top.
+        Zero without a critic, and for critics and judges that ask no model or cannot say what they would ask
+        (`lvlm_va.critique.optional_methods`). The judge is taken to read critiques as long as the critic may make
+        them, so that output, cost and the judge's input are upper bounds; retries, and second questions where an
+        answer holds no verdict, come on top.
     """
     if job.options.critic is None:
         return Estimate()
@@ -117,27 +111,21 @@ def estimate_critiques(
     """
     total, said, judged = Estimate(), said or {}, judged or {}
     requests = [request for request in requests if request.n_segments]
-    if isinstance(critic, LVLMCritic):
+    if estimates_critiques(critic):
         pending = [request for request in requests if request.image_id not in said]
-        total += _sum(critic, critic.chat_requests(pending), prices)
-    if isinstance(judge, LLMJudge):
+        total += critic.estimate_critiques(pending, prices)
+    if estimates_judging(judge):
         unread = [request for request in requests if request.image_id not in judged]
         critiques = [said.get(r.image_id) or _longest_critique(critic, r) for r in unread]
-        chats = judge.chat_requests(
+        total += judge.estimate_judging(
             [critique for critique in critiques if not critique.verdicts],
             [r.n_segments for r, c in zip(unread, critiques, strict=True) if not c.verdicts],
+            prices,
         )
-        total += _sum(judge, chats, prices)
     return total
 
 
-def _sum(asker: LVLMCritic | LLMJudge, chats: Sequence[ChatRequest], prices: Prices | None) -> Estimate:
-    return asker.estimate(chats, prices) if chats else Estimate()
-
-
-def _longest_critique(critic: object, request: CritiqueRequest) -> Critique:
-    if not isinstance(critic, LVLMCritic):
-        return Critique(request.image_id, "x" * (_LETTERS * _MOST_TOKENS))
-    text = "x" * (_LETTERS * critic.max_tokens)
-    statements = [Statement(segments, text) for segments in critic.questions(request)]
-    return Critique(request.image_id, "", statements=tuple(statements))
+def _longest_critique(critic: Critic, request: CritiqueRequest) -> Critique:
+    if bounds_critiques(critic):
+        return critic.longest_critique(request)
+    return Critique(request.image_id, "x" * (BYTES_PER_TOKEN * _MOST_TOKENS))

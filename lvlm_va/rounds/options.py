@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -10,7 +9,7 @@ from typing import Any, Literal
 from lvlm_va.alignment import TrainingOptions
 from lvlm_va.attribution import Explainer
 from lvlm_va.common.errors import unknown_name
-from lvlm_va.critique import Critic, Judge, LLMJudge, LVLMCritic, resolve_critic, resolve_judge
+from lvlm_va.critique import Critic, Judge
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagation
 from lvlm_va.rounds.held_out import n_held_out
@@ -97,16 +96,3 @@ class AlignmentOptions:
     def asking_nobody(self) -> AlignmentOptions:
         """Return these without critic and judge."""
         return replace(self, critic=None, judge=None)
-
-
-def resolve_critic_and_judge(
-    critic: Critic | str | None, judge: Judge | str | None, run_dir: str | os.PathLike[str] | None
-) -> tuple[Critic | None, Judge | None]:
-    """Return who judges; models keep their replies and a record of all exchanges in the run directory."""
-    resolved = resolve_critic(critic)
-    if run_dir is not None and isinstance(resolved, LVLMCritic):
-        resolved = resolved.kept_in(run_dir)
-    reader = resolve_judge(judge, resolved)
-    if run_dir is not None and isinstance(reader, LLMJudge):
-        reader = reader.kept_in(run_dir)
-    return resolved, reader

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.segmentation.cells import segment_in_chunks, segmentation_of_cells
-from lvlm_va.segmentation.checks import check_count, check_number
 from lvlm_va.segmentation.effect import Effect, check_effect
 from lvlm_va.segmentation.types import Segmentation
 
@@ -46,9 +46,9 @@ class Grid:
     name: ClassVar[str] = "grid"
 
     def __post_init__(self) -> None:
-        check_count("n_rows", self.n_rows)
-        check_count("n_columns", self.n_columns)
-        check_number("min_share", self.min_share, 0, 1)
+        check_integer("n_rows", self.n_rows, 1)
+        check_integer("n_columns", self.n_columns, 1)
+        check_real("min_share", self.min_share, "[0, 1)")
         check_effect(self.effect)
 
     def segment(self, attributions: Tensor, images: Tensor, seed: int) -> Segmentation:

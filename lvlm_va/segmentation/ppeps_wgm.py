@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.ops import EMResult, ppeps_em
 from lvlm_va.segmentation.cells import cell_shares, segment_in_chunks, sorted_segmentation, widen
-from lvlm_va.segmentation.checks import check_count, check_number
 from lvlm_va.segmentation.effect import Effect, check_effect
 from lvlm_va.segmentation.starts import draw_uniforms, kmeans_plus_plus
 from lvlm_va.segmentation.types import Segmentation
@@ -86,14 +86,14 @@ class PPEPSWGM:
 
     def __post_init__(self) -> None:
         if not isinstance(self.n_segments, str):
-            check_count("n_segments", self.n_segments)
+            check_integer("n_segments", self.n_segments, 1)
         elif self.n_segments != "bic":
             raise unknown_name("n_segments", self.n_segments, ["bic", "an integer"])
-        check_count("max_segments", self.max_segments)
-        check_count("n_restarts", self.n_restarts)
-        check_count("max_iter", self.max_iter)
-        check_number("tol", self.tol, 0)
-        check_number("min_share", self.min_share, 0, 1)
+        check_integer("max_segments", self.max_segments, 1)
+        check_integer("n_restarts", self.n_restarts, 1)
+        check_integer("max_iter", self.max_iter, 1)
+        check_real("tol", self.tol, "[0, inf)")
+        check_real("min_share", self.min_share, "[0, 1)")
         check_effect(self.effect)
         if self.covariance_floor is not None:
             if not isinstance(self.covariance_floor, tuple) or len(self.covariance_floor) != 2:
@@ -102,7 +102,7 @@ class PPEPSWGM:
                     f"Got {self.covariance_floor!r} instead."
                 )
             for value in self.covariance_floor:
-                check_number("covariance_floor", value, 0)
+                check_real("covariance_floor", value, "[0, inf)")
 
     def segment(self, attributions: Tensor, images: Tensor, seed: int) -> Segmentation:
         """Cut each attribution map into segments.
@@ -129,7 +129,7 @@ class PPEPSWGM:
         ValueError
             If the attributions have another shape or are not finite, or the seed is negative.
         """
-        check_count("seed", seed, least=0)
+        check_integer("seed", seed, 0)
         width = self._candidates()[-1]
         uniforms = draw_uniforms(int(seed), self.n_restarts, width)
         return segment_in_chunks(

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lvlm_va.common.device import resolve_device
 from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.segmentation.cells import segment_images
-from lvlm_va.segmentation.checks import check_count, check_number
 from lvlm_va.segmentation.effect import Effect, check_effect
-from lvlm_va.segmentation.sam_masks import cells_of_masks, load_sam, propose_masks, resolve_device
+from lvlm_va.segmentation.sam_masks import cells_of_masks, load_sam, propose_masks
 from lvlm_va.segmentation.types import Segmentation
 
 
@@ -80,13 +81,13 @@ class SAM:
     def __post_init__(self) -> None:
         _check_checkpoint(self.checkpoint)
         for name in ("n_segments", "points_per_side", "points_per_batch"):
-            check_count(name, getattr(self, name))
-        check_number("min_share", self.min_share, 0, 1)
-        check_number("pred_iou_thresh", self.pred_iou_thresh, 0)
-        check_number("stability_score_thresh", self.stability_score_thresh, 0, 1)
-        check_number("box_nms_thresh", self.box_nms_thresh, 0)
+            check_integer(name, getattr(self, name), 1)
+        check_real("min_share", self.min_share, "[0, 1)")
+        check_real("pred_iou_thresh", self.pred_iou_thresh, "[0, inf)")
+        check_real("stability_score_thresh", self.stability_score_thresh, "[0, 1)")
+        check_real("box_nms_thresh", self.box_nms_thresh, "[0, inf)")
         check_effect(self.effect)
-        resolve_device(self.device)
+        resolve_device(self.device, float64=False)
 
     def segment(self, attributions: Tensor, images: Tensor, seed: int) -> Segmentation:
         """Cut each image into masks and weigh them by its attribution map.

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lvlm_va.common.device import resolve_device
+
 # A mask is where its logit exceeds 0; a stable one hardly changes when that becomes 1 more or less.
 _OFFSET = 1.0
 
@@ -48,19 +50,7 @@ def load_sam(folder: Path, device: str) -> tuple[Any, Any]:
     model, info = loaded
     if info["missing_keys"]:
         raise ValueError(f"{expected}, which lacks weights: {sorted(info['missing_keys'])[:3]}.")
-    return model.eval().to(resolve_device(device)), processor
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the device of that name, "auto" for an accelerator where there is one; ValueError if there is none."""
-    if device == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"The 'device' argument must be 'auto' or a device of this machine. Got {device!r} instead ({error})."
-        ) from error
+    return model.eval().to(resolve_device(device, float64=False)), processor
 
 
 @torch.no_grad()

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.segmentation.cells import segment_images
-from lvlm_va.segmentation.checks import check_count, check_number
 from lvlm_va.segmentation.effect import Effect, check_effect
 from lvlm_va.segmentation.types import Segmentation
 
@@ -52,11 +52,9 @@ class SLIC:
     name: ClassVar[str] = "slic"
 
     def __post_init__(self) -> None:
-        check_count("n_segments", self.n_segments)
-        check_number("compactness", self.compactness, 0)
-        if self.compactness == 0:
-            raise ValueError("The 'compactness' argument must be positive. Got 0 instead.")
-        check_number("min_share", self.min_share, 0, 1)
+        check_integer("n_segments", self.n_segments, 1)
+        check_real("compactness", self.compactness, "(0, inf)", expected="positive")
+        check_real("min_share", self.min_share, "[0, 1)")
         check_effect(self.effect)
 
     def segment(self, attributions: Tensor, images: Tensor, seed: int) -> Segmentation:

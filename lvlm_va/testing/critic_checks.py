@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lvlm_va.backends import Estimate, Prices
 from lvlm_va.critique import (
     Critic,
     Critique,
@@ -24,6 +25,13 @@ from lvlm_va.critique import (
     read_critiques,
     resolve_critic,
     resolve_judge,
+)
+from lvlm_va.critique.optional_methods import (
+    bounds_critiques,
+    chooses_judge,
+    estimates_critiques,
+    hands_over,
+    keeps_replies,
 )
 from lvlm_va.testing.critic_requests import critic_requests
 
@@ -38,7 +46,8 @@ def check_critic(
 
     Asked are a dozen requests: one segment and nine, segments of one pixel and of the whole image, other sizes,
     classes in other scripts, no description, a description that gives orders. Whether verdicts are right is not
-    judged, nor whether the critic says the same twice.
+    judged, nor whether the critic says the same twice. What it has of `lvlm_va.critique.optional_methods` is tried,
+    too.
 
     Parameters
     ----------
@@ -78,9 +87,12 @@ def check_critic(
             "'fingerprint' must be the same for two critics made alike. Got different ones.",
         )
     _check_copy(made, before)
+    _check_estimates(made, asked)
+    _check_hand_over(made, asked)
     critiques = _check_answers(made, asked)
     _check_verdicts(judge or resolve_judge(None, made), asked, critiques)
     _check_kept(made, asked)
+    _check_kept_in(made, before, asked[:3])
     _require(_fingerprint(made) == before, "'fingerprint' must not change by use. Got another one after use.")
     return made  # type: ignore[no-any-return]
 
@@ -117,6 +129,41 @@ def _check_copy(critic: Any, fingerprint: str) -> None:
         (again.name, _fingerprint(again)) == (critic.name, fingerprint),
         "copy.deepcopy must give a critic of the same name and fingerprint. Got another one.",
     )
+
+
+def _check_estimates(critic: Any, requests: Sequence[CritiqueRequest]) -> None:
+    """Raise unless what a critic says of its answers beforehand can be reckoned with."""
+    if estimates_critiques(critic):
+        found = critic.estimate_critiques(list(requests), Prices(1.0, 1.0))
+        _require(
+            isinstance(found, Estimate) and found.cost is not None,
+            f"'estimate_critiques' must return an Estimate, with a cost at these prices. Got {found!r}.",
+        )
+        none = critic.estimate_critiques([])
+        _require(
+            isinstance(none, Estimate) and none.requests == 0,
+            f"'estimate_critiques' must return an Estimate of 0 requests for none. Got {none!r}.",
+        )
+    if bounds_critiques(critic):
+        longest = critic.longest_critique(requests[0])
+        _require(
+            isinstance(longest, Critique) and longest.image_id == requests[0].image_id,
+            f"'longest_critique' must return a Critique of the image. Got {longest!r}.",
+        )
+    if chooses_judge(critic):
+        other = critic.judge_for("model:of-nobody")
+        _require(
+            other is None, f"'judge_for' must return None for another model than its own. Got {other!r}."
+        )
+
+
+def _check_hand_over(critic: Any, requests: Sequence[CritiqueRequest]) -> None:
+    """Raise unless a critic that is to be asked by batches takes questions without answering them."""
+    if not hands_over(critic):
+        return
+    for part in (list(requests), []):
+        said = critic.hand_over_images(part)  # type: ignore[func-returns-value]
+        _require(said is None, f"'hand_over_images' must return nothing. Got {said!r}.")
 
 
 def _check_answers(critic: Any, requests: Sequence[CritiqueRequest]) -> list[Critique]:
@@ -199,6 +246,28 @@ def _check_kept(critic: Any, requests: Sequence[CritiqueRequest]) -> None:
             not critique.answered or _plain(kept[critique.image_id]) == _plain(critique),
             f"A critique must read back from JSON as it was. Got another one for image {critique.image_id!r}.",
         )
+
+
+def _check_kept_in(critic: Any, fingerprint: str, requests: Sequence[CritiqueRequest]) -> None:
+    """Raise unless a critic that keeps replies in a folder is the same one, and says there the same again."""
+    name = critic.name
+    if not keeps_replies(critic):
+        return
+    _require(
+        bool(fingerprint),
+        "A critic with 'kept_in' must have a 'fingerprint', which no folder changes. Got none.",
+    )
+    with TemporaryDirectory() as folder:
+        kept = critic.kept_in(folder)
+        _require(
+            getattr(kept, "name", None) == name and _fingerprint(kept) == fingerprint,
+            f"'kept_in' must return a critic of the same name and fingerprint. Got {kept!r}.",
+        )
+        for first, again in zip(_ask(kept, requests), _ask(kept, requests), strict=True):
+            _require(
+                not first.answered or first == again,
+                f"What a critic keeps it must say again. It did not for image {first.image_id!r}.",
+            )
 
 
 def _plain(critique: Critique) -> dict[str, Any]:

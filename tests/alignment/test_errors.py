@@ -108,6 +108,11 @@ def test_options_that_show_only_in_a_run(
             ValueError,
             "'labels' argument must lie in 0 to 1, the module's outputs. Got 2",
         ),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(9, 3)),
+            ValueError,
+            "'module' argument must accept images of shape",
+        ),
         (nn.Conv2d(1, 3, 1), ValueError, r"module must return logits of shape \(1, n_classes\)"),
     ],
 )

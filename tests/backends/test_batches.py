@@ -2,10 +2,10 @@
 
 import json
 import multiprocessing
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -307,6 +307,16 @@ def test_not_waiting_and_the_budget(make, tmp_path):
     assert (use.batched, use.cost(prices)) == (usage, pytest.approx(budget.spent.cost))
 
 
+@both
+def test_what_goes_through_batches_is_said_by_all_around(make, tmp_path):
+    with FaultServer() as server:
+        backend = backend_for(server, make, capabilities=Capabilities(batched=True))
+        assert not backend.capabilities.batched  # it takes batches, but sends each request by itself
+        stack = {"cache": tmp_path / "a", "record": tmp_path / "b", "budget": Budget(max_requests=1)}
+        wrapped = wrap_backend(backend, batches=tmp_path / "batches", **stack)
+        assert wrapped.capabilities == replace(backend.capabilities, batched=True)
+
+
 def test_prices_of_batches():
     assert Prices(2.0, 10.0).in_batches() == Prices(1.0, 5.0, batch_factor=1.0)
     assert Prices(2.0, 10.0, "EUR", batch_factor=1.0).in_batches().cost(Usage(10**6, 0)) == 2.0
@@ -338,11 +348,10 @@ def test_a_line_that_is_not_as_agreed_is_one_failure(make, line, response, tmp_p
     assert outcome.kind in ("malformed", "server")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the locks are Linux's")
 @both
 def test_two_that_ask_for_the_same_hand_it_over_once(make, tmp_path):
     # The provider takes a while: the other one comes before it can be told of the batch.
-    arrived, go = threading.Event(), threading.Event()
+    arrived, go, joined = (threading.Event() for _ in range(3))
 
     class Slow(make):
         def submit(self, requests, label):
@@ -351,7 +360,8 @@ def test_two_that_ask_for_the_same_hand_it_over_once(make, tmp_path):
             return super().submit(requests, label)
 
     with FaultServer(batch_polls=3) as server, ThreadPoolExecutor(2) as pool:
-        first, second = batched(server, Slow, tmp_path), batched(server, make, tmp_path)
+        first = batched(server, Slow, tmp_path, sleep=lambda _: joined.wait(60))
+        second = batched(server, make, tmp_path, sleep=lambda _: joined.set())
         one = pool.submit(first.complete, REQUESTS)
         assert arrived.wait(60)
         other = pool.submit(second.complete, REQUESTS[::-1])

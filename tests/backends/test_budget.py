@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from lvlm_va.backends import (
     Budget,
     BudgetedBackend,
+    Capabilities,
     ChatFailure,
     Estimate,
     Prices,
+    RecordingBackend,
     RetryingBackend,
     Usage,
     estimate,
     estimate_tokens,
+    read_exchanges,
 )
 from tests.backends.inner import Inner, Streaming, ask, kinds, reply, text_of, texts
 
@@ -217,3 +220,12 @@ def test_a_deep_copy_is_the_same_budget_and_a_pickled_one_its_own():
 def test_arguments_are_checked(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_backend_that_batches_by_itself_is_charged_and_recorded_so(tmp_path):
+    inner, budget = Inner(), Budget(prices=Prices(1e6, 1e6))
+    inner.capabilities = Capabilities(batched=True)
+    asked = RecordingBackend(BudgetedBackend(RetryingBackend(inner), budget), tmp_path / "record.jsonl")
+    asked.complete([REQUESTS[0]])
+    assert budget.spent.cost == pytest.approx(15 / 2)
+    assert read_exchanges(tmp_path / "record.jsonl")[0]["batched"]

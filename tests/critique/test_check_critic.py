@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from lvlm_va.backends import Capabilities, ScriptedBackend
+from lvlm_va.backends import Capabilities, OpenAIBackend, ScriptedBackend, estimate
 from lvlm_va.critique import (
     Critique,
     JudgeExample,
@@ -22,8 +22,9 @@ from lvlm_va.critique import (
     TinyCritic,
     VerdictTable,
 )
-from lvlm_va.testing import check_critic
+from lvlm_va.testing import Answer, FaultServer, check_critic
 from tests.critique.making import corner_and_centre
+from tests.critique.own import OwnCritic, PlainCritic
 from tests.critique.scripted import last_question, verdict_lines
 
 SMALL = RegionRenderer(size=64)
@@ -157,6 +158,97 @@ class Uncopied(Own):
 class Bytes(Own):
     def critique(self, requests):
         return [dataclasses.replace(c, text=b"tag") for c in super().critique(requests)]
+
+
+class Lost(OwnCritic):
+    def kept_in(self, run_dir):
+        return None
+
+
+class Renamed(OwnCritic):
+    def kept_in(self, run_dir):
+        return Own()
+
+
+class Untold(Own):
+    def kept_in(self, run_dir):
+        return self
+
+
+class Fickle(OwnCritic):
+    count = itertools.count()
+
+    def read(self, request, text):
+        return dataclasses.replace(super().read(request, text), text=str(next(self.count)))
+
+
+class Guessing(OwnCritic):
+    def estimate_critiques(self, requests, prices=None):
+        return len(requests)
+
+
+class Charging(OwnCritic):
+    def estimate_critiques(self, requests, prices=None):
+        return estimate(self.chats([*requests, REQUESTS[0]]), prices)
+
+
+class Boundless(OwnCritic):
+    def longest_critique(self, request):
+        return Critique("another", "x" * 9)
+
+
+class Grasping(OwnCritic):
+    def judge_for(self, spec):
+        return ParserJudge()
+
+
+class Waiting(OwnCritic):
+    def hand_over_images(self, requests):
+        return self.critique(requests)
+
+
+def asking(kind, **options):
+    return kind(ScriptedBackend(lambda request: "spurious"), **options)
+
+
+@pytest.mark.parametrize("kind", [PlainCritic, OwnCritic])
+def test_a_third_partys_critic_that_asks_a_model(kind):
+    check_critic(asking(kind))
+
+
+def test_a_third_partys_critic_that_asks_by_batches(tmp_path):
+    with FaultServer(lambda asked: Answer("unsure")) as server:
+        critic = OwnCritic(OpenAIBackend("any", base_url=server.url), folder=tmp_path, batch=True)
+        check_critic(critic)
+        assert len(server.batches[0].entries) == 12
+
+
+@pytest.mark.parametrize(
+    ("critic", "message"),
+    [
+        (asking(Lost), "'kept_in' must return a critic of the same name and fingerprint. Got None"),
+        (asking(Renamed), "'kept_in' must return a critic of the same name and fingerprint. Got .*Own"),
+        (Untold(), "A critic with 'kept_in' must have a 'fingerprint'"),
+        (asking(Fickle), "What a critic keeps it must say again. It did not for image 'image-0'"),
+        (
+            asking(Guessing),
+            "'estimate_critiques' must return an Estimate, with a cost at these prices. Got 12",
+        ),
+        (
+            asking(Charging),
+            "'estimate_critiques' must return an Estimate of 0 requests for none. Got Estimate.requests=1,",
+        ),
+        (
+            asking(Boundless),
+            "'longest_critique' must return a Critique of the image. Got Critique.image_id='another'",
+        ),
+        (asking(Grasping), "'judge_for' must return None for another model than its own. Got ParserJudge"),
+        (asking(Waiting, batch=True), "'hand_over_images' must return nothing. Got .Critique"),
+    ],
+)
+def test_broken_promises_of_optional_methods_are_named(critic, message):
+    with pytest.raises(AssertionError, match=message):
+        check_critic(critic)
 
 
 def test_a_third_partys_critic():

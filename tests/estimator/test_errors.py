@@ -175,15 +175,19 @@ def test_run_directory_needs_a_seed(blobs, tmp_path, random_state):
 
 def test_images_outside_the_unit_range_are_named(blobs):
     X, y = blobs
-    with pytest.warns(UserWarning, match=r"'X' argument should hold images in \[0, 1\]. Got values from 0"):
+    with pytest.warns(
+        UserWarning, match=r"'X' argument should hold images in \[0, 1\]. Got values from 0"
+    ) as said:
         make().fit(np.round(X * 255), y)
+    assert {warning.filename for warning in said} == {__file__}
 
 
 def test_images_with_the_channels_last_are_named():
     X, y = np.zeros((20, 8, 8, 3)), np.arange(20) % 2
     X[y == 1] = 1
-    with pytest.warns(UserWarning, match=r"looks like \(n, H, W, C\)"):
+    with pytest.warns(UserWarning, match=r"looks like \(n, H, W, C\)") as said:
         make(critic=RegionCritic({"irrelevant": ["left"]})).fit(X, y)
+    assert {warning.filename for warning in said} == {__file__}
 
 
 def test_critic_that_reaches_no_verdict(blobs):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from dataclasses import asdict, replace
 
 import pytest
 
 from lvlm_va import VerdictTable
-from lvlm_va.cli.models import ModelOptions
 from lvlm_va.critique import Critique, JudgeExample, SegmentVerdict
-from lvlm_va.review.ask import read_answer
+from lvlm_va.critique.model_options import ModelOptions
+from lvlm_va.review.ask import answer, question, read_answer
 from lvlm_va.review.changes import Address, verdict_value
 from lvlm_va.review.journal import TABLE_FILE
+from lvlm_va.review.reviewed import ReviewedRun
 from lvlm_va.testing import Answer, FaultServer
 from tests.review.conftest import SCRIPT
 
@@ -216,3 +219,40 @@ def test_an_alignment_that_fails_says_why_and_one_can_be_cancelled(serve, run_fo
     client.post("cancel")
     assert ended(client)["status"] == "cancelled"
     assert {entry["action"] for entry in client.get("/api/journal")["entries"]} == {"start"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_cost": 1.0}, "--max-cost needs --prices"),
+        ({"batch": True}, "--batch needs a --critic or --judge that is a model"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_arguments(run_folder, options, message):
+    models = ModelOptions("table:none.json", **options)
+    with pytest.raises(ValueError, match=message):
+        ReviewedRun(run_folder, by="ada", models=models)
+    with pytest.raises(ValueError, match=message):
+        answer(question(run_folder, [], VerdictTable(), models))
+
+
+def test_what_a_critic_s_options_lack_is_said_on_the_page(serve, run_folder, monkeypatch):
+    """Also where it shows only when the critic is asked."""
+    client = serve(run_folder, models=ModelOptions("table:none.json"))
+    name = client.get("/api/state")["images"][0]["id"]
+    monkeypatch.setattr("lvlm_va.review.reviewed.question", with_a_limit)
+    assert client.post("ask", images=[name])[0] == 200
+    job = ended(client)
+    assert (job["status"], job["lines"]) == (
+        "failed",
+        ["ValueError: --max-cost needs --prices, of a million tokens in and out. Got none."],
+    )
+
+
+def with_a_limit(folder, image_ids, table, models):
+    return question(folder, image_ids, table, replace(models, max_cost=1.0))
+
+
+def test_the_review_knows_nothing_of_the_command_line():
+    code = "import sys, lvlm_va.review.server, lvlm_va.review.ask; sys.exit('typer' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

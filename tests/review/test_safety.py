@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lvlm_va.cli.models import ModelOptions
+from lvlm_va.critique.model_options import ModelOptions
 from lvlm_va.report import read_run
 from lvlm_va.review.guard import MOST_BYTES
 from tests.review.conftest import SCRIPT, serving

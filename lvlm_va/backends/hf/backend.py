@@ -18,6 +18,7 @@ from lvlm_va.backends.hf.prompts import Prompts
 from lvlm_va.backends.streaming import Outcome
 from lvlm_va.backends.types import Capabilities, ChatFailure, ChatReply, ChatRequest, Usage
 from lvlm_va.common.randomness import derive_seed
+from lvlm_va.common.validation import check_integer
 
 if TYPE_CHECKING:
     import torch
@@ -89,10 +90,7 @@ class HFBackend:
         local_files_only: bool = True,
         revision: str | None = None,
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-            raise TypeError(f"The 'batch_size' argument must be an integer. Got {batch_size!r} instead.")
-        if batch_size < 1:
-            raise ValueError(f"The 'batch_size' argument must be at least 1. Got {batch_size} instead.")
+        check_integer("batch_size", batch_size, 1)
         options = {"device": device, "dtype": dtype, "batch_size": batch_size, "name": name}
         options |= {"local_files_only": local_files_only, "revision": revision, "processor": processor}
         self._arguments = (model, options)

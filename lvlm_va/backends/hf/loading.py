@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lvlm_va.common.device import resolve_device
 from lvlm_va.common.errors import unknown_name
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -54,7 +55,7 @@ def load_checkpoint(
     if folder.is_dir():
         source = str(folder)
     options = {"local_files_only": local_files_only, "revision": revision}
-    torch_dtype, torch_device = as_dtype(dtype), as_device(device)
+    torch_dtype, torch_device = as_dtype(dtype), resolve_device(device, float64=False)
     if processor is None:
         try:
             processor = AutoProcessor.from_pretrained(source, **options)
@@ -118,14 +119,6 @@ def as_dtype(dtype: str | torch.dtype) -> str | torch.dtype:
     if dtype not in _DTYPES:
         raise unknown_name("dtype", dtype, ("auto", *_DTYPES))
     return _DTYPES[dtype]
-
-
-def as_device(device: str | torch.device) -> torch.device:
-    """Return the torch device of this name, ``"auto"`` for an accelerator where there is one."""
-    if device != "auto":
-        return torch.device(device)
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return torch.device("cpu") if accelerator is None else accelerator
 
 
 def _explain(error: Exception, source: str, folder: Path, local_files_only: bool) -> Exception:

@@ -8,11 +8,22 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any, Self
 
-from lvlm_va.backends import ChatBackend, ChatFailure, ChatReply, ChatRequest, ImagePart, Turn
-from lvlm_va.critique.model_user import ask, stop_if_hopeless
+from lvlm_va.backends import (
+    ChatBackend,
+    ChatFailure,
+    ChatReply,
+    ChatRequest,
+    Estimate,
+    ImagePart,
+    Prices,
+    Turn,
+)
+from lvlm_va.critique.model_user import ModelUser, ask, stop_if_hopeless
 from lvlm_va.critique.tiny.prompt import MOST_WORDS, WORDS_FILE, normalised, question, unknown_words
 from lvlm_va.critique.tiny.segment_view import segment_view
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict, Verdict
@@ -24,7 +35,8 @@ _VERSION = 1
 _REPLY = re.compile(r"(Segment covers [^\n]*\.) Verdict: (spurious|relevant|unsure)")
 
 
-class TinyCritic:
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class TinyCritic(ModelUser):
     """Judge segments with the 1 MB vision-language model that ships with the package; nothing leaves the machine.
 
     Each segment is shown by itself, at 56x56 pixels, with the class label and its description; the model answers in
@@ -41,6 +53,9 @@ class TinyCritic:
     folder : path-like, optional
         The model, as ``python -m tools.tiny_critic train`` writes it; by default the one that ships with the package,
         :func:`tiny_critic_folder`.
+    **asking
+        ``cache``, ``record``, ``budget``, ``batch``, ``batch_wait`` and ``batch_poll``, as in `ModelUser`, for another
+        backend.
 
     Attributes
     ----------
@@ -56,31 +71,65 @@ class TinyCritic:
 
     Notes
     -----
+    In an estimator with a run directory the replies of another backend are kept there, as those of an `LVLMCritic`.
+
     A segment is shown as the fewest pixels that hold 90 % of its effect. Bare background that a description does
     not name is judged as the figure whose outline shows in it.
     """
 
     name = "tiny"
+    folder: str | os.PathLike[str] | None = None
+    n_bytes: int = field(init=False)
+    _words: frozenset[str] = field(init=False)
+    _in_process: bool = field(init=False)
 
     def __init__(
-        self, backend: ChatBackend | None = None, *, folder: str | os.PathLike[str] | None = None
+        self,
+        backend: ChatBackend | None = None,
+        *,
+        folder: str | os.PathLike[str] | None = None,
+        **asking: Any,
     ) -> None:
+        own = vars(self)
+        own |= {"folder": folder, "_in_process": backend is None}
         with tiny_critic_folder() if folder is None else nullcontext(Path(folder)) as place:
-            self._words = _known_words(place)
+            own["_words"] = _known_words(place)
             if backend is None:
                 from lvlm_va.backends import HFBackend
 
                 backend = HFBackend(place, batch_size=_BATCH_SIZE, name=self.name)
-            self.n_bytes = sum(file.stat().st_size for file in place.iterdir())
-        self.backend = backend
+            own["n_bytes"] = sum(file.stat().st_size for file in place.iterdir())
+        super().__init__(backend, **asking)
 
     def __repr__(self) -> str:
         return f"TinyCritic(backend={self.backend!r})"
 
+    def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
+        """Raise before anything is trained if the model cannot be asked by batches as it should be."""
+        self.check_batches()
+
     def fingerprint(self) -> list[str]:
         """Return what its answers depend on: the model, the words it knows, how segments are shown."""
         digest = hashlib.sha256(json.dumps(sorted(self._words)).encode()).hexdigest()
-        return [self.name, str(_VERSION), digest, self.backend.fingerprint()]
+        return [self.name, str(_VERSION), digest, self.model.fingerprint()]
+
+    def kept_in(self, folder: str | os.PathLike[str]) -> Self:
+        """Return the same that keeps replies and exchanges in a folder; itself where the model runs in this process."""
+        return self if self._in_process else super().kept_in(folder)
+
+    def estimate_critiques(
+        self, requests: Sequence[CritiqueRequest], prices: Prices | None = None
+    ) -> Estimate:
+        """Return about what `critique` would ask of another backend; zero where the model runs in this process."""
+        return Estimate() if self._in_process else self.estimate(self.chat_requests(requests), prices)
+
+    def hand_over_images(self, requests: Sequence[CritiqueRequest]) -> None:
+        """With ``batch=True``, put the questions about images into batches, without waiting for the answers."""
+        self.hand_over(self.chat_requests(requests))
+
+    def chat_requests(self, requests: Sequence[CritiqueRequest]) -> list[ChatRequest]:
+        """Return what `critique` would send: one question per segment of a request that can be put to the model."""
+        return [_chat(requests[row], segment) for row, segment in self._plan(requests)]
 
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Judge each segment of each request.
@@ -101,21 +150,13 @@ class TinyCritic:
             If every later question would fail, too, or none was answered: where the model is served elsewhere. Holds
             the critiques that are finished.
         """
-        refusals = [self._refusal(request) for request in requests]
-        asked = [
-            (row, segment)
-            for row, request in enumerate(requests)
-            if refusals[row] is None
-            for segment in range(1, request.n_segments + 1)
-        ]
-        chats = [_chat(requests[row], segment) for row, segment in asked]
-        answers = ask(self.backend, chats) if chats else []
-        found = {key: _read(answer) for key, answer in zip(asked, answers, strict=True)}
+        answers = ask(self.asked, self.chat_requests(requests))
+        found = {key: _read(answer) for key, answer in zip(self._plan(requests), answers, strict=True)}
         critiques = []
         for row, request in enumerate(requests):
-            verdicts = []
+            verdicts, unasked = [], self._refusal(request) or ""
             for segment in range(1, request.n_segments + 1):
-                verdict, reason, status = found.get((row, segment), ("unsure", refusals[row] or "", ""))
+                verdict, reason, status = found.get((row, segment), ("unsure", unasked, ""))
                 verdicts.append(
                     SegmentVerdict(
                         request.image_id, segment, verdict, reason=reason, source=self.name, status=status
@@ -124,6 +165,15 @@ class TinyCritic:
             critiques.append(Critique.from_verdicts(request.image_id, verdicts))
         stop_if_hopeless(self.name, answers, critiques)
         return critiques
+
+    def _plan(self, requests: Sequence[CritiqueRequest]) -> list[tuple[int, int]]:
+        """Return the row and the segment of each question."""
+        return [
+            (row, segment)
+            for row, request in enumerate(requests)
+            if self._refusal(request) is None
+            for segment in range(1, request.n_segments + 1)
+        ]
 
     def _refusal(self, request: CritiqueRequest) -> str | None:
         """Return why a request cannot be put to the model, or None where it can."""

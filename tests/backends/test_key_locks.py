@@ -1,19 +1,18 @@
 """Threads and processes that ask the same at the same time: each question is paid for once."""
 
 import multiprocessing
-import sys
 import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 
 from lvlm_va.backends import CachedBackend, ChatFailure, OpenAIBackend, wrap_backend
-from lvlm_va.backends.asking import Asking
+from lvlm_va.backends.reply_store import ReplyStore
 from lvlm_va.testing import Answer, FaultServer
 from tests.backends.inner import Inner, ask, kinds, texts
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the locks are Linux's")
 REQUESTS = [ask(str(i)) for i in range(20)]
 NAMES = [str(i) for i in range(20)]
 
@@ -112,13 +111,53 @@ def test_a_call_that_is_given_up_leaves_its_questions_to_others(path):
     assert texts(CachedBackend(Inner(), path).complete(REQUESTS)) == NAMES
 
 
-def test_a_key_is_taken_by_one_owner_at_a_time(tmp_path):
-    with Asking(tmp_path / "asking") as one, Asking(tmp_path / "asking") as other:
-        assert one.take("ab12")
-        assert other.take("ab13")
-        assert not other.take("ab12")
-        one.give_back("ab12")
+@contextmanager
+def owner(path):
+    with ReplyStore(path).open() as replies, replies.locks() as locks:
+        yield locks
+
+
+def test_a_key_is_held_by_one_owner_at_a_time(path):
+    with owner(path) as one, owner(path) as other:
+        assert one.acquire("ab12")
+        assert one.acquire("ab12")
+        assert other.acquire("ab13")
+        assert not other.acquire("ab12")
+        other.release("ab12")  # which it does not hold
+        assert not other.acquire("ab12")
+        one.release("ab12")
         other.wait("ab12")
-        assert other.take("ab12")
-    with Asking(tmp_path / "asking") as third:
-        assert third.take("ab12")
+        assert other.acquire("ab12")
+    with owner(path) as third:
+        assert third.acquire("ab12")
+
+
+def test_an_owner_of_many_keys_has_one_file_and_leaves_none(path):
+    with owner(path) as one, owner(path) as other:
+        assert all(one.acquire(f"{key:x}") for key in range(2000))
+        assert not other.acquire("5")
+        assert all(other.acquire(f"{key:x}") for key in range(2000, 2100))
+        assert len(list(path.parent.glob(".*"))) == 2
+    assert list(path.parent.iterdir()) == [path]
+
+
+def _hold(path, keys, said):
+    with owner(path) as locks:
+        said.put([locks.acquire(key) for key in keys])
+        time.sleep(600)
+
+
+def test_what_the_dead_held_is_free_and_their_file_is_removed(path):
+    context = multiprocessing.get_context("spawn")
+    said = context.Queue()
+    process = context.Process(target=_hold, args=(path, ["a", "b", "c"], said))
+    process.start()
+    assert said.get(timeout=120) == [True] * 3
+    with owner(path) as locks:
+        assert locks.acquire("d")
+        assert not locks.acquire("a")
+        process.kill()
+        process.join()
+        locks.wait("a")
+        assert all(locks.acquire(key) for key in "abc")
+        assert len(list(path.parent.glob(".*"))) == 1

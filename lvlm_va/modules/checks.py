@@ -1,0 +1,96 @@
+"""What a module must be to be trained and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lvlm_va.modules.logits import evaluating, forward_logits, module_device_and_dtype
+
+
+def check_is_module(module: object) -> None:
+    """Raise TypeError unless the 'module' argument is a torch module."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"The 'module' argument must be a torch.nn.Module. Got {type(module).__name__} instead."
+        )
+
+
+def check_module(
+    module: nn.Module,
+    sample: Tensor,
+    n_classes: int | None,
+    *,
+    differentiable: bool,
+    trainable: bool = False,
+    argument: str = "module",
+) -> int:
+    """Try the module on a few images and say clearly what does not fit.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The classifier.
+    sample : Tensor of shape (n, C, H, W)
+        A few images, n >= 1.
+    n_classes : int or None
+        Number of classes that the logits must have; None for any.
+    differentiable : bool
+        Whether logits must depend differentiably on the image.
+    trainable : bool, default=False
+        Whether logits must depend differentiably on a parameter that requires gradients.
+    argument : str, default="module"
+        Name of the argument that held the module, for the errors.
+
+    Returns
+    -------
+    int
+        Number of logits.
+
+    Raises
+    ------
+    ValueError
+        If the module is in half precision, has nothing to train, its logits have another width, or no gradient
+        reaches what it must reach.
+    """
+    says = f"The {argument!r} argument must"
+    device, dtype = module_device_and_dtype(module)
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"{says} have float32 or float64 parameters. Got {dtype} instead: attributions lose completeness in half "
+            "precision, and the penalty its second derivatives. Pass module.float()."
+        )
+    parameters = [p for p in module.parameters() if p.requires_grad] if trainable else []
+    if trainable and not parameters:
+        raise ValueError(f"{says} have parameters that require gradients. Got none to train.")
+    with evaluating(module), torch.enable_grad():
+        images = sample.detach().to(device, dtype, copy=True).requires_grad_(differentiable)
+        try:
+            logits = forward_logits(module, images)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{says} accept images of shape {('n', *images.shape[1:])}. It raised: {error}."
+                " A module that expects flat rows needs torch.nn.Flatten() in front; flat rows of X need 'image_shape'."
+            ) from error
+        if n_classes is not None and logits.shape[1] != n_classes:
+            raise ValueError(
+                f"{says} return one logit per class: {n_classes} classes were found in y. "
+                f"Got logits of shape {tuple(logits.shape)} instead."
+            )
+        wanted = [*parameters, *[images] * differentiable]
+        found: Sequence[Tensor | None] = [None] * len(wanted)
+        if wanted and logits.requires_grad:
+            found = torch.autograd.grad(logits.sum(), wanted, allow_unused=True)
+    reached = [gradient is not None for gradient in found]
+    for place, missing in (
+        ("its parameters", trainable and not any(reached[: len(parameters)])),
+        ("the image", differentiable and not reached[-1]),
+    ):
+        if missing:
+            raise ValueError(
+                f"{says} be differentiable from its logits to {place}: no gradient arrives. "
+                "Remove detach(), argmax, rounding, .data or no_grad() from its forward."
+            )
+    return logits.shape[1]
