@@ -61,7 +61,7 @@ class LVLMCritic(ModelUser):
     The model sees the original image and one sheet with a tile for each segment; it reads the class and its
     description, fenced as data. It answers with a line for each segment, or with JSON where it can be held to a
     schema: what the segment covers, and whether that is an artefact, the object, surroundings, or mixed. A judge turns
-    that into verdicts: `ParserJudge`, by a `VerdictPolicy`; or `LLMJudge`, where a prompt of your own asks for no fixed form.
+    that into verdicts: `ParserJudge`, by a `VerdictPolicy`; or `LLMJudge`, where a prompt of your own asks for no form.
 
     ``CriticPrompt.six_steps()`` with `RegionRenderer` asks as the paper does (arXiv 2512.21985).
 

@@ -7,7 +7,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lvlm_va.critique.decision import Opinion, decide
-from lvlm_va.critique.parsing import PARSER_VERSION, is_refusal, parse_contents, parse_verdicts
+from lvlm_va.critique.parsing import (
+    PARSER_VERSION,
+    ParsedContents,
+    ParsedVerdicts,
+    contents_anywhere,
+    is_refusal,
+    parse_contents,
+    parse_verdicts,
+    verdicts_anywhere,
+)
 from lvlm_va.critique.policy import VerdictPolicy
 from lvlm_va.critique.types import Critique, SegmentVerdict, Statement
 
@@ -75,24 +84,27 @@ class ParserJudge:
     def _opinions(self, statement: Statement) -> Iterator[tuple[int, Opinion]]:
         legible, cut_off = statement.status in ("ok", "truncated"), statement.status == "truncated"
         text = statement.text if legible else ""
+        if not contents_anywhere(text, statement.segments):
+            verdicts = parse_verdicts(text, statement.segments, cut_off=cut_off)
+            for segment, verdict in verdicts.verdicts.items():
+                yield (
+                    segment,
+                    Opinion({verdict: 1.0}, self._status(statement, verdicts, segment), statement.text),
+                )
+            return
         contents = parse_contents(text, statement.segments, cut_off=cut_off)
-        verdicts = parse_verdicts(text, statement.segments, cut_off=cut_off)
-        for segment in statement.segments:
-            content, verdict = contents.contents[segment], verdicts.verdicts[segment]
-            if segment in contents.missing or (content == "unsure" and segment not in verdicts.missing):
-                status = verdicts.status_of(segment)
-                if segment in verdicts.missing:
-                    status = unread_status(statement, status)
-                yield segment, Opinion({verdict: 1.0}, status, statement.text)
-                continue
-            by_content = self.policy.verdict(content)
-            status = contents.status_of(segment)
-            if segment not in verdicts.missing and verdict != by_content:
-                by_content, status, content = "unsure", "contradiction", "unsure"
-            yield (
-                segment,
-                Opinion({by_content: 1.0}, status, contents.covers.get(segment, statement.text), content),
-            )
+        otherwise = verdicts_anywhere(text, statement.segments)
+        for segment, content in contents.contents.items():
+            verdict, status = self.policy.verdict(content), self._status(statement, contents, segment)
+            if otherwise.get(segment, set()) - {verdict}:
+                verdict, status, content = "unsure", "contradiction", "unsure"
+            said = contents.covers.get(segment, statement.text)
+            yield segment, Opinion({verdict: 1.0}, status, said, content)
+
+    @staticmethod
+    def _status(statement: Statement, parsed: ParsedVerdicts | ParsedContents, segment: int) -> str:
+        status = parsed.status_of(segment)
+        return unread_status(statement, status) if segment in parsed.missing else status
 
 
 def statements_of(critique: Critique, n_segments: int) -> tuple[Statement, ...]:

@@ -144,6 +144,25 @@ def parse_contents(text: str, segments: Sequence[int], *, cut_off: bool = False)
     return ParsedContents(*_state(found, status, segments), contents=_agreed(found, segments), covers=covers)
 
 
+def contents_anywhere(text: str, segments: Sequence[int]) -> bool:
+    """Return whether a text says, be it in what may only pass for thoughts, what one of these segments is about."""
+    found = _anywhere(text, segments, _CONTENT_FORM)
+    return any(said.word != "unsure" for several in found.values() for said in several)
+
+
+def verdicts_anywhere(text: str, segments: Sequence[int]) -> dict[int, set[str]]:
+    """Return the verdicts that a text states, be it in what may only pass for thoughts: segment to words."""
+    return {
+        segment: {said.word for said in several}
+        for segment, several in _anywhere(text, segments, _VERDICT_FORM).items()
+    }
+
+
+def _anywhere(text: str, segments: Sequence[int], form: _Form) -> _Found:
+    spoken, doubtful = _heard(text) if len(text) <= MAX_LENGTH else ("", "")
+    return _stated(doubtful or spoken, {str(segment): segment for segment in segments}, False, form)[0]
+
+
 @dataclass(frozen=True)
 class _Said:
     """One answer on one segment."""

@@ -14,6 +14,7 @@ from lvlm_va.critique import (
     ModelStoppedError,
     ParserJudge,
     RegionRenderer,
+    VerdictPolicy,
     check_critiques,
     collect_critiques,
     judge_critiques,
@@ -28,7 +29,7 @@ IDS = [str(i) for i in range(5)]
 
 def critic(answer, **options):
     backend = answer if isinstance(answer, Scripted) else Scripted(answer)
-    return LVLMCritic(backend, renderer=SMALL, **options)
+    return LVLMCritic(backend, **{"renderer": SMALL, "prompt": CriticPrompt.six_steps()} | options)
 
 
 def make(positions):
@@ -58,6 +59,70 @@ def test_what_is_sent():
     assert verdicts([critique]) == [[("spurious", "line"), ("relevant", "line")]]
 
 
+def test_what_is_sent_by_default():
+    said = (
+        "Image: a bar and a tag.\n"
+        "Segment 1 | covers: the tag | answer: artefact\nSegment 2 | covers: a bar | answer: object"
+    )
+    backend = Scripted(said)
+    (critique,) = LVLMCritic(backend).critique(
+        [corner_and_centre(label="ill", description="The bar counts.")]
+    )
+    (sent,) = backend.asked
+    assert [image.array.shape for image in sent.images] == [(448, 448, 3), (320, 584, 3)]
+    text = text_of(sent)
+    assert "Image 1: the original." in text
+    assert "inside a thin magenta line" in text
+    assert "each of the segments 1, 2 about?" in text
+    assert "<class_description>\n| The bar counts.\n</class_description>" in text
+    assert text.endswith("Segment 1 | covers: WHAT | answer: WORD")
+    assert sent.schema is None
+    (judged,) = judge_critiques(ParserJudge(), [critique], [2])
+    assert [(v.verdict, v.content, v.reason, v.status) for v in judged.verdicts] == [
+        ("spurious", "artefact", "the tag", "line"),
+        ("relevant", "object", "a bar", "line"),
+    ]
+
+
+def test_a_question_is_short():
+    backend = Scripted("")
+    request = make_request(np.arange(8 * 8).reshape(8, 8) % 9)
+    LVLMCritic(backend).critique([request])
+    (sent,) = backend.asked
+    assert len(sent.images) == 2
+    assert max(max(image.array.shape) for image in sent.images) <= 1536
+    assert (
+        len(" ".join(part for turn in sent.turns for part in turn.parts if isinstance(part, str)).split())
+        <= 450
+    )
+
+
+def test_a_model_that_can_be_held_to_a_schema_answers_in_json():
+    said = json.dumps({"image": "a bar", "segments": [{"id": 1, "covers": "the tag", "answer": "artefact"}]})
+    backend = Scripted(said, Capabilities(schema=True))
+    (critique,) = LVLMCritic(backend).critique([corner_and_centre()])
+    (sent,) = backend.asked
+    entry = sent.schema["properties"]["segments"]["items"]["properties"]
+    assert entry["id"]["enum"] == [1, 2]
+    assert entry["answer"]["enum"] == ["artefact", "object", "surroundings", "mixed", "unsure"]
+    assert "Answer with one JSON object and nothing else" in text_of(sent)
+    assert verdicts([critique]) == [[("spurious", "json"), ("unsure", "missing")]]
+
+
+@pytest.mark.parametrize(("policy", "expected"), [
+    ({}, ["relevant", "unsure"]), ({"surroundings": "mask"}, ["spurious", "unsure"]),
+    ({"mixed": "mask"}, ["relevant", "spurious"]), ({"mixed": "keep"}, ["relevant", "relevant"]),
+])  # fmt: skip
+def test_verdicts_follow_by_a_policy(policy, expected):
+    said = (
+        "Segment 1 | covers: skin | answer: surroundings\nSegment 2 | covers: a tag on bone | answer: mixed"
+    )
+    (critique,) = LVLMCritic(Scripted(said)).critique([corner_and_centre()])
+    (judged,) = judge_critiques(ParserJudge(VerdictPolicy(**policy)), [critique], [2])
+    assert [v.verdict for v in judged.verdicts] == expected
+    assert [v.content for v in judged.verdicts] == ["surroundings", "mixed"]
+
+
 def test_an_empty_description_says_so():
     backend = Scripted(LINES)
     critic(backend).critique([corner_and_centre()])
@@ -65,7 +130,7 @@ def test_an_empty_description_says_so():
 
 
 @pytest.mark.parametrize(("per_segment", "small_model", "n", "asked"), [
-    ("auto", False, 4, 1), ("auto", False, 5, 5), ("auto", True, 2, 2), (True, False, 2, 2), (False, True, 6, 1),
+    ("auto", False, 8, 1), ("auto", False, 9, 9), ("auto", True, 2, 2), (True, False, 2, 2), (False, True, 6, 1),
 ])  # fmt: skip
 def test_one_segment_at_a_time_where_that_is_better(per_segment, small_model, n, asked):
     backend = Scripted("Segment 1: spurious", Capabilities(per_segment=small_model))

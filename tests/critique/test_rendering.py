@@ -74,7 +74,7 @@ def test_every_segment_is_outlined_in_its_colour():
         marked = _views(SMALL, request, variant=variant)["marked"]
         for segment in (1, 2):
             name, colour = COLOURS[segment - 1 + variant]
-            assert f"segment {segment} in {name}" in SMALL.describe_marks([1, 2], variant)
+            assert f"segment {segment} in {name}" in SMALL.describe_marks(request, [1, 2], variant)
             rows, columns = (marked == colour).all(-1).nonzero()
             labels = np.unique(request.segments[(2 * rows + 1) * 28 // 512, (2 * columns + 1) * 28 // 512])
             assert labels.tolist() == [segment]
