@@ -37,6 +37,11 @@ class Segmentation:
     covariances: Tensor
     effect: Effect = "positive"
 
+    @property
+    def outside(self) -> Tensor:
+        """Share of each image's effect that is in no segment, shape (n,), float64 in [0, 1]."""
+        return (1 - self.shares.sum(1)).clamp_min(0)
+
     def select(self, rows: Tensor) -> Segmentation:
         """Return the segmentation of some of the images: `rows` of shape (m,), int64."""
         return replace(
