@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.ops import ppeps_em
 from lvlm_va.segmentation.cells import cell_moments, segment_in_chunks, sorted_segmentation
-from lvlm_va.segmentation.checks import check_count, check_number
 from lvlm_va.segmentation.effect import Effect, check_attributions, check_effect
 from lvlm_va.segmentation.fewest_gaussians import Mixture, fit_fewest_gaussians
 from lvlm_va.segmentation.pieces import connected_pieces
@@ -92,19 +92,17 @@ class Regions:
 
     def __post_init__(self) -> None:
         if self.sigma is not None:
-            check_number("sigma", self.sigma, 0)
-        check_number("mass", self.mass, 0)
-        if not 0 < self.mass <= 1:
-            raise ValueError(f"The 'mass' argument must lie in (0, 1]. Got {self.mass} instead.")
-        check_count("n_segments", self.n_segments)
-        check_count("max_segments", self.max_segments)
+            check_real("sigma", self.sigma, "[0, inf)")
+        check_real("mass", self.mass, "(0, 1]")
+        check_integer("n_segments", self.n_segments, 1)
+        check_integer("max_segments", self.max_segments, 1)
         if self.max_segments > 62:
             raise ValueError(
                 f"The 'max_segments' argument must be at most 62. Got {self.max_segments} instead."
             )
-        check_count("max_iter", self.max_iter)
-        check_number("tol", self.tol, 0)
-        check_number("min_share", self.min_share, 0, 1)
+        check_integer("max_iter", self.max_iter, 1)
+        check_real("tol", self.tol, "[0, inf)")
+        check_real("min_share", self.min_share, "[0, 1)")
         check_effect(self.effect)
 
     def segment(self, attributions: Tensor, images: Tensor, seed: int) -> Segmentation:
