@@ -12,8 +12,8 @@ from torch import Tensor
 # liblinear, as the published scripts of DFR, for two classes: 300 embeddings of a ResNet-8 take it 3 ms, saga 0.7 s. It
 # penalises the intercept, too, by 1 / intercept_scaling.
 _TWO_CLASSES = {"solver": "liblinear", "intercept_scaling": 1000, "max_iter": 1000}
-# saga, which alone minimises the softmax's loss, for more (500 embeddings of 10 classes: seconds). At this tolerance the
-# conditions of optimality hold to a tenth of the penalty's slope; at 1e-3 to a fifth, in half the time.
+# saga, which alone minimises the softmax's loss, for more: 500 embeddings of 10 classes take it seconds. At this
+# tolerance the conditions of optimality hold to a tenth of the penalty's slope; at 1e-3 to a fifth, in half the time.
 _MORE_CLASSES = {"solver": "saga", "tol": 5e-4, "max_iter": 2000, "warm_start": True}
 
 
