@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvlm_va.critique.types import CritiqueRequest, EffectKind
+from lvlm_va.common.effect import Effect
+from lvlm_va.critique.types import CritiqueRequest
 
 # How far outside [0, 1] rounding may take an image that belongs there.
 _ROUNDING = 1e-3
@@ -22,7 +23,7 @@ def build_requests(
     image_ids: Sequence[str],
     labels: Sequence[str],
     descriptions: Sequence[str],
-    effect_kind: EffectKind = "positive",
+    effect_kind: Effect = "positive",
 ) -> list[CritiqueRequest]:
     """Return one request per image.
 

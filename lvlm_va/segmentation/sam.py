@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lvlm_va.common.effect import Effect
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.segmentation.cells import segment_images
 from lvlm_va.segmentation.checks import check_count, check_number
-from lvlm_va.segmentation.effect import Effect, check_effect
+from lvlm_va.segmentation.effect import check_effect
 from lvlm_va.segmentation.sam_masks import cells_of_masks, load_sam, propose_masks, resolve_device
 from lvlm_va.segmentation.types import Segmentation
 

@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lvlm_va.common.effect import Effect
 from lvlm_va.segmentation.cells import segment_images
 from lvlm_va.segmentation.checks import check_count, check_number
-from lvlm_va.segmentation.effect import Effect, check_effect
+from lvlm_va.segmentation.effect import check_effect
 from lvlm_va.segmentation.types import Segmentation
 
 
