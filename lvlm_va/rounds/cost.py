@@ -16,8 +16,9 @@ from lvlm_va.critique import (
     read_critiques,
 )
 from lvlm_va.data.training_data import TrainingData
-from lvlm_va.rounds.critique_round import critique_key, critique_requests, verdict_key
+from lvlm_va.rounds.critique_round import critique_key, verdict_key
 from lvlm_va.rounds.options import RoundOptions
+from lvlm_va.rounds.shown import critique_requests
 from lvlm_va.rounds.types import Explained
 from lvlm_va.runs.directory import RunDirectory
 

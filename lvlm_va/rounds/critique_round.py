@@ -21,7 +21,7 @@ from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.common.distributed import on_first, rank
 from lvlm_va.common.randomness import derive_seed
 from lvlm_va.common.timing import timed
-from lvlm_va.critique import CritiqueRequest, build_requests, collect_critiques, judge_critiques
+from lvlm_va.critique import collect_critiques, judge_critiques
 from lvlm_va.critique.checks import check_all_judged
 from lvlm_va.data.stored_images import reading_ahead
 from lvlm_va.data.training_data import TrainingData
@@ -37,12 +37,13 @@ from lvlm_va.rounds.adaptive_sampling import (
 )
 from lvlm_va.rounds.options import RoundOptions
 from lvlm_va.rounds.segment_finder import SegmentFinder
+from lvlm_va.rounds.shown import ShownImages, critique_requests, shown_images
 from lvlm_va.rounds.types import Explained, Round, Selection, chosen_indices, join_portions
 from lvlm_va.rounds.verdicts import verdict_codes, verdict_table
 from lvlm_va.runs.directory import RunDirectory
 from lvlm_va.runs.shards import in_shards, sharded
 from lvlm_va.sampling import ADAPTIVE, select_alignment_set
-from lvlm_va.segmentation import Segmentation, concatenate_segmentations, pixel_effect
+from lvlm_va.segmentation import Segmentation, concatenate_segmentations
 
 # Batches whose logits make a shard.
 _BATCHES = 16
@@ -253,6 +254,7 @@ class _Steps:
             explanation = sharded(
                 run, "explain", key, Explanation, chosen, attribute, concatenate_explanations
             )
+            shown = run.cached("shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen))
 
         def segment(positions: Tensor) -> Segmentation:
             images = data.images[chosen[positions]]
@@ -263,7 +265,7 @@ class _Steps:
             segmentation = sharded(
                 run, "segment", key, Segmentation, positions, segment, concatenate_segmentations
             )
-        return Explained(chosen, explanation, segmentation, key)
+        return Explained(chosen, shown.images, explanation, segmentation, key)
 
     def critique(self, explained: Explained) -> Round:
         """Have the segments judged."""
@@ -293,23 +295,3 @@ class _Steps:
                 critiques = on_first(lambda: judge_critiques(judge, critiques, n_segments_of, path=read))
         check_all_judged(critiques, n_segments_of)
         return Round(self.module, chosen, explained.explanation, segmentation, tuple(critiques), key)
-
-
-def critique_requests(
-    data: TrainingData, options: RoundOptions, explained: Explained, positions: Sequence[int]
-) -> list[CritiqueRequest]:
-    """Return what the critic is given of the chosen images at these positions."""
-    rows = torch.as_tensor(positions, dtype=torch.int64)
-    indices = explained.indices[rows].tolist()
-    names = [data.class_names[k] for k in data.labels[indices].tolist()]
-    effect = explained.segmentation.effect
-    return build_requests(
-        data.images[indices].numpy(),
-        explained.segmentation.labels[rows].cpu().numpy(),
-        pixel_effect(explained.explanation.attributions[rows], effect).cpu().numpy(),
-        indices=indices,
-        image_ids=[data.image_ids[i] for i in indices],
-        labels=names,
-        descriptions=[options.specifications.get(name, "") for name in names],
-        effect_kind=effect,
-    )

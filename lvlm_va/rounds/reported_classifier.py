@@ -23,6 +23,7 @@ from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.critiqued_classifier import CritiquedClassifier
 from lvlm_va.rounds.outcome import Outcome, find_outcome, join_outcomes
+from lvlm_va.rounds.shown import shown_images
 from lvlm_va.runs.facts import parameter_facts, version_facts
 from lvlm_va.runs.shards import SHARD, sharded
 
@@ -133,7 +134,7 @@ class ReportedClassifier(CritiquedClassifier):
 
     def _record(self) -> RunRecord:
         """Return what a run directory would tell."""
-        from lvlm_va.report.run_record import RunRecord, as_bytes
+        from lvlm_va.report.run_record import RunRecord
 
         data: TrainingData | None = getattr(self, "_data", None)
         if data is None:
@@ -144,7 +145,8 @@ class ReportedClassifier(CritiquedClassifier):
         rows = torch.from_numpy(self.alignment_set_)
         return RunRecord(
             class_names=data.class_names,
-            images=as_bytes(data.images[rows].numpy()),
+            indices=self.alignment_set_,
+            images=shown_images(data, rows).images.numpy(),
             labels=data.labels[rows].numpy(),
             explanation=self.explanation_,
             segmentation=self.segments_,

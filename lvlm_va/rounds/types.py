@@ -28,6 +28,8 @@ class Explained:
     ----------
     indices : Tensor of shape (a,), int64
         Rows of the training data.
+    images : Tensor of shape (a, 3, H, W), uint8
+        What the critic is shown of them.
     explanation : Explanation
         Attributions of the logits of their labels.
     segmentation : Segmentation
@@ -37,6 +39,7 @@ class Explained:
     """
 
     indices: Tensor
+    images: Tensor
     explanation: Explanation
     segmentation: Segmentation
     key: str
