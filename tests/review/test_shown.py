@@ -16,8 +16,8 @@ from PIL import Image
 
 from lvlm_va import LVLMVAClassifier
 from lvlm_va.alignment import AlignmentSet
-from lvlm_va.cli.models import ModelOptions
 from lvlm_va.critique import Critique, CritiqueRequest, SegmentVerdict
+from lvlm_va.critique.model_options import ModelOptions
 from lvlm_va.report import RunRecord, read_run, write_report
 from lvlm_va.review import ask
 from lvlm_va.review.pictures import Pictures

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from lvlm_va.testing import Answer, Asked, FaultServer
 from tests import killing
+from tests.serving import Answer, Asked, FaultServer
 
 pytestmark = pytest.mark.skipif("sys.platform != 'linux'")
 
