@@ -12,13 +12,13 @@ LESION_CLASSES = ("benign", "malignant")
 LESION_SPECIFICATIONS = {
     0: (
         "A benign lesion: a smooth border, and the same shape and pigment on both sides. Only the border, shape "
-        "and pigment of the lesion may count. A coloured plaster, hairs and the skin around the lesion must not "
-        "count."
+        "and pigment of the lesion may count. A coloured plaster must not count, nor the skin around the lesion "
+        "with its hairs."
     ),
     1: (
         "A malignant lesion: a jagged, irregular border, and a lopsided shape with darker pigment on one side. "
-        "Only the border, shape and pigment of the lesion may count. A coloured plaster, hairs and the skin around "
-        "the lesion must not count."
+        "Only the border, shape and pigment of the lesion may count. A coloured plaster must not count, nor the "
+        "skin around the lesion with its hairs."
     ),
 }
 

@@ -20,8 +20,8 @@ from lvlm_va.critique import (
     RegionRenderer,
 )
 from lvlm_va.segmentation import Grid
-from lvlm_va.testing import Answer, FaultServer
 from tests.critique.scripted import Scripted, last_question, verdict_lines
+from tests.serving import Answer, FaultServer
 
 SMALL = RegionRenderer(size=64)
 N = 6
