@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
-compiled part is missing; 4 a model stopped answering, or its batches are not finished (run again: what it has
+compiled part is missing; 4 a model stopped answering, or has not answered everything yet (run again: what it has
 answered is kept); 5 another process of this run stopped (run again: what is done is kept).
 """
 
@@ -103,7 +103,8 @@ def align(
         str | None,
         typer.Option(
             help="Who judges: 'tiny' (the model that ships), 'hf:FOLDER', 'http://127.0.0.1:8000/v1#MODEL', "
-            "'openai:MODEL', 'anthropic:MODEL', or 'table:verdicts.json'."
+            "'openai:MODEL', 'anthropic:MODEL', 'folder:PATH' (whoever answers the questions written there), or "
+            "'table:verdicts.json'."
         ),
     ] = None,
     judge: Annotated[

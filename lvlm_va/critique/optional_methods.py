@@ -146,8 +146,8 @@ def estimates_judging(judge: Judge | None) -> TypeGuard[EstimatesJudging]:
 
 
 def asks_by_batches(asker: Critic | Judge | None) -> bool:
-    """Whether a critic or judge is to be asked by batches, as its ``batch`` says."""
-    return getattr(asker, "batch", False) is True
+    """Whether a critic or judge is to get all at once, as its ``batch`` says, or its model is known to take long."""
+    return any(getattr(asker, name, False) is True for name in ("batch", "answers_later"))
 
 
 def hands_over(critic: Critic) -> TypeGuard[HandsOver]:

@@ -22,7 +22,7 @@ _NEEDS_ARGUMENTS = {
     "oracle": "OracleCritic(masks), with ground-truth masks of shape (n, H, W)",
     "region": "RegionCritic({'irrelevant': ['corners']})",
 }
-_MODELS = ("hf", "openai", "anthropic", "http", "https")
+_MODELS = ("hf", "openai", "anthropic", "folder", "http", "https")
 
 
 def resolve_critic(
@@ -35,8 +35,8 @@ def resolve_critic(
     spec : None, str or critic
         None for no critic; ``"tiny"`` for the model that ships with the package; ``"hf:FOLDER"``, ``"openai:MODEL"``,
         ``"anthropic:MODEL"`` or ``"http://HOST/v1#MODEL"`` for an `LVLMCritic` that asks this model;
-        ``"table:PATH"`` for the verdicts in a JSON file; or an object with a ``name`` and a ``critique`` method,
-        returned as it is.
+        ``"folder:PATH"`` for one whose questions are answered in a folder; ``"table:PATH"`` for the verdicts in a JSON
+        file; or an object with a ``name`` and a ``critique`` method, returned as it is.
     allow_remote : bool, default=False
         Whether a model named here may be on another machine.
     budget : Budget or None, default=None

@@ -9,6 +9,7 @@ import pytest
 
 from lvlm_va import VerdictTable
 from lvlm_va.critique import JudgeExample
+from tests.backends.answering import put, unanswered
 from tests.critique.scripted import verdict_lines
 from tests.serving import FAULTS, Answer, FaultServer
 
@@ -100,6 +101,8 @@ def test_a_model_that_stops_is_exit_code_4(ask):
     [
         ("http://192.0.2.1/v1#any", (), 2, "'allow_remote' argument"),
         ("openai:any", (), 2, "'allow_remote' argument"),
+        ("folder:", (), 2, "'folder:MODEL'"),
+        ("folder:labels.csv", (), 2, "Got the file 'labels.csv'"),
         ("opnai:any", (), 2, "Did you mean 'openai'"),
         ("http://127.0.0.1:1/v1", (), 2, "'spec' argument"),
         ("hf:nowhere", (), 3, "nowhere"),
@@ -118,6 +121,19 @@ def test_what_cannot_be_asked_has_its_exit_code(ask, monkeypatch, critic, more, 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     done = ask(critic, *more)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+
+
+def test_questions_in_a_folder_are_answered_between_two_runs(ask, tmp_path):
+    critic = f"folder:{tmp_path / 'questions'}"
+    done = ask(critic, "--batch-wait", 0)
+    assert done.returncode == 4
+    assert "1 of 1 questions are not finished yet" in done.stderr
+    (place,) = unanswered(tmp_path / "questions")
+    assert "the bright bar" in (place / "question.txt").read_text()
+    put(place, "Image: a scan.\nSegment 1 | covers: the tag | answer: artefact")
+    done = ask(critic, "--batch-wait", 0)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["verdicts"]["spurious"] == 1
 
 
 def test_batches_are_handed_over_at_once_and_fetched_by_the_next_run(ask):
