@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvlm_va.critique import CritiqueRequest, build_requests
-from lvlm_va.datasets import DecoyData, bandaged_lesions, decoy_digits, tagged_radiographs
+from lvlm_va.datasets import (
+    DecoyData,
+    bandaged_lesions,
+    decoy_digits,
+    ruled_leaves,
+    stamped_castings,
+    tagged_radiographs,
+)
+from lvlm_va.datasets.castings import CASTING_CLASSES, CASTING_SPECIFICATIONS
+from lvlm_va.datasets.leaves import LEAF_CLASSES, LEAF_SPECIFICATIONS
 from lvlm_va.datasets.lesions import LESION_CLASSES, LESION_SPECIFICATIONS
 from lvlm_va.datasets.radiographs import RADIOGRAPH_CLASSES, RADIOGRAPH_SPECIFICATIONS
 
@@ -91,6 +100,8 @@ SETS: dict[str, ExamSet] = {
         partial(_drawn, tagged_radiographs), RADIOGRAPH_CLASSES, RADIOGRAPH_SPECIFICATIONS
     ),
     "lesions": ExamSet(partial(_drawn, bandaged_lesions), LESION_CLASSES, LESION_SPECIFICATIONS),
+    "leaves": ExamSet(partial(_drawn, ruled_leaves), LEAF_CLASSES, LEAF_SPECIFICATIONS),
+    "castings": ExamSet(partial(_drawn, stamped_castings), CASTING_CLASSES, CASTING_SPECIFICATIONS),
 }
 
 
