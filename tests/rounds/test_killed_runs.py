@@ -6,7 +6,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import re
 import signal
 import sqlite3
 import sys
@@ -22,6 +21,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests import killing
+from tests.critique.scripted import segments_of
 from tests.serving import Answer, Asked, FaultServer
 
 pytestmark = pytest.mark.skipif("sys.platform != 'linux'")
@@ -71,9 +71,7 @@ class Critic:
             self._dropped.wait(60)
             return Answer(cut_after=0)
         words = ["spurious" if byte % 2 else "relevant" for byte in digest]
-        return Answer(
-            "\n".join(f"Segment {k}: {words[int(k)]}" for k in re.findall(r"Segment (\d+): WORD", asked.text))
-        )
+        return Answer("\n".join(f"Segment {k}: {words[k]}" for k in segments_of(asked.text)))
 
 
 class Runs:
