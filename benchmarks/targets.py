@@ -35,6 +35,8 @@ TARGETS: dict[str, Target] = {
     "deeplift_resnet_shap": Target(10, 50),
     "ppeps_pomegranate": Target(50, 200),
     "ppeps_oracle": Target(20, 100),
+    **{f"regions_default[{side}]": Target(1.5, 1, floor=True) for side in (28, 64, 128, 224)},
+    "regions_scipy": Target(4, 8),
     "rrr_plain_step": Target(1.5, 1.25, floor=True),
     "rrr_whole_batch": Target(1.5, 2),
     "method_end_to_end": Target(5, 15),

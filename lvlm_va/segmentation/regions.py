@@ -149,7 +149,7 @@ class Regions:
         density = smoothed(effect, sigma)
         owner = ppeps_em(density, means, covariances, shares, max_iter=0).labels
         kept = densest(effect, density, owner, self.max_segments, self.mass)
-        kept = opened(closed(kept, self.max_segments, grain), grain)
+        kept = opened(closed(kept, self.max_segments, grain), self.max_segments, grain)
         labels = connected_pieces(effect, kept, self.max_segments, self.min_share, self.n_segments)
         return sorted_segmentation(labels, *cell_moments(effect, labels, self.n_segments))
 

@@ -12,7 +12,9 @@ from lvlm_va.segmentation.sam import SAM
 from lvlm_va.segmentation.slic import SLIC
 from lvlm_va.segmentation.types import Segmenter
 
-_SEGMENTERS: dict[str, Callable[[], Segmenter]] = {kind.name: kind for kind in (PPEPSWGM, Regions, Grid, SLIC)}
+_SEGMENTERS: dict[str, Callable[[], Segmenter]] = {
+    kind.name: kind for kind in (PPEPSWGM, Regions, Grid, SLIC)
+}
 
 
 def resolve_segmenter(spec: str | Segmenter) -> Segmenter:
