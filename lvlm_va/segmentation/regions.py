@@ -36,9 +36,9 @@ class Regions:
 
     The mixture starts from `max_segments` components, centred on the pixels that have, one after the other, the most
     effect times squared distance to the centres before; then two are merged, those whose merger costs the least
-    likelihood (Runnalls 2007), and EM runs on, down to one. It fits as well as starts of every number drawn at random,
-    for a sixth of the time, and leaves nothing to chance. On images of more than 128 pixels EM sees blocks of pixels
-    no larger than the smoothing.
+    likelihood (Runnalls 2007), and EM runs on, until fewer have not lowered the BIC twice. Its regions hold as much of
+    a known shortcut, as purely, as those of random starts of every number, in a sixth of the time. On images of 128
+    pixels and more EM sees blocks of pixels no larger than the smoothing.
 
     Parameters
     ----------
