@@ -110,8 +110,6 @@ def letter_and_joint() -> Tensor:
 def test_dust_of_alternating_sign_cancels():
     attributions = letter_and_joint()
     found, dust = segment(attributions), PPEPSWGM().segment(attributions, attributions, 0)
-    alone = segment(attributions.clamp_min(0) * 0 + attributions.unfold(2, 1, 1).squeeze(-1))
-    assert torch.equal(alone.labels, found.labels)
     empty = torch.zeros(64, 64, dtype=torch.bool)
     empty[40:, :] = True
     assert not found.labels[0][empty].any()
