@@ -37,9 +37,9 @@ class Regions:
 
     The mixture starts from `max_segments` components, centred on the pixels that have, one after the other, the most
     effect times squared distance to the centres before; then two are merged, those whose merger costs the least
-    likelihood (Runnalls 2007), and EM runs on, down to one. It fits as well as starts of every number drawn at random,
-    for a sixth of the time, and leaves nothing to chance. On images of more than 128 pixels EM sees blocks of pixels
-    no larger than the smoothing.
+    likelihood (Runnalls 2007), and EM runs on, until fewer have not lowered the BIC twice. Its regions hold as much of
+    a known shortcut, as purely, as those of random starts of every number, in a sixth of the time. On images of 128
+    pixels and more EM sees blocks of pixels no larger than the smoothing.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class Regions:
         density = smoothed(effect, sigma)
         owner = ppeps_em(density, means, covariances, shares, max_iter=0).labels
         kept = densest(effect, density, owner, self.max_segments, self.mass)
-        kept = opened(closed(kept, self.max_segments, grain), grain)
+        kept = opened(closed(kept, self.max_segments, grain), self.max_segments, grain)
         labels = connected_pieces(effect, kept, self.max_segments, self.min_share, self.n_segments)
         return sorted_segmentation(labels, *cell_moments(effect, labels, self.n_segments))
 

@@ -28,9 +28,8 @@ def densest(effect: Tensor, density: Tensor, labels: Tensor, n_regions: int, mas
     mass : float
         Share of the region's effect, in (0, 1].
     """
-    order = density.flatten(1).argsort(1, descending=True)
-    sorted_density, sorted_effect = density.flatten(1).gather(1, order), effect.flatten(1).gather(1, order)
-    sorted_labels = labels.flatten(1).gather(1, order)
+    sorted_density, order = density.flatten(1).sort(1, descending=True)
+    sorted_effect, sorted_labels = effect.flatten(1).gather(1, order), labels.flatten(1).gather(1, order)
     least = density.new_full((len(density), n_regions + 1), torch.inf)
     for region in range(1, n_regions + 1):
         held = sorted_effect.where(sorted_labels == region, 0).cumsum(1)
@@ -59,7 +58,7 @@ def closed(labels: Tensor, n_regions: int, radius: int) -> Tensor:
         return labels
     # All regions at once: region j is bit j - 1 of a pixel, and a union is an "or".
     bits = torch.bitwise_left_shift(torch.ones_like(labels), (labels - 1).clamp_min(0)) * (labels > 0)
-    bits = bits.to(torch.uint8) if n_regions < 8 else bits
+    bits = bits.to(torch.uint8) if n_regions <= 8 else bits
     offsets = _disc(radius)
     # A margin of twice the radius, so that the edge of the image closes nothing.
     grown = _shifted(F.pad(bits, [2 * radius] * 4), offsets, radius, torch.bitwise_or)
@@ -71,27 +70,29 @@ def closed(labels: Tensor, n_regions: int, radius: int) -> Tensor:
     return result
 
 
-def opened(labels: Tensor, width: int) -> Tensor:
+def opened(labels: Tensor, n_regions: int, width: int) -> Tensor:
     """Return the regions without the parts that no square of ``width + 1`` pixels fits into: threads and bridges.
+
+    A region that is thin throughout, such as a line, stays as it is.
 
     Parameters
     ----------
     labels : Tensor of shape (n, H, W), int64
         Region of each pixel, from 1; 0 for none.
+    n_regions : int
+        Number of regions.
     width : int
         In pixels; with 0 nothing changes.
     """
-    if not width:
+    side = width + 1
+    if not width or min(labels.shape[1:]) < side:
         return labels
-    values = labels.double()[:, None]
-    size, one = width + 1, 1
-    if min(labels.shape[1:]) < size:
-        return labels
-    highest = F.max_pool2d(values, size, one)
-    lowest = -F.max_pool2d(-values, size, one)
-    squares = highest * (highest == lowest)
-    fitting = F.max_pool2d(F.pad(squares, [width] * 4), size, one)
-    return fitting[:, 0].to(labels.dtype)
+    values = labels.float()[:, None]
+    highest, lowest = F.max_pool2d(values, side, 1), -F.max_pool2d(-values, side, 1)
+    squares = F.pad(highest * (highest == lowest), [width] * 4)
+    thick = F.max_pool2d(squares, side, 1)[:, 0].to(labels.dtype)
+    stays = labels.new_zeros(len(labels), n_regions + 1).scatter_(1, thick.flatten(1), 1)
+    return labels.where((thick > 0) | (stays.gather(1, labels.flatten(1)).view_as(labels) == 0), 0)
 
 
 def _disc(radius: int) -> list[tuple[int, int]]:
