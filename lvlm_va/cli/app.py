@@ -101,7 +101,7 @@ def align(
         str | None,
         typer.Option(
             help="Who judges: 'tiny' (the model that ships), 'hf:FOLDER', 'http://127.0.0.1:8000/v1#MODEL', "
-            "'openai:MODEL', 'anthropic:MODEL', or 'table:verdicts.json'."
+            "'openai:MODEL', 'anthropic:MODEL', 'table:verdicts.json', or 'recorded:replies.jsonl'."
         ),
     ] = None,
     judge: Annotated[
