@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -58,13 +58,21 @@ def erm(task: Task, data: DecoyData, plain: Fitted, seed: int) -> Fitted:
     return plain
 
 
-def lvlm_va(*, verdict_accuracy: float = 1.0, propagate: bool = False, **changes: Any) -> Method:
+def lvlm_va(
+    *,
+    verdict_accuracy: float = 1.0,
+    confuses: Literal["surroundings"] | None = None,
+    propagate: bool = False,
+    **changes: Any,
+) -> Method:
     """Return LVLM-VA with a critic that knows the true masks.
 
     Parameters
     ----------
     verdict_accuracy : float, default=1.0
         Share of right verdicts to expect.
+    confuses : {"surroundings"} or None, default=None
+        What the critic takes for an artefact wherever it comes.
     propagate : bool, default=False
         Whether verdicts are extended, to as many images as the task says.
     **changes
@@ -82,7 +90,8 @@ def lvlm_va(*, verdict_accuracy: float = 1.0, propagate: bool = False, **changes
         parameters |= {"align_epochs": task.settings.align_epochs, "n_align": task.n_align}
         parameters |= {"propagate": propagate and task.propagate, **changes}
         parameters["n_align"] = min(parameters["n_align"], len(data.labels) // parameters.get("n_rounds", 1))
-        critic = OracleCritic(data.masks, verdict_accuracy, seed)
+        objects = data.objects if confuses else None
+        critic = OracleCritic(data.masks, verdict_accuracy, seed, object_masks=objects, confuses=confuses)
         classifier = LVLMVAClassifier(**parameters, critic=critic, random_state=seed)
         classifier.fit(data.images, data.labels)
         seconds = erm.seconds + time.perf_counter() - start
