@@ -361,12 +361,11 @@ class LVLMVAClassifier(AlignmentParameters):
 
     def _finish(self, job: AlignmentJob, aligned: Aligned) -> None:
         """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""
-        explained = aligned.explained
         self.aligned_ = aligned
         self.module_, self.unaligned_module_ = aligned.latest.module, aligned.start.module
         self.history_["align"] = aligned.latest.histories
         self.alignment_set_ = aligned.indices.numpy()
-        self.explanation_, self.segments_ = explained.explanation, explained.segmentation
+        self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
         self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
         self.spurious_share_ = aligned.spurious_share
         self.masks_ = job.mask(aligned.rounds).masks.numpy() > 0

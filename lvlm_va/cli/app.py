@@ -1,4 +1,4 @@
-"""The command line: ``lvlm-va demo | align | report | review | experiment | info``."""
+"""The command line: ``lvlm-va demo | align | report | review | exam | experiment | info``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from lvlm_va.cli.exam import exam
 from lvlm_va.cli.experiment import SAMPLERS, experiment
 from lvlm_va.cli.models import (
     AllowRemote,
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 app.command(epilog=EXIT_CODES)(report)
 app.command(epilog=EXIT_CODES)(review)
+app.command(epilog=EXIT_CODES)(exam)
 
 
 @app.command(epilog=EXIT_CODES)

@@ -104,7 +104,7 @@ COMPARISONS: dict[str, Comparison] = {
             },
             **{
                 f"surroundings masked{', propagated' * propagate}": lvlm_va(
-                    confuses="surroundings", propagate=propagate
+                    critic="confused", propagate=propagate
                 )
                 for propagate in (False, True)
             },

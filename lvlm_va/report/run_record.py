@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation, concatenate_explanations
+from lvlm_va.common.effect import DIRECTIONS
 from lvlm_va.common.files import write_json
 from lvlm_va.critique import Critique, VerdictTable, read_critiques
 from lvlm_va.report.cost import ModelUse, read_costs
 from lvlm_va.report.measures import Measures
 from lvlm_va.rounds.outcome import Outcome
+from lvlm_va.rounds.shown import ShownImages
 from lvlm_va.runs.directory import FORMAT, read_dataclass
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations, pixel_effect
 
@@ -60,8 +62,10 @@ class RunRecord:
         All classes.
     image_ids : tuple of str
         Names of the critiqued images.
-    images : ndarray of shape (a, C, H, W), uint8
-        The critiqued images.
+    indices : ndarray of shape (a,), int64
+        Their rows in the training data.
+    images : ndarray of shape (a, 3, H, W), uint8
+        The critiqued images as the critic was shown them.
     labels : ndarray of shape (a,), int64
         Their class numbers.
     explanation : Explanation
@@ -101,6 +105,7 @@ class RunRecord:
 
     class_names: tuple[str, ...]
     image_ids: tuple[str, ...]
+    indices: NDArray[np.int64]
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     explanation: Explanation
@@ -123,9 +128,14 @@ class RunRecord:
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def effects(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the effect (a, H, W) that is cut into segments, before alignment and after."""
-        maps = (self.explanation.attributions, self.outcome.attributions[:, None])
+    @property
+    def direction(self) -> str:
+        """Which way what is cut into segments speaks: ``"for"`` a class, or ``"for or against"`` it."""
+        return DIRECTIONS[self.segmentation.effect]
+
+    def effects(self, rows: slice = slice(None)) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the effect (n, H, W) that is cut into segments, before alignment and after."""
+        maps = (self.explanation.attributions[rows], self.outcome.attributions[rows, None])
         before, after = (pixel_effect(part, self.segmentation.effect).cpu().numpy() for part in maps)
         return before, after
 
@@ -162,7 +172,11 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
             f"The 'path' argument must name a run with a critic. {folder} holds one that only trained."
         )
 
+    if not files.get("shown"):
+        raise ValueError(f"{folder} holds a run of an earlier version, which kept no pictures. {_AGAIN}")
+
     aligned = read_dataclass(_only(files, "alignment-set"), AlignmentSet)
+    shown = [read_dataclass(file, ShownImages) for file in files["shown"]]
     said = {
         name: critique
         for file in (*files.get("critiques", ()), *files.get("judged", ()))
@@ -172,7 +186,8 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     record = RunRecord(
         class_names=tuple(identity["classes"]),
         image_ids=image_ids,
-        images=as_bytes(aligned.images[:].numpy()),
+        indices=np.concatenate([part.indices.numpy() for part in shown]),
+        images=np.concatenate([part.images.numpy() for part in shown]),
         labels=aligned.labels.numpy(),
         explanation=concatenate_explanations(
             [read_dataclass(file, Explanation) for file in files["explain"]]
@@ -198,6 +213,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     n = len(image_ids)
     if {n} != {
         len(record.labels),
+        len(record.images),
         len(record.segmentation.labels),
         len(record.outcome.attributions),
     } or record.explanation.target.tolist() != record.labels.tolist():
@@ -223,11 +239,6 @@ def keep_measures(run_dir: str | os.PathLike[str], measures: Measures) -> None:
 def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> None:
     """Leave in a run directory the command line that made it, and the folder in which it was given."""
     write_json(Path(run_dir) / "command.json", {"arguments": list(arguments), "folder": str(Path.cwd())})
-
-
-def as_bytes(images: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Return images in [0, 1] as bytes; what lies outside is cut off."""
-    return np.asarray((images.clip(0, 1) * 255).round(), dtype=np.uint8)
 
 
 def join_tables(tables: Sequence[VerdictTable]) -> VerdictTable:

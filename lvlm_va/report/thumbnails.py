@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lvlm_va.critique import Verdict
+from lvlm_va.critique.requests import to_rgb
 from lvlm_va.report.colours import EFFECT, VERDICT_COLOURS
 
 # Images up to this many pixels a side are kept pixel by pixel, and shown so.
@@ -22,8 +23,9 @@ _SEGMENT_OPACITY = 150
 
 def image_address(image: NDArray[np.uint8], side: int) -> str:
     """Return an image (C, H, W) as a data address: PNG when tiny, else JPEG of at most `side` pixels a side."""
-    grey = len(image) not in (3, 4)
-    picture = Image.fromarray(image.mean(0).astype(np.uint8) if grey else np.moveaxis(image[:3], 0, -1))
+    pixels = to_rgb(image)
+    grey = (pixels == pixels[..., :1]).all()
+    picture = Image.fromarray(pixels[..., 0] if grey else pixels)
     if max(picture.size) <= TINY:
         return _address(picture, "PNG", optimize=True)
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)

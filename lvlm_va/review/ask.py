@@ -62,7 +62,7 @@ def estimate(
     critic, judge = with_examples(askers, table)
     total = Estimate()
     for row in _rows(record, image_ids):
-        request = request_of(record, row, table.specifications.get(record.label(row), ""))
+        request = request_of(record, row, table.specifications)
         total += estimate_critiques(critic, judge, [request], prices)
     return total
 
@@ -156,10 +156,7 @@ def _critiques(
     critiques = collect_critiques(
         critic,
         [record.image_ids[row] for row in rows],
-        lambda places: [
-            request_of(record, rows[place], table.specifications.get(record.label(rows[place]), ""))
-            for place in places
-        ],
+        lambda places: [request_of(record, rows[place], table.specifications) for place in places],
     )
     if judge is not None:
         critiques = judge_critiques(judge, critiques, record.segmentation.n_segments[list(rows)].tolist())

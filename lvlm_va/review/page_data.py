@@ -26,6 +26,7 @@ def whole_state(run: ReviewedRun) -> dict[str, Any]:
             for row, name in enumerate(record.image_ids)
         ],
         "classes": list(record.class_names),
+        "direction": record.direction,
         "descriptions": {a.name: v for a, v in run.journal.values.items() if a.kind == "description"},
         "examples": run.journal.values.get(EXAMPLES, []),
         "critic": {"reason": NO_CRITIC} if run.models is None else {"name": run.models.critic},

@@ -41,7 +41,7 @@ class Pictures:
         index : int
             Number of the image.
         name : str
-            ``"original"``, ``"thumb"``, ``"effect"`` and ``"after"`` (positive effect before and after alignment), or
+            ``"original"``, ``"thumb"``, ``"effect"`` and ``"after"`` (the effect before and after alignment), or
             ``"segment-<number>"``, the image with this segment outlined.
 
         Returns
@@ -51,7 +51,7 @@ class Pictures:
         """
         if not 0 <= index < len(self._record):
             return None
-        request = request_of(self._record, index)
+        request = request_of(self._record, index, {})
         pixels = square(request.image)
         if name == "thumb":
             return _encode(np.asarray(Image.fromarray(pixels).resize((_THUMB, _THUMB))))
@@ -60,7 +60,7 @@ class Pictures:
         if name == "effect":
             return _encode(scaled(square(_overlaid(request.image, request.effect)), _SIZE))
         if name == "after":
-            after = self._record.outcome.attributions[index].clamp_min(0).numpy()
+            (after,) = self._record.effects(slice(index, index + 1))[1]
             return _encode(scaled(square(_overlaid(request.image, after)), _SIZE))
         kind, _, number = name.partition("-")
         if kind != "segment" or not number.isdecimal() or not 1 <= int(number) <= request.n_segments:

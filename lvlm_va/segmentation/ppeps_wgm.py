@@ -8,12 +8,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lvlm_va.common.effect import Effect
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.ops import EMResult, ppeps_em
 from lvlm_va.segmentation.bic import bic
 from lvlm_va.segmentation.cells import cell_shares, segment_in_chunks, sorted_segmentation, widen
-from lvlm_va.segmentation.effect import Effect, check_effect
+from lvlm_va.segmentation.effect import check_effect
 from lvlm_va.segmentation.starts import draw_uniforms, kmeans_plus_plus
 from lvlm_va.segmentation.types import Segmentation
 

@@ -8,10 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lvlm_va.common.effect import Effect
 from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.ops import ppeps_em
 from lvlm_va.segmentation.cells import cell_moments, segment_in_chunks, sorted_segmentation
-from lvlm_va.segmentation.effect import Effect, check_attributions, check_effect
+from lvlm_va.segmentation.effect import check_attributions, check_effect
 from lvlm_va.segmentation.fewest_gaussians import Mixture, fit_fewest_gaussians
 from lvlm_va.segmentation.pieces import connected_pieces
 from lvlm_va.segmentation.shapes import closed, densest, opened

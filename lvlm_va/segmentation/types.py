@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from lvlm_va.segmentation.effect import Effect
+from lvlm_va.common.effect import Effect
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ import pytest
 
 from lvlm_va import VerdictTable
 from lvlm_va.critique import JudgeExample
-from lvlm_va.testing import FAULTS, Answer, FaultServer
 from tests.critique.scripted import verdict_lines
+from tests.serving import FAULTS, Answer, FaultServer
 
 N = 1
 

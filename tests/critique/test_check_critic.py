@@ -22,10 +22,11 @@ from lvlm_va.critique import (
     TinyCritic,
     VerdictTable,
 )
-from lvlm_va.testing import Answer, FaultServer, check_critic
+from lvlm_va.testing import check_critic
 from tests.critique.making import corner_and_centre
 from tests.critique.own import OwnCritic, PlainCritic
 from tests.critique.scripted import last_question, verdict_lines
+from tests.serving import Answer, FaultServer
 
 SMALL = RegionRenderer(size=64)
 REQUESTS = [corner_and_centre(index=i) for i in range(3)]

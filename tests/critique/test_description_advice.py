@@ -9,7 +9,7 @@ from lvlm_va.critique import CriticPrompt, LVLMCritic, RegionCritic, RegionRende
 from lvlm_va.critique.description_advice import shortcomings, warn_of_vague_descriptions
 from lvlm_va.critique.specifications import as_texts
 from lvlm_va.datasets import FASHION_SPECIFICATIONS, LESION_SPECIFICATIONS, RADIOGRAPH_SPECIFICATIONS
-from lvlm_va.experiments.decoy import DESCRIPTION
+from lvlm_va.experiments.tasks import DESCRIPTION
 from tests.critique.scripted import SPECIFICATIONS, Scripted, last_question, verdict_lines
 
 NONE, NUMBER = "no description", "named by a number, and nothing says what it stands for"

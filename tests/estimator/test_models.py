@@ -20,8 +20,8 @@ from lvlm_va.critique import (
     RegionRenderer,
 )
 from lvlm_va.segmentation import Grid
-from lvlm_va.testing import Answer, FaultServer
 from tests.critique.scripted import SPECIFICATIONS, Scripted, last_question, verdict_lines
+from tests.serving import Answer, FaultServer
 
 SMALL = RegionRenderer(size=64)
 N = 6
@@ -141,7 +141,9 @@ def test_verdicts_of_which_none_is_decided_are_warned_of(blobs, critic, why):
     with pytest.warns(UserWarning, match=rf"All \d+ verdicts of the critic are 'unsure'.*{why}") as said:
         clf = make(critic, n_align=2, specifications=described).fit(*blobs)
     assert {warning.filename for warning in said} == {__file__}
-    make(critic, n_align=2, specifications=described).estimate_cost(*blobs)  # asks nobody, and warns of nothing
+    make(critic, n_align=2, specifications=described).estimate_cost(
+        *blobs
+    )  # asks nobody, and warns of nothing
     clf.realign(clf.verdicts_.replace(clf.verdicts_.verdicts))  # nor does a person who is unsure
     with pytest.warns(UserWarning, match="are 'unsure'") as said:
         RightReasonsScorer.from_critic(clf, *blobs)

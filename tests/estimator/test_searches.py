@@ -24,8 +24,8 @@ from torch import nn
 from lvlm_va import LVLMVAClassifier, RightReasonsScorer
 from lvlm_va.critique import LVLMCritic, RegionRenderer
 from lvlm_va.segmentation import PPEPSWGM
-from lvlm_va.testing import Answer, Asked, FaultServer
 from tests.critique.scripted import SPECIFICATIONS
+from tests.serving import Answer, Asked, FaultServer
 
 GRID = {"rrr_strength": [0.0, 0.01, 0.1, 1.0]}
 

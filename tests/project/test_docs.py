@@ -10,7 +10,8 @@ import pytest
 from lvlm_va.backends import ChatRequest, Turn, load_backend
 from lvlm_va.critique import RegionRenderer
 from lvlm_va.datasets import decoy_digits
-from lvlm_va.testing import Answer, FaultServer, check_backend
+from lvlm_va.testing import check_backend
+from tests.serving import Answer, FaultServer
 
 DOCS = Path(__file__).parents[2] / "docs"
 

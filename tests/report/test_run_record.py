@@ -48,7 +48,9 @@ def test_holds_what_was_fitted(fitted, digits):
     record = read_run(fitted.run_dir)
     rows = fitted.alignment_set_
     assert record.image_ids == tuple(f"digit-{row}" for row in rows)
-    np.testing.assert_array_equal(record.images, (digits.images[rows] * 255).round().astype(np.uint8))
+    grey = (digits.images[rows] * 255).round().astype(np.uint8)
+    np.testing.assert_array_equal(record.images, grey.repeat(3, axis=1))
+    np.testing.assert_array_equal(record.indices, rows)
     np.testing.assert_array_equal(record.labels, digits.labels[rows])
     np.testing.assert_array_equal(record.masks, fitted.masks_)
     np.testing.assert_array_equal(record.explanation.attributions, fitted.explanation_.attributions)

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from lvlm_va.testing import Answer, Asked, FaultServer
 from tests import killing
+from tests.serving import Answer, Asked, FaultServer
 
 pytestmark = pytest.mark.skipif("sys.platform != 'linux'")
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif("sys.platform != 'linux'")
 EVERYWHERE = os.environ.get("LVLM_VA_KILL_AT") == "everywhere"
 STEPS = [
     "run.json", "train", "sample shard", "sample", "explain shard", "explain", "segment shard", "segment clean up",
-    "critiques append", "judged append", "candidates shard", "verdicts", "alignment-set", "propagate shard",
+    "shown", "critiques append", "judged append", "candidates shard", "verdicts", "alignment-set", "propagate shard",
     "propagate clean up", "align", "outcome shard", "latest.json",
 ]  # fmt: skip
 

@@ -187,8 +187,8 @@ function showPicture(name) {
   if ($("picture-view").getAttribute("src") !== source) $("picture-view").src = source;
   $("picture-view").alt = {
     segments: `The image with segment ${segment} outlined`,
-    effect: "What spoke for the class before alignment: orange where the effect is positive",
-    after: "What speaks for the class after alignment: orange where the effect is positive",
+    effect: `What spoke ${state.direction} the class before alignment, in orange`,
+    after: `What speaks ${state.direction} the class after alignment, in orange`,
   }[name];
 }
 
