@@ -53,8 +53,9 @@ class LVLMVAClassifier(AlignmentParameters):
         `lvlm_va.critique.resolve_critic`. None only trains.
     judge : object with ``judge``, str or None, default=None
         Who turns a critique in words into verdicts; see `lvlm_va.critique.resolve_judge`.
-    specifications : mapping of class to str, default=None
-        What should count for each class, in words; handed to the critic.
+    specifications : mapping of class to str or mapping, default=None
+        What should count for each class, in words, or as ``{"counts": ..., "does_not_count": ...}``; handed to the
+        critic. A warning says what they lack for a critic that goes by them.
     image_shape : tuple of (C, H, W) or (H, W), default=None
         How to read flat rows of X. None reads a row as one line of pixels.
     sampler : {"low_entropy", "high_entropy", "random", "class_balanced", "adaptive"} or callable, \

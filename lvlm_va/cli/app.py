@@ -103,8 +103,8 @@ def align(
         str | None,
         typer.Option(
             help="Who judges: 'tiny' (the model that ships), 'hf:FOLDER', 'http://127.0.0.1:8000/v1#MODEL', "
-            "'openai:MODEL', 'anthropic:MODEL', 'folder:PATH' (whoever answers the questions written there), or "
-            "'table:verdicts.json'."
+            "'openai:MODEL', 'anthropic:MODEL', 'folder:PATH' (whoever answers the questions written there), "
+            "'table:verdicts.json', or 'recorded:replies.jsonl'."
         ),
     ] = None,
     judge: Annotated[

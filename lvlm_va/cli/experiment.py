@@ -85,8 +85,8 @@ def experiment(
     critic: Annotated[
         str | None,
         typer.Option(
-            help="For decoy-...: 'tiny' (the model that ships), 'oracle' (true masks) or 'region' (corners do not "
-            "matter)."
+            help="For decoy-...: 'tiny' (the model that ships), 'oracle' (true masks), 'confused' (true masks, "
+            "but plain surroundings taken for artefacts) or 'region' (corners do not matter)."
         ),
     ] = None,
     sampler: Annotated[str | None, typer.Option(help=f"For decoy-...: {SAMPLERS}")] = None,

@@ -107,6 +107,8 @@ class LVLMCritic(ModelUser):
     max_tokens: int = 1024
     temperature: float | None = 0.0
 
+    reads_descriptions = True
+
     def __post_init__(self) -> None:
         check_backend_argument(self.backend)
         if not isinstance(self.prompt, CriticPrompt):

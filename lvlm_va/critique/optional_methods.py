@@ -125,6 +125,15 @@ class ChoosesJudge(Critic, Protocol):
         ...
 
 
+class ReadsDescriptions(Critic, Protocol):
+    """A critic that goes by what the expert says of the classes: for advice on what these words lack."""
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether it does."""
+        ...
+
+
 def keeps_replies(asker: _Asker) -> TypeGuard[KeepsReplies[_Asker]]:
     """Whether a critic or judge has `KeepsReplies`."""
     return hasattr(asker, "kept_in")
@@ -153,6 +162,11 @@ def asks_by_batches(asker: Critic | Judge | None) -> bool:
 def hands_over(critic: Critic) -> TypeGuard[HandsOver]:
     """Whether a critic has `HandsOver`, and is to be asked so."""
     return asks_by_batches(critic) and hasattr(critic, "hand_over_images")
+
+
+def reads_descriptions(critic: Critic) -> bool:
+    """Whether a critic says that it goes by descriptions, as `ReadsDescriptions` does."""
+    return getattr(critic, "reads_descriptions", False) is True
 
 
 def takes_examples(judge: Judge | None) -> TypeGuard[TakesExamples]:

@@ -42,8 +42,8 @@ def stamped_castings(
     (exactly so in each 20 consecutive images); in the test each class and plate comes equally often (once in each 4
     consecutive images). Where a plate lies, its size and its date tell nothing.
 
-    ``python -m lvlm_va.experiments.difficulty castings --module resnet8 --size 64 --epochs 8`` measures how hard they are
-    with and without plates: a ResNet-8 trained without, on 2,000 images of 64 x 64 pixels, is right on 0.924 of the
+    ``python -m lvlm_va.experiments.difficulty castings --module resnet8 --size 64 --epochs 8`` measures how hard they
+    are with and without plates: a ResNet-8 trained without, on 2,000 images of 64 x 64 pixels, is right on 0.924 of the
     test images; with, on 0.810, and on 0.545 of its worst group.
 
     Parameters

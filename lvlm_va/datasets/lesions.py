@@ -89,7 +89,7 @@ def bandaged_lesions(
     return generate(_RECIPE, split, n, size, seed, shortcut=shortcut)
 
 
-def _lesion(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
+def _lesion(canvas: Canvas, rng: np.random.Generator, label: int) -> tuple[Field, Field]:
     ragged, lopsided = (2 * label - 1) * _SEPARATION + rng.standard_normal(2).clip(-2.5, 2.5)
     tone = rng.uniform(0, 1)
     skin = _colour((0.93, 0.75, 0.68), (0.78, 0.58, 0.48), tone) * (1 + rng.normal(0, 0.02, 3))
@@ -122,8 +122,7 @@ def _lesion(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
     image = (surface + lesion * (pigment - surface)) * texture
     for _ in range(rng.integers(0, 4)):
         image = image * (1 - 0.6 * _hair(canvas, rng))
-    noisy: Field = image + 0.01 * rng.standard_normal(image.shape, np.float32)
-    return noisy
+    return image + 0.01 * rng.standard_normal(image.shape, np.float32), lesion
 
 
 def _colour(light: tuple[float, ...], dark: tuple[float, ...], share: float) -> Field:

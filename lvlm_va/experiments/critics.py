@@ -17,9 +17,9 @@ def critic_maker(name: str, verdict_accuracy: float = 1.0) -> CriticMaker:
 
     Parameters
     ----------
-    name : {"tiny", "oracle", "region"}
-        The vision-language model that ships with the package and reads a task's descriptions, the true masks, or the
-        rule that corners do not matter.
+    name : {"tiny", "oracle", "confused", "region"}
+        The vision-language model that ships with the package and reads a task's descriptions, the true masks, these
+        with all plain surroundings taken for artefacts, or the rule that corners do not matter.
     verdict_accuracy : float, default=1.0
         Share of right verdicts to expect of the true masks; other critics err as they do.
 
@@ -36,6 +36,9 @@ def critic_maker(name: str, verdict_accuracy: float = 1.0) -> CriticMaker:
     makers: dict[str, CriticMaker] = {
         "tiny": lambda data, seed: TinyCritic(),
         "oracle": lambda data, seed: OracleCritic(data.masks, verdict_accuracy, seed),
+        "confused": lambda data, seed: OracleCritic(
+            data.masks, object_masks=data.objects, confuses="surroundings"
+        ),
         "region": lambda data, seed: RegionCritic({"irrelevant": ["corners"]}),
     }
     if verdict_accuracy != 1 and name != "oracle":

@@ -36,9 +36,8 @@ def ask(align, tmp_path):
     """Align with a critic by its name; the run is in tmp_path / "run"."""
 
     def run(critic, *more):
-        return align(
-            tmp_path / "run", "--critic", critic, "--describe", "ill=the bright bar", "--n-align", N, *more
-        )
+        described = [f"--describe={name}=Only the bright bar counts." for name in ("ill", "well")]
+        return align(tmp_path / "run", "--critic", critic, *described, "--n-align", N, *more)
 
     return run
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from lvlm_va.backends import Capabilities, ChatFailure, ChatReply, ImagePart
 
+# Of two classes, a description that lacks nothing.
+SPECIFICATIONS = {0: "Only the left half counts.", 1: "Only the right half counts."}
+
 
 @dataclass
 class Scripted:

@@ -62,6 +62,12 @@ def test_critics_that_know_only_their_own_data(tmp_path):
     check_critic(
         OracleCritic(np.ones((3, 28, 28), bool), verdict_accuracy=0.5, random_state=0), requests=REQUESTS
     )
+    check_critic(
+        OracleCritic(
+            np.zeros((3, 28, 28)), object_masks=np.ones((3, 28, 28)), confuses="surroundings", random_state=0
+        ),
+        requests=REQUESTS,
+    )
     VerdictTable((SegmentVerdict("1", 2, "spurious", source="human"),)).save(tmp_path / "table.json")
     check_critic(TableCritic(str(tmp_path / "table.json")))
 

@@ -113,6 +113,22 @@ def test_masks_are_where_the_shortcut_was_drawn(drawn):
     assert low < share.min() <= share.max() < high
 
 
+def test_objects_do_not_depend_on_the_shortcut_which_mostly_lies_beside_them(drawn):
+    name, _, data, plain = drawn
+    assert (data.objects.shape, data.objects.dtype) == ((60, 128, 128), bool)
+    np.testing.assert_array_equal(data.objects, plain.objects)
+    share = data.objects.mean((1, 2))
+    assert 0.08 < share.min() <= share.max() < 0.35
+    assert (data.objects & data.masks).sum() < 0.02 * data.masks.sum()
+    middle = {"radiographs": (61, 64), "lesions": (64, 64)}[name]
+    assert data.objects[:, middle[0], middle[1]].all()
+    # What is drawn there has more contrast than the plain ground of a lesion; bone is lighter than what is beside it.
+    grey = plain.images.mean(1)
+    inside = np.array([image[mask].mean() for image, mask in zip(grey, data.objects, strict=True)])
+    outside = np.array([image[~mask].mean() for image, mask in zip(grey, data.objects, strict=True)])
+    assert ((inside > outside) == (name == "radiographs")).all()
+
+
 def test_shortcuts_lie_at_the_rim_and_move(drawn):
     """The middle, where the object is, is free; no pixel is part of most masks."""
     name, _, data, _ = drawn
