@@ -82,7 +82,7 @@ def stamped_castings(
     return generate(_RECIPE, split, n, size, seed, shortcut=shortcut)
 
 
-def _casting(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
+def _casting(canvas: Canvas, rng: np.random.Generator, label: int) -> tuple[Field, Field]:
     porous, chipped = (2 * label - 1) * _SEPARATION + rng.standard_normal(2).clip(-2.5, 2.5)
     outer = rng.uniform(0.33, 0.385)
     x, y = canvas.x - np.float32(rng.normal(0.5, 0.012)), canvas.y - np.float32(rng.normal(0.5, 0.012))
@@ -125,10 +125,10 @@ def _casting(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
         )
     face = _bored(canvas, face, x, y, bore, light)
     face = face * (1 - 0.85 * _pores(canvas, rng, x, y, outer, hub, porous))
-    image = image + canvas.inside(radius - edge, blur=1.3) * (face - image)
+    part = canvas.inside(radius - edge, blur=1.3)
+    image = image + part * (face - image)
     image = image * np.float32(rng.uniform(0.85, 1.15)) + 0.012 * rng.standard_normal(image.shape, np.float32)
-    grey: Field = image[None]
-    return grey
+    return image[None], part
 
 
 def _table(canvas: Canvas, rng: np.random.Generator) -> Field:

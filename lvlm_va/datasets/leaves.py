@@ -95,7 +95,7 @@ def ruled_leaves(
     return generate(_RECIPE, split, n, size, seed, shortcut=shortcut)
 
 
-def _leaf(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
+def _leaf(canvas: Canvas, rng: np.random.Generator, label: int) -> tuple[Field, Field]:
     toothed, broad = (2 * label - 1) * _SEPARATION + rng.standard_normal(2).clip(-2.5, 2.5)
     length = rng.uniform(0.58, 0.70)
     along, beside = _lie(canvas, rng, length)
@@ -117,11 +117,11 @@ def _leaf(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
 
     blade, ribs = _blade(canvas, rng, along, beside, half)
     cover = canvas.inside(outside, blur=1.2) * (1 - _holes(canvas, rng, along, beside))
-    image = image + canvas.inside(stalk, blur=1.2) * (0.9 * ribs - image)
+    stem = canvas.inside(stalk, blur=1.2)
+    image = image + stem * (0.9 * ribs - image)
     image = image + cover * (blade - image)
     image = image * np.float32(rng.uniform(0.85, 1.08))
-    noisy: Field = image + 0.01 * rng.standard_normal(image.shape, np.float32)
-    return noisy
+    return image + 0.01 * rng.standard_normal(image.shape, np.float32), np.maximum(cover, stem)
 
 
 def _lie(canvas: Canvas, rng: np.random.Generator, length: float) -> tuple[Field, Field]:
