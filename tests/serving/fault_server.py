@@ -65,7 +65,7 @@ class FaultServer:
     Examples
     --------
     >>> from lvlm_va.backends import ChatRequest, OpenAIBackend, Turn, wrap_backend
-    >>> from lvlm_va.testing import FAULTS, FaultServer
+    >>> from tests.serving import FAULTS, FaultServer
     >>> with FaultServer([FAULTS["authentication"]]) as server:
     ...     backend = OpenAIBackend("any", base_url=server.url)
     ...     backend.complete([ChatRequest((Turn("user", ("Hello",)),))])
