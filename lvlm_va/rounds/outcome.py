@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lvlm_va.common.distributed import on_first
+from lvlm_va.critique.policy import policy_of
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.types import Aligned
@@ -78,6 +79,7 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
         "n_training_images": len(job.data.labels),
         "parameters": dict(parameters),
         "versions": version_facts(),
+        "policy": asdict(policy_of(job.options.judge, job.options.critic)),
         "propagated": propagated
         and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
     }

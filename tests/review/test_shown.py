@@ -16,12 +16,11 @@ from PIL import Image
 
 from lvlm_va import LVLMVAClassifier
 from lvlm_va.alignment import AlignmentSet
-from lvlm_va.critique import Critique, CritiqueRequest, SegmentVerdict
+from lvlm_va.critique import Critique, CritiqueRequest, SegmentVerdict, TileSheet
 from lvlm_va.critique.model_options import ModelOptions
 from lvlm_va.report import RunRecord, read_run, write_report
 from lvlm_va.review import ask
 from lvlm_va.review.pictures import Pictures
-from lvlm_va.review.requests import request_of
 from lvlm_va.runs.directory import read_dataclass
 from lvlm_va.segmentation import Grid
 
@@ -117,7 +116,7 @@ def assert_equal(found: CritiqueRequest, wanted: CritiqueRequest) -> None:
 def test_the_review_would_send_what_the_critic_was_sent(fitted):
     assert len(fitted.record) == len(fitted.critic.shown) == 18
     for row, name in enumerate(fitted.record.image_ids):
-        assert_equal(request_of(fitted.record, row, SPECIFICATIONS), fitted.critic.shown[name])
+        assert_equal(fitted.record.request(row, SPECIFICATIONS), fitted.critic.shown[name])
     assert {shown.effect_kind for shown in fitted.critic.shown.values()} == {fitted.case.effect}
 
 
@@ -149,6 +148,35 @@ def test_the_report_shows_what_the_critic_was_shown(fitted, tmp_path):
     assert len(pictures) == len(fitted.record)
     for name, picture in zip(fitted.record.image_ids, pictures, strict=True):
         np.testing.assert_array_equal(picture, fitted.critic.shown[name].image)
+
+
+def page_tiles(page: Path) -> list[np.ndarray]:
+    found = re.findall(r'href="data:image/webp;base64,([^"]+)"', page.read_text())
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")) for data in found]
+
+
+def test_the_report_shows_the_tiles_that_the_critic_was_shown(fitted, tmp_path):
+    shown = page_tiles(write_report(fitted.record, tmp_path / "report.html"))
+    tiles = [
+        tile
+        for name in fitted.record.image_ids
+        for segment in range(1, fitted.critic.shown[name].n_segments + 1)
+        for _, tile in TileSheet(tile=192).tiles(fitted.critic.shown[name], segment)
+    ]
+    assert len(shown) == len(tiles) > len(fitted.record)
+    for found, wanted in zip(shown, tiles, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_so_does_the_review(fitted):
+    pictures, request = Pictures(fitted.record), fitted.critic.shown[fitted.record.image_ids[0]]
+    for segment in range(1, request.n_segments + 1):
+        tiles = TileSheet(tile=512).tiles(request, segment)
+        found = [pictures.png(0, f"segment-{segment}{more}") for more in ("", "-enlarged", "-other", "-")]
+        drawn = [np.asarray(Image.open(io.BytesIO(png))) for png in found if png is not None]
+        assert len(drawn) == len(tiles) + (found[3] is not None)
+        for one, (_, wanted) in zip(drawn, tiles, strict=False):
+            np.testing.assert_array_equal(one, wanted)
 
 
 @pytest.mark.parametrize("case", CASES[-1:], ids=str)
