@@ -21,6 +21,7 @@ from lvlm_va.common.device import resolve_device
 from lvlm_va.common.distributed import gather, join, require_same, share_module, world_size
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critique import Critic, Judge
+from lvlm_va.critique.policy import policy_of
 from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
 from lvlm_va.data.training_data import Images
@@ -169,6 +170,7 @@ class AlignmentParameters(ImageClassifier):
             segmenter=resolve_segmenter(self.segmenter),
             critic=critic,
             judge=judge,
+            policy=policy_of(judge, critic),
             specifications={str(label): text for label, text in (self.specifications or {}).items()},
             propagation=resolve_propagation(self.propagate),
             training=training,

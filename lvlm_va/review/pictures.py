@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +17,7 @@ from lvlm_va.report.run_record import RunRecord
 
 _SIZE, _THUMB = 512, 80
 _KEPT = 256  # pictures in memory
+_TILE = re.compile(r"segment-(\d{1,6})(-enlarged)?", re.ASCII)
 # Vermilion: told apart from grey by colour-blind readers too.
 _EFFECT = np.array([213, 94, 0])
 
@@ -62,13 +64,11 @@ class Pictures:
         if name == "after":
             (after,) = self._record.effects(slice(index, index + 1))[1]
             return _encode(enlarged(square(_overlaid(request.image, after)), _SIZE))
-        kind, _, rest = name.partition("-")
-        number, _, which = rest.partition("-")
-        if kind != "segment" or not number.isdecimal() or not 1 <= int(number) <= request.n_segments:
+        found = _TILE.fullmatch(name)
+        if found is None or not 1 <= int(found[1]) <= request.n_segments:
             return None
-        tiles = TileSheet(tile=_SIZE).tiles(request, int(number))
-        place = {"": 0, "enlarged": 1}.get(which, len(tiles))
-        return _encode(tiles[place][1]) if place < len(tiles) else None
+        tiles = TileSheet(tile=_SIZE).tiles(request, int(found[1]))[bool(found[2]) :]
+        return _encode(tiles[0][1]) if tiles else None
 
 
 def _overlaid(image: NDArray[np.uint8], effect: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lvlm_va.common.distributed import on_first
-from lvlm_va.critique.policy import policy_of
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.types import Aligned
@@ -79,7 +78,7 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
         "n_training_images": len(job.data.labels),
         "parameters": dict(parameters),
         "versions": version_facts(),
-        "policy": asdict(policy_of(job.options.judge, job.options.critic)),
+        "policy": asdict(job.options.policy),
         "propagated": propagated
         and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
     }

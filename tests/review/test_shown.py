@@ -6,12 +6,13 @@ import base64
 import io
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lvlm_va import LVLMVAClassifier
@@ -23,6 +24,7 @@ from lvlm_va.review import ask
 from lvlm_va.review.pictures import Pictures
 from lvlm_va.runs.directory import read_dataclass
 from lvlm_va.segmentation import Grid
+from tests.report.records import make_record
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'X' argument should hold images in")
 
@@ -168,15 +170,21 @@ def test_the_report_shows_the_tiles_that_the_critic_was_shown(fitted, tmp_path):
         np.testing.assert_array_equal(found, wanted)
 
 
-def test_so_does_the_review(fitted):
-    pictures, request = Pictures(fitted.record), fitted.critic.shown[fitted.record.image_ids[0]]
-    for segment in range(1, request.n_segments + 1):
+@pytest.mark.parametrize("side", [12, 64])  # crisp, and smooth with small segments enlarged
+def test_so_does_the_review(side):
+    segments = torch.zeros(2, side, side, dtype=torch.int64)
+    segments[:, : side // 8, : side // 8], segments[:, side // 2 :] = 1, 2
+    record = make_record(2, side)
+    record = replace(record, segmentation=replace(record.segmentation, labels=segments))
+    request, pictures = record.request(1), Pictures(record)
+    for segment in (1, 2):
         tiles = TileSheet(tile=512).tiles(request, segment)
-        found = [pictures.png(0, f"segment-{segment}{more}") for more in ("", "-enlarged", "-other", "-")]
-        drawn = [np.asarray(Image.open(io.BytesIO(png))) for png in found if png is not None]
-        assert len(drawn) == len(tiles) + (found[3] is not None)
-        for one, (_, wanted) in zip(drawn, tiles, strict=False):
-            np.testing.assert_array_equal(one, wanted)
+        assert len(tiles) == 1 + (side == 64 and segment == 1)
+        found = [pictures.png(1, f"segment-{segment}{more}") for more in ("", "-enlarged")]
+        for png, (_, tile) in zip(found, tiles, strict=False):
+            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), tile)
+        assert (found[1] is None) == (len(tiles) == 1)
+    assert not any(pictures.png(1, f"segment-{name}") for name in ("0", "3", "1-", "1-other", "²", ""))
 
 
 @pytest.mark.parametrize("case", CASES[-1:], ids=str)
