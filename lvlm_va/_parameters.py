@@ -22,6 +22,7 @@ from lvlm_va.common.distributed import gather, join, rank, require_same, share_m
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critique import Critic, Judge, Specification
 from lvlm_va.critique.description_advice import warn_of_vague_descriptions
+from lvlm_va.critique.policy import policy_of
 from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.critique.specifications import as_texts
 from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
@@ -173,6 +174,7 @@ class AlignmentParameters(ImageClassifier):
             segmenter=resolve_segmenter(self.segmenter),
             critic=critic,
             judge=judge,
+            policy=policy_of(judge, critic),
             specifications=as_texts(self.specifications),
             propagation=resolve_propagation(self.propagate),
             training=training,

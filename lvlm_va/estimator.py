@@ -230,10 +230,9 @@ class LVLMVAClassifier(AlignmentParameters):
         """
         check_is_fitted(self, "critiques_")
         edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
-        # By the parameters as they are now.
-        job = replace(
-            self.job_, data=self._fitted_data(X, y, image_ids), options=self._options(self._explainer())
-        )
+        # By the parameters as they are now; nobody is asked.
+        options = replace(self._options(self._explainer()), policy=self.job_.options.policy)
+        job = replace(self.job_, data=self._fitted_data(X, y, image_ids), options=options)
         self.job_ = job
         self._finish(job, job.realign(self.aligned_, edits))
         return self

@@ -9,16 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lvlm_va.backends import Estimate, Prices
+from lvlm_va.backends import Estimate, Prices, ScriptedBackend
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critic_exam.grading import Grade, grade
-from lvlm_va.critic_exam.sets import SETS, Questions, load_questions
+from lvlm_va.critic_exam.sets import RECORDED, SETS, Questions, load_questions
 from lvlm_va.critique import (
     Critic,
     Critique,
     Judge,
+    LVLMCritic,
     ParserJudge,
+    RecordedCritic,
     VerdictPolicy,
     collect_critiques,
     judge_critiques,
@@ -132,6 +134,8 @@ def exam(
     for name in names:
         if name not in SETS:
             raise unknown_name("sets", name, SETS)
+    if critic == "recorded":
+        critic = RecordedCritic(RECORDED)
     asked, reader = resolve_critic_and_judge(critic, judge, run_dir)
     if asked is None:
         raise ValueError("The 'critic' argument must name who is asked. Got None instead.")
@@ -169,7 +173,11 @@ def _ask(
         critiques = judge_critiques(judge, critiques, counts, path=path)
     check_all_judged(critiques, counts)
     seconds = time.perf_counter() - start
-    estimate = critic.estimate_critiques(requests, prices) if estimates_critiques(critic) else Estimate()
+    if isinstance(critic, RecordedCritic):
+        asker: Critic = LVLMCritic(ScriptedBackend(()))  # what was asked when the replies were recorded
+    else:
+        asker = critic
+    estimate = asker.estimate_critiques(requests, prices) if estimates_critiques(asker) else Estimate()
     return SetResult(questions, tuple(critiques), grade(questions, critiques), estimate, seconds)
 
 

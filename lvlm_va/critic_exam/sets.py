@@ -33,6 +33,8 @@ _SIZE = 128
 SPURIOUS_FROM = 0.5
 
 SHEETS = Path(str(files("lvlm_va.critic_exam") / "sheets"))
+# What a large vision-language model answered that saw pictures and questions, and nothing else.
+RECORDED = SHEETS.parent / "recorded" / "replies.jsonl"
 
 _DIGITS = (
     "The handwritten digit counts: its strokes, where they run, and the gaps between them. The grey patch in a corner "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lvlm_va.critique import VerdictPolicy
 from lvlm_va.report.run_record import RunRecord
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.outcome import facts, find_outcome
@@ -34,7 +35,7 @@ def record_of(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]
             "A report of a copy needs a run directory (run_dir): copies hold no images. Report from the estimator "
             "that was fitted."
         )
-    masked = job.mask(aligned.rounds)
+    masked, found = job.mask(aligned.rounds), facts(job, aligned, parameters)
     return RunRecord(
         class_names=job.data.class_names,
         indices=aligned.indices.numpy(),
@@ -46,5 +47,5 @@ def record_of(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]
         verdicts=aligned.verdicts,
         masks=masked.masks.numpy() > 0,
         outcome=find_outcome(job, aligned),
-        **facts(job, aligned, parameters),
+        **found | {"policy": VerdictPolicy(**found["policy"])},
     )

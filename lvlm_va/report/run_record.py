@@ -16,11 +16,11 @@ from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.common.effect import DIRECTIONS
 from lvlm_va.common.files import write_json
-from lvlm_va.critique import Critique, VerdictTable, read_critiques
+from lvlm_va.critique import Critique, CritiqueRequest, VerdictPolicy, VerdictTable, read_critiques
 from lvlm_va.report.cost import ModelUse, read_costs
 from lvlm_va.report.measures import Measures
 from lvlm_va.rounds.outcome import Outcome
-from lvlm_va.rounds.shown import ShownImages
+from lvlm_va.rounds.shown import ShownImages, requests_about
 from lvlm_va.runs.directory import FORMAT, read_dataclass
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations, pixel_effect
 
@@ -90,6 +90,8 @@ class RunRecord:
         What the run was computed with.
     n_training_images : int
         Images that the classifier was trained on.
+    policy : VerdictPolicy
+        What followed from what a segment is about; the default where nobody went by that.
     propagated : mapping of str to float, or None
         Where verdicts were extended: ``n_images``, to how many training images, and ``agreement``, how many of the
         verdicts that would have foretold; see `lvlm_va.propagation.Propagated`.
@@ -119,6 +121,7 @@ class RunRecord:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     n_training_images: int = 0
+    policy: VerdictPolicy = field(default_factory=VerdictPolicy)
     propagated: Mapping[str, float] | None = None
     measures: Measures | None = None
     command: Command | None = None
@@ -142,6 +145,20 @@ class RunRecord:
     def label(self, row: int) -> str:
         """Return the name of an image's class."""
         return self.class_names[int(self.labels[row])]
+
+    def request(self, row: int, specifications: Mapping[str, str] | None = None) -> CritiqueRequest:
+        """Return what a critic is shown of an image, with these words on the classes."""
+        (request,) = requests_about(
+            self.images[[row]],
+            self.explanation,
+            self.segmentation,
+            [row],
+            indices=[int(self.indices[row])],
+            image_ids=[self.image_ids[row]],
+            labels=[self.label(row)],
+            specifications=specifications or {},
+        )
+        return request
 
 
 def read_run(path: str | os.PathLike[str]) -> RunRecord:
@@ -204,6 +221,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         parameters=latest["parameters"],
         versions=latest["versions"],
         n_training_images=latest["n_training_images"],
+        policy=_policy(latest, folder),
         propagated=latest.get("propagated"),
         measures=_read_measures(folder, _only(files, "align").name),
         command=_read_command(folder),
@@ -297,6 +315,13 @@ def _only(files: Mapping[str, Sequence[Path]], stage: str) -> Path:
     if len(found) != 1:
         raise ValueError(f"The run names {len(found)} files of {stage!r}, not one. {_AGAIN}")
     return found[0]
+
+
+def _policy(latest: Mapping[str, Any], folder: Path) -> VerdictPolicy:
+    try:
+        return VerdictPolicy(**latest.get("policy", {}))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'latest.json'} is damaged ({error!r}). {_AGAIN}") from error
 
 
 def _critiques(file: Path) -> dict[str, Critique]:

@@ -6,24 +6,25 @@ import base64
 import io
 import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lvlm_va import LVLMVAClassifier
 from lvlm_va.alignment import AlignmentSet
-from lvlm_va.critique import Critique, CritiqueRequest, SegmentVerdict
+from lvlm_va.critique import Critique, CritiqueRequest, SegmentVerdict, TileSheet
 from lvlm_va.critique.model_options import ModelOptions
 from lvlm_va.report import RunRecord, read_run, write_report
 from lvlm_va.review import ask
 from lvlm_va.review.pictures import Pictures
-from lvlm_va.review.requests import request_of
 from lvlm_va.runs.directory import read_dataclass
 from lvlm_va.segmentation import Grid
+from tests.report.records import make_record
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'X' argument should hold images in")
 
@@ -117,7 +118,7 @@ def assert_equal(found: CritiqueRequest, wanted: CritiqueRequest) -> None:
 def test_the_review_would_send_what_the_critic_was_sent(fitted):
     assert len(fitted.record) == len(fitted.critic.shown) == 18
     for row, name in enumerate(fitted.record.image_ids):
-        assert_equal(request_of(fitted.record, row, SPECIFICATIONS), fitted.critic.shown[name])
+        assert_equal(fitted.record.request(row, SPECIFICATIONS), fitted.critic.shown[name])
     assert {shown.effect_kind for shown in fitted.critic.shown.values()} == {fitted.case.effect}
 
 
@@ -149,6 +150,41 @@ def test_the_report_shows_what_the_critic_was_shown(fitted, tmp_path):
     assert len(pictures) == len(fitted.record)
     for name, picture in zip(fitted.record.image_ids, pictures, strict=True):
         np.testing.assert_array_equal(picture, fitted.critic.shown[name].image)
+
+
+def page_tiles(page: Path) -> list[np.ndarray]:
+    found = re.findall(r'href="data:image/webp;base64,([^"]+)"', page.read_text())
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")) for data in found]
+
+
+def test_the_report_shows_the_tiles_that_the_critic_was_shown(fitted, tmp_path):
+    shown = page_tiles(write_report(fitted.record, tmp_path / "report.html"))
+    tiles = [
+        tile
+        for name in fitted.record.image_ids
+        for segment in range(1, fitted.critic.shown[name].n_segments + 1)
+        for _, tile in TileSheet(tile=192).tiles(fitted.critic.shown[name], segment)
+    ]
+    assert len(shown) == len(tiles) > len(fitted.record)
+    for found, wanted in zip(shown, tiles, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("side", [12, 64])  # crisp, and smooth with small segments enlarged
+def test_so_does_the_review(side):
+    segments = torch.zeros(2, side, side, dtype=torch.int64)
+    segments[:, : side // 8, : side // 8], segments[:, side // 2 :] = 1, 2
+    record = make_record(2, side)
+    record = replace(record, segmentation=replace(record.segmentation, labels=segments))
+    request, pictures = record.request(1), Pictures(record)
+    for segment in (1, 2):
+        tiles = TileSheet(tile=512).tiles(request, segment)
+        assert len(tiles) == 1 + (side == 64 and segment == 1)
+        found = [pictures.png(1, f"segment-{segment}{more}") for more in ("", "-enlarged")]
+        for png, (_, tile) in zip(found, tiles, strict=False):
+            np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png))), tile)
+        assert (found[1] is None) == (len(tiles) == 1)
+    assert not any(pictures.png(1, f"segment-{name}") for name in ("0", "3", "1-", "1-other", "²", ""))
 
 
 @pytest.mark.parametrize("case", CASES[-1:], ids=str)
