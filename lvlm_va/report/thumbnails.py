@@ -40,7 +40,7 @@ def effect_address(effect: NDArray[np.floating], side: int) -> str:
 
 def tile_address(tile: NDArray[np.uint8], crisp: bool) -> str:
     """Return a tile as a data address: WebP, exact where its pixels are to be seen as squares."""
-    return _address(Image.fromarray(tile), "WebP", lossless=crisp, quality=80)
+    return _address(Image.fromarray(tile), "WebP", lossless=crisp, quality=80, method=2)
 
 
 def _reduced(picture: Image.Image, side: int, how: Image.Resampling) -> Image.Image:

@@ -215,7 +215,7 @@ function makeCard(index, number, segment, isCurrent) {
     on: { click: () => { go([index, number], { focus: false }); tell(index, number, content); } },
   }, make("kbd", { "aria-hidden": "true" }, keys[0]), name));
   const look = [false, ...(more?.enlarged ? [true] : [])].map((enlarged) => make("img", {
-    src: tile(index, number, enlarged), width: "104", height: "104", loading: "lazy", decoding: "async",
+    src: tile(index, number, enlarged), width: "136", height: "136", loading: "lazy", decoding: "async",
     alt: enlarged ? `Segment ${number}, enlarged` : `Segment ${number} inside a thin line`,
   }));
   const choices = Object.values(KEYS).map((word) => make("button", {
