@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +50,10 @@ def choose(has_shortcut: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.sort(np.concatenate([*rows, rng.permutation(rest)[:short]]))
 
 
-def make(name: str, load: Callable[[int], Any]) -> None:
+def make(name: str) -> None:
     """Write the sheet of one set."""
     net = NETS.get(name, _CONVOLUTIONAL)
-    data = load(net.n)
+    data = SETS[name].load(net.n, None)
     classifier = LVLMVAClassifier(net.module, random_state=EXAM_SEED, **net.parameters)
     classifier.fit(data.images, data.labels)
     rows = choose(data.masks.any((1, 2)), np.random.default_rng(EXAM_SEED))
@@ -92,4 +91,4 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with one_thread():
         for wanted in sys.argv[1:] or SETS:
-            make(wanted, SETS[wanted].load)
+            make(wanted)

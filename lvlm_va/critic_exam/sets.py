@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvlm_va.critique import CritiqueRequest, build_requests
-from lvlm_va.datasets import (
-    DecoyData,
-    bandaged_lesions,
-    decoy_digits,
-    ruled_leaves,
-    stamped_castings,
-    tagged_radiographs,
-)
-from lvlm_va.datasets.castings import CASTING_CLASSES, CASTING_SPECIFICATIONS
-from lvlm_va.datasets.leaves import LEAF_CLASSES, LEAF_SPECIFICATIONS
-from lvlm_va.datasets.lesions import LESION_CLASSES, LESION_SPECIFICATIONS
-from lvlm_va.datasets.radiographs import RADIOGRAPH_CLASSES, RADIOGRAPH_SPECIFICATIONS
+from lvlm_va.datasets import DecoyData, castings, decoy_digits, leaves, lesions, radiographs
+from lvlm_va.datasets.canvas import Recipe, generate
 
 # Of the images and the nets; for nothing else.
 EXAM_SEED = 4242
@@ -49,14 +38,14 @@ class ExamSet:
     Attributes
     ----------
     load : callable
-        Number of images to a `DecoyData`.
-    classes : sequence of str
+        Number of images, and which of them (None for all), to a `DecoyData`.
+    classes : tuple of str
         Names of the classes, by number.
     specifications : mapping of int to str
         What an expert says should count, by class number.
     """
 
-    load: Callable[[int], DecoyData]
+    load: Callable[[int, Sequence[int] | None], DecoyData]
     classes: tuple[str, ...]
     specifications: Mapping[int, str]
 
@@ -88,22 +77,27 @@ class Questions:
         return np.nan_to_num(self.inside) >= SPURIOUS_FROM
 
 
-def _drawn(make: Callable[..., DecoyData], n: int) -> DecoyData:
-    return make("train", n=n, size=_SIZE, seed=EXAM_SEED)
+def _drawn(recipe: Recipe, specifications: Mapping[int, str]) -> ExamSet:
+    return ExamSet(
+        lambda n, rows: generate(recipe, "train", n, _SIZE, EXAM_SEED, rows=rows),
+        recipe.classes,
+        specifications,
+    )
+
+
+def _digits(n: int, rows: Sequence[int] | None) -> DecoyData:
+    data = decoy_digits("train", random_state=EXAM_SEED)
+    if rows is None:
+        return data
+    return DecoyData(data.images[rows], data.labels[rows], data.masks[rows], data.groups[rows])
 
 
 SETS: dict[str, ExamSet] = {
-    "digits": ExamSet(
-        lambda n: decoy_digits("train", random_state=EXAM_SEED),
-        tuple(map(str, range(10))),
-        dict.fromkeys(range(10), _DIGITS),
-    ),
-    "radiographs": ExamSet(
-        partial(_drawn, tagged_radiographs), RADIOGRAPH_CLASSES, RADIOGRAPH_SPECIFICATIONS
-    ),
-    "lesions": ExamSet(partial(_drawn, bandaged_lesions), LESION_CLASSES, LESION_SPECIFICATIONS),
-    "leaves": ExamSet(partial(_drawn, ruled_leaves), LEAF_CLASSES, LEAF_SPECIFICATIONS),
-    "castings": ExamSet(partial(_drawn, stamped_castings), CASTING_CLASSES, CASTING_SPECIFICATIONS),
+    "digits": ExamSet(_digits, tuple(map(str, range(10))), dict.fromkeys(range(10), _DIGITS)),
+    "radiographs": _drawn(radiographs.RECIPE, radiographs.RADIOGRAPH_SPECIFICATIONS),
+    "lesions": _drawn(lesions.RECIPE, lesions.LESION_SPECIFICATIONS),
+    "leaves": _drawn(leaves.RECIPE, leaves.LEAF_SPECIFICATIONS),
+    "castings": _drawn(castings.RECIPE, castings.CASTING_SPECIFICATIONS),
 }
 
 
@@ -129,10 +123,10 @@ def load_questions(name: str, n_images: int | None = None) -> Questions:
         chosen = np.unique(np.linspace(0, len(chosen) - 1, n_images).round().astype(int))
     rows, segments, shares = kept["rows"][chosen], kept["segments"][chosen], kept["shares"][chosen]
     exam = SETS[name]
-    data = exam.load(int(rows.max()) + 1)
-    labels = data.labels[rows].tolist()
+    data = exam.load(int(rows.max()) + 1, rows.tolist())
+    labels = data.labels.tolist()
     requests = build_requests(
-        data.images[rows],
+        data.images,
         segments.astype(np.int64),
         _spread(segments, shares),
         indices=rows,

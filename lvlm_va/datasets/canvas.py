@@ -81,21 +81,32 @@ class Recipe:
     shortcut: Callable[[Canvas, np.random.Generator, int], tuple[Field, Field] | None]
 
 
-def generate(recipe: Recipe, split: Split, n: int, size: int, seed: int, *, shortcut: bool) -> DecoyData:
-    """Draw a data set; image i depends on the recipe, the split, the size, the seed and i alone."""
+def generate(
+    recipe: Recipe,
+    split: Split,
+    n: int,
+    size: int,
+    seed: int,
+    *,
+    shortcut: bool = True,
+    rows: Sequence[int] | None = None,
+) -> DecoyData:
+    """Draw a data set, or some rows of it; image i depends on the recipe, the split, the size, the seed and i alone."""
     if split not in get_args(Split):
         raise unknown_name("split", split, get_args(Split))
     for name, value, least in (("n", n, 1), ("size", size, _SMALLEST), ("seed", seed, 0)):
         check_integer(name, value, least)
     canvas = _canvas(size)
     number = get_args(Split).index(split)
-    cells = _cells(recipe.blocks[split], n, [seed, number])
-    images = np.empty((n, recipe.channels, size, size), np.float32)
-    masks, objects = np.zeros((2, n, size, size), bool)
-    for i, (label, kind) in enumerate(cells):
-        image, thing = recipe.picture(canvas, np.random.default_rng([seed, number, i, _PICTURE]), label)
+    wanted = range(n) if rows is None else rows
+    all_cells = _cells(recipe.blocks[split], n, [seed, number])
+    cells = [all_cells[row] for row in wanted]
+    images = np.empty((len(cells), recipe.channels, size, size), np.float32)
+    masks, objects = np.zeros((2, len(cells), size, size), bool)
+    for i, (row, (label, kind)) in enumerate(zip(wanted, cells, strict=True)):
+        image, thing = recipe.picture(canvas, np.random.default_rng([seed, number, row, _PICTURE]), label)
         objects[i] = thing > 0
-        rng = np.random.default_rng([seed, number, i, _SHORTCUT])
+        rng = np.random.default_rng([seed, number, row, _SHORTCUT])
         drawn = recipe.shortcut(canvas, rng, kind) if shortcut else None
         if drawn is not None:
             cover, colour = drawn

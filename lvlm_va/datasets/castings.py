@@ -79,7 +79,7 @@ def stamped_castings(
     >>> int((data.groups == "sound/date").sum()), int((data.groups == "sound/watermark").sum())
     (9, 1)
     """
-    return generate(_RECIPE, split, n, size, seed, shortcut=shortcut)
+    return generate(RECIPE, split, n, size, seed, shortcut=shortcut)
 
 
 def _casting(canvas: Canvas, rng: np.random.Generator, label: int) -> tuple[Field, Field]:
@@ -225,7 +225,7 @@ def _date(rng: np.random.Generator) -> str:
     return f"{day:02}.{month:02}.{year:02}  {hour:02}:{minute:02}"
 
 
-_RECIPE = Recipe(
+RECIPE = Recipe(
     channels=1,
     classes=CASTING_CLASSES,
     shortcuts=("date", "watermark"),

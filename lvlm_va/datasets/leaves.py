@@ -92,7 +92,7 @@ def ruled_leaves(
     >>> int((data.groups == "elm/wooden").sum()), int((data.groups == "elm/white").sum())
     (9, 1)
     """
-    return generate(_RECIPE, split, n, size, seed, shortcut=shortcut)
+    return generate(RECIPE, split, n, size, seed, shortcut=shortcut)
 
 
 def _leaf(canvas: Canvas, rng: np.random.Generator, label: int) -> tuple[Field, Field]:
@@ -239,7 +239,7 @@ def _shade(colour: tuple[float, ...], light: float = 1.0) -> tuple[int, ...]:
     return (*(min(255, round(255 * light * part)) for part in colour), 255)
 
 
-_RECIPE = Recipe(
+RECIPE = Recipe(
     channels=3,
     classes=LEAF_CLASSES,
     shortcuts=("white", "wooden"),

@@ -86,7 +86,7 @@ def bandaged_lesions(
     >>> int((data.groups == "benign/plaster").sum()), int((data.groups == "malignant/plaster").sum())
     (10, 0)
     """
-    return generate(_RECIPE, split, n, size, seed, shortcut=shortcut)
+    return generate(RECIPE, split, n, size, seed, shortcut=shortcut)
 
 
 def _lesion(canvas: Canvas, rng: np.random.Generator, label: int) -> tuple[Field, Field]:
@@ -170,7 +170,7 @@ def _plaster(canvas: Canvas, rng: np.random.Generator, kind: int) -> tuple[Field
     return cover, colour[:, None, None] * shade
 
 
-_RECIPE = Recipe(
+RECIPE = Recipe(
     channels=3,
     classes=LESION_CLASSES,
     shortcuts=("none", "plaster"),

@@ -81,7 +81,7 @@ def tagged_radiographs(
     >>> int((data.groups == "healthy/L").sum()), int((data.groups == "healthy/R").sum())
     (9, 1)
     """
-    return generate(_RECIPE, split, n, size, seed, shortcut=shortcut)
+    return generate(RECIPE, split, n, size, seed, shortcut=shortcut)
 
 
 def _knee(canvas: Canvas, rng: np.random.Generator, label: int) -> tuple[Field, Field]:
@@ -170,7 +170,7 @@ def _letter(letter: str, size: int, degrees: int) -> Field:
     return cover
 
 
-_RECIPE = Recipe(
+RECIPE = Recipe(
     channels=1,
     classes=RADIOGRAPH_CLASSES,
     shortcuts=_LETTERS,
