@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lvlm_va.backends import Estimate, Prices, ScriptedBackend
+from lvlm_va.backends import Estimate, Prices, ScriptedBackend, estimate
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critic_exam.grading import Grade, grade
@@ -26,7 +26,6 @@ from lvlm_va.critique import (
     judge_critiques,
 )
 from lvlm_va.critique.checks import check_all_judged
-from lvlm_va.critique.optional_methods import estimates_critiques
 from lvlm_va.critique.resolve import resolve_critic_and_judge
 
 
@@ -173,12 +172,12 @@ def _ask(
         critiques = judge_critiques(judge, critiques, counts, path=path)
     check_all_judged(critiques, counts)
     seconds = time.perf_counter() - start
-    if isinstance(critic, RecordedCritic):
-        asker: Critic = LVLMCritic(ScriptedBackend(()))  # what was asked when the replies were recorded
-    else:
-        asker = critic
-    estimate = asker.estimate_critiques(requests, prices) if estimates_critiques(asker) else Estimate()
-    return SetResult(questions, tuple(critiques), grade(questions, critiques), estimate, seconds)
+    # The recorded replies are answers to what is asked by default.
+    asker = LVLMCritic(ScriptedBackend(())) if isinstance(critic, RecordedCritic) else critic
+    # All of them: what was answered before counts, too.
+    chats = asker.chat_requests(requests) if hasattr(asker, "chat_requests") else []
+    asked = estimate(chats, prices)
+    return SetResult(questions, tuple(critiques), grade(questions, critiques), asked, seconds)
 
 
 def _line(name: str, found: Grade) -> str:

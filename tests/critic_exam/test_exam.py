@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import lvlm_va
+from lvlm_va.backends import ScriptedBackend
 from lvlm_va.critic_exam import SETS, exam, load_questions, write_page
 from lvlm_va.critic_exam.grading import grade
-from lvlm_va.critique import Critique, ModelStoppedError, SegmentVerdict, VerdictPolicy
+from lvlm_va.critique import Critique, LVLMCritic, ModelStoppedError, SegmentVerdict, VerdictPolicy
 
 # What the recorded model must have reached on every set, of which each has so many images.
 ACCURACY, RECALL, PRECISION, IMAGES = 0.95, 0.95, 0.9, 40
@@ -122,6 +123,16 @@ def test_what_was_answered_is_kept(tmp_path):
     result = exam(second, sets=["digits"], n_images=8, run_dir=tmp_path)
     assert len(second.asked) == 3
     assert result.sets["digits"].grade.images == 8
+
+
+def test_questions_are_counted_whether_asked_now_or_before(tmp_path):
+    backend = ScriptedBackend(lambda request: "Segment 1 | covers: a stroke | answer: object")
+    for _ in range(2):
+        result = exam(LVLMCritic(backend), sets=["digits"], n_images=3, run_dir=tmp_path)
+        figures = result.to_json()["digits"]
+        assert (figures["questions"], figures["pictures"]) == (3, 6)
+        assert figures["input_tokens"] > 0
+    assert len(backend.requests) == 3
 
 
 def test_bad_arguments():
