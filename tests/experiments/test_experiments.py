@@ -114,7 +114,9 @@ def test_demo_writes_figures_picture_and_a_page_that_needs_nothing_else(tmp_path
     links = Links()
     links.feed(page)
     assert links.found
-    assert all(link.startswith(("data:image/png;base64,", "#")) for link in links.found)
+    assert all(
+        link.startswith(("data:image/png;base64,", "data:image/webp;base64,", "#")) for link in links.found
+    )
     assert f"{metrics['after']['accuracy']:.3f}" in page
     assert "worst group accuracy" in "\n".join(lines)
 
