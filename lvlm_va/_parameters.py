@@ -91,7 +91,7 @@ class AlignmentParameters(ImageClassifier):
     attribution: str | Attributor = "deeplift_shap"
     references: str | ArrayLike | Tensor = "class_balanced"
     n_references: int = 20
-    segmenter: str | Segmenter = "ppeps_wgm"
+    segmenter: str | Segmenter = "regions"
     propagate: bool | int | Propagation = False
     rrr_strength: float | str = "auto"
     l2: float = 0.0

@@ -73,7 +73,7 @@ class LVLMVAClassifier(AlignmentParameters):
         What attributions are measured against; the first is a random draw from the training images.
     n_references : int, default=20
         Number of references drawn by ``"class_balanced"``.
-    segmenter : {"ppeps_wgm", "regions", "grid", "slic"}, "sam:FOLDER" or Segmenter, default="ppeps_wgm"
+    segmenter : {"ppeps_wgm", "regions", "grid", "slic"}, "sam:FOLDER" or Segmenter, default="regions"
         How attributions are cut into segments; see `lvlm_va.segmentation`.
     propagate : bool, int or Propagation, default=False
         Whether a classifier learns the verdicts from what the segments look like, and extends them to other training

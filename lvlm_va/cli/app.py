@@ -156,6 +156,10 @@ def align(
     grey: Annotated[bool, typer.Option("--grey", help="Read the images as one channel.")] = False,
     sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "low_entropy",
     n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
+    segmenter: Annotated[
+        str,
+        typer.Option(help="How explanations are cut: regions, ppeps_wgm, grid, slic or sam:FOLDER."),
+    ] = "regions",
     propagate: Annotated[
         int, typer.Option(help="Extend the verdicts to so many images; 0 for none.", min=0)
     ] = 0,
@@ -220,6 +224,7 @@ def align(
         parameters={
             "sampler": sampler,
             "n_align": n_align,
+            "segmenter": segmenter,
             "propagate": propagate or False,
             "epochs": epochs,
             "align_epochs": align_epochs,

@@ -19,6 +19,7 @@ from lvlm_va.critique import (
     Critique,
     Judge,
     LVLMCritic,
+    ModelStoppedError,
     ParserJudge,
     RecordedCritic,
     VerdictPolicy,
@@ -145,10 +146,19 @@ def exam(
     folder = None if run_dir is None else Path(run_dir)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    results = {}
+    results, waiting = {}, None
     for name in names:
-        results[name] = _ask(load_questions(name, n_images), asked, reader, folder, prices)
-        echo(_line(name, results[name].grade))
+        try:
+            results[name] = _ask(load_questions(name, n_images), asked, reader, folder, prices)
+        except ModelStoppedError as stop:
+            if stop.failure.kind != "pending":
+                raise
+            # The questions of the other sets are handed over as well before the exam ends.
+            waiting = stop
+        else:
+            echo(_line(name, results[name].grade))
+    if waiting is not None:
+        raise waiting
     return ExamResult(asked.name, results)
 
 

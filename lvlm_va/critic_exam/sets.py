@@ -172,6 +172,13 @@ def load_questions(name: str, n_images: int | None = None) -> Questions:
     return Questions(name, tuple(requests), kept["inside"][chosen], shares)
 
 
+def question_rows(name: str) -> NDArray[np.int64]:
+    """Return the rows of the training images that a set's questions are about."""
+    with np.load(SHEETS / f"{name}.npz", allow_pickle=False) as sheet:
+        rows: NDArray[np.int64] = sheet["rows"]
+    return rows
+
+
 def _spread(segments: NDArray[np.uint8], shares: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return each segment's share of the effect, evenly over its pixels."""
     effect = np.zeros(segments.shape)

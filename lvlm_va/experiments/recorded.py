@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvlm_va.critic_exam import exam
-from lvlm_va.critic_exam.sets import EXAM_SEED, SETS, Questions, load_questions
+from lvlm_va.critic_exam.sets import EXAM_SEED, SETS, Questions, load_questions, question_rows
 from lvlm_va.critique import Critique, CritiqueRequest, SegmentVerdict, Verdict, VerdictPolicy
 from lvlm_va.datasets import DecoyData
 from lvlm_va.experiments.methods import Fitted, Method, align, erm
@@ -66,7 +66,8 @@ def _overlaps(
     return shares
 
 
-def _true(name: str) -> Verdicts:
+def true_verdicts(name: str) -> Verdicts:
+    """Return what is true of the segments of a set."""
     questions = load_questions(name)
     return [
         ["spurious" if spurious else "relevant" for spurious in row[: request.n_segments]]
@@ -85,7 +86,7 @@ def _aligned(verdicts: Callable[[str], Verdicts], propagate: bool) -> Method:
     def run(task: Task, data: DecoyData, plain: Fitted, seed: int) -> Fitted:
         assert task.exam_set is not None
         questions = load_questions(task.exam_set)
-        rows = np.array([request.index for request in questions.requests])
+        rows = question_rows(task.exam_set)
         return align(
             task, data, plain, seed,
             KnownVerdicts(questions, verdicts(task.exam_set)),
@@ -103,7 +104,7 @@ COMPARISON = Comparison(
             f"{name}{', propagated' * propagate}": _aligned(verdicts, propagate)
             for propagate in (False, True)
             for name, verdicts in (
-                (TRUE, _true),
+                (TRUE, true_verdicts),
                 (RECORDED, partial(_recorded, VerdictPolicy())),
                 ("recorded,_surroundings_masked", partial(_recorded, _MASKED)),
             )
@@ -127,7 +128,7 @@ def _task(name: str) -> Task:
         lambda split, seed: load(split, sizes[split], None),
         f"{net.n:,} training images of the exam",
         settings,
-        n_align=len(load_questions(name).requests),
+        n_align=len(question_rows(name)),
         propagate=net.n,
         n_explained=100,
         start_seed=EXAM_SEED,

@@ -17,9 +17,9 @@ Written by `make results`, or `make results-full`, from the files of the experim
 
 Means and standard deviations over seeds, on test images whose shortcut tells nothing. WGA is the accuracy of the worst
 group, AGA the plain mean over groups, Δ the change from plain training (`erm`), μ the share of absolute attribution
-outside the shortcut. The critic knows the true masks, and errs only where a table says so: how right a model's verdicts
-are is another question (`python -m tools.tiny_critic evaluate`). A dash: not applicable: a group is empty, every
-class is one group, or no error is made.
+outside the shortcut. Explanations are cut as in the paper (`segmenter="ppeps_wgm"`) where no table says otherwise. The
+critic knows the true masks, and errs only where a table says so: how right a model's verdicts are is another question
+(`lvlm-va exam`). A dash: not applicable: a group is empty, every class is one group, or no error is made.
 
 How fast and how far λ rises was chosen by test accuracy on these same data sets (Decoy-MNIST, decoyed digits, and the
 drawn radiographs and lesions), with some of the same seeds, while the other methods, but for `ground truth rrr`, which

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lvlm_va
-from lvlm_va.backends import ScriptedBackend
+from lvlm_va.backends import FolderBackend, ScriptedBackend
 from lvlm_va.critic_exam import SETS, exam, load_questions, write_page
 from lvlm_va.critic_exam.grading import grade
 from lvlm_va.critique import Critique, LVLMCritic, ModelStoppedError, SegmentVerdict, VerdictPolicy
@@ -143,3 +143,11 @@ def test_bad_arguments():
     ):
         exam(Stopping(1), policy=VerdictPolicy(mixed="mask"))
     assert lvlm_va.exam is exam
+
+
+def test_an_exam_that_does_not_wait_has_handed_over_the_questions_of_every_set(tmp_path):
+    critic = LVLMCritic(FolderBackend(tmp_path, wait=False))
+    with pytest.raises(ModelStoppedError, match="not answered everything"):
+        exam(critic, sets=["digits", "radiographs"], n_images=2)
+    handed_over = list(tmp_path.rglob("question.txt"))
+    assert len(handed_over) == 4
