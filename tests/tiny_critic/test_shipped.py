@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from lvlm_va.critique import TinyCritic, tiny_critic_folder
 from lvlm_va.critique.tiny.prompt import WORDS_FILE
@@ -67,6 +68,10 @@ def test_copies_say_the_same(critic, known, copied):
     again = copied(critic)
     assert again.critique(requests) == critic.critique(requests)
     assert again.fingerprint() == critic.fingerprint()
+
+
+def test_it_computes_in_single_precision_in_which_a_cpu_is_fast(critic):
+    assert critic.backend._model.dtype == torch.float32
 
 
 def test_what_it_was_not_taught_is_named(critic, known):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from lvlm_va.critique import TinyCritic, check_critiques
 from tests.critique.making import corner_and_centre
@@ -33,6 +36,13 @@ def test_the_same_seed_gives_the_same_files(folders):
     assert names == sorted(path.name for path in (root / "second").iterdir())
     for name in names:
         assert (root / "first" / name).read_bytes() == (root / "second" / name).read_bytes(), name
+
+
+def test_weights_are_kept_in_half_precision_and_computed_with_in_single(folders):
+    folder = folders[0] / "first"
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
+    with safe_open(folder / "model.safetensors", "pt") as weights:
+        assert {weights.get_tensor(name).dtype for name in weights.keys()} == {torch.float16}  # noqa: SIM118
 
 
 def test_each_stage_says_how_it_went(folders):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from lvlm_va.critique.tiny.prompt import WORDS_FILE, question
 from lvlm_va.critique.tiny.segment_view import SIDE
@@ -135,5 +136,7 @@ def save(model: Any, processor: Any, out: str | os.PathLike[str]) -> None:
     out = Path(out)
     weights = {name: value.detach().half() for name, value in model.named_parameters()}
     model.save_pretrained(out, state_dict=weights)
+    model.config.dtype = torch.float32  # which it has just taken from the weights
+    model.config.save_pretrained(out)
     processor.save_pretrained(out)
     (out / WORDS_FILE).write_text(json.dumps({"words": vocabulary()}, indent=0) + "\n")
