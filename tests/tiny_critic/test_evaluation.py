@@ -17,9 +17,7 @@ from tools.tiny_critic.evaluation import evaluate_tiny_critic
 from tools.tiny_critic.real_segments import ideal_segments, straddling_segments
 from tools.tiny_critic.templates import HELD_OUT, TRAINED
 
-ALWAYS = (
-    "Segment covers the corner patch. The description says the corner patch is irrelevant. Verdict: spurious"
-)
+ALWAYS = "Segment covers the corner patch. Answer: artefact"
 HEADLINES = ["verdict_accuracy", "reversed_accuracy", "demo_accuracy", "demo_oracle_accuracy", "bytes"]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from lvlm_va.critique import Critic, OracleCritic, TinyCritic
+from lvlm_va.critique import Critic, OracleCritic, SegmentVerdict, TinyCritic, VerdictPolicy
+from lvlm_va.critique.types import Content
 from lvlm_va.datasets import decoy_digits
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.experiments.decoy import DIGITS, estimator_parameters
@@ -34,8 +35,9 @@ def evaluate_tiny_critic(
     """Return the figures of the model card.
 
     Every description says that the digit matters and the patch does not ("normal"), or the opposite ("reversed"). A
-    verdict is right when it is ``spurious`` for what the description calls irrelevant: the patch and all that is
-    not patch; `unsure` is never right.
+    verdict is right when it is ``spurious`` for what the description calls irrelevant: the patch, or all that is
+    not patch; `unsure` is never right. Bare ground is that to which the digit owes its shape, so the policy keeps
+    surroundings in the normal case and masks them in the reversed one.
 
     Parameters
     ----------
@@ -106,12 +108,18 @@ def _judge(
     critiques = critic.critique(describe_all(known, descriptions))
     right, found = [], []
     for k, critique in zip(known, critiques, strict=True):
-        for on_patch, verdict in zip(k.on_patch, critique.verdicts, strict=True):
+        for on_patch, said in zip(k.on_patch, critique.verdicts, strict=True):
             spurious = on_patch is not reverse
-            right.append(verdict.verdict == ("spurious" if spurious else "relevant"))
+            right.append(is_right(said, spurious, reverse))
             if spurious:
                 found.append(right[-1])
     return float(np.mean(right)), float(np.mean(found))
+
+
+def is_right(said: SegmentVerdict, spurious: bool, reverse: bool) -> bool:
+    """Return whether an answer leads to the right verdict where surroundings go with the digit."""
+    policy = VerdictPolicy(surroundings="mask" if reverse else "keep")
+    return policy.verdict(cast(Content, said.content)) == ("spurious" if spurious else "relevant")
 
 
 def _by_template(
