@@ -68,6 +68,7 @@ results-full: setup
 
 # The pictures in docs/images; needs Debian's chromium and chromium-driver.
 screenshots: setup
+	$(BIN)/python -m tools.question_picture
 	$(BIN)/python -m tools.screenshots
 
 growth: $(PEERS)

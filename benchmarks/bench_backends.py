@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.compare import Compare
 from lvlm_va.backends import ChatReply, ChatRequest, Turn
-from lvlm_va.testing import Answer, FaultServer
+from tests.serving import Answer, FaultServer
 
 REQUESTS, CONCURRENCY, SECONDS = 64, 8, 0.05
 ROUNDS = 7

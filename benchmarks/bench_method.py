@@ -15,8 +15,9 @@ from benchmarks import method_peer
 from benchmarks.compare import Compare
 from benchmarks.method_peer import Outcome, Task
 from lvlm_va import LVLMVAClassifier, OracleCritic
-from lvlm_va.datasets import DecoyData, decoy_digits, decoy_mnist
-from lvlm_va.experiments.decoy import DIGITS, MNIST, estimator_parameters
+from lvlm_va.datasets import DecoyData
+from lvlm_va.experiments import tasks
+from lvlm_va.experiments.methods import estimator_parameters
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -28,16 +29,17 @@ ACCURACY = 0.03
 AGREEMENT = 0.98
 
 
-def load(data_dir: str | None) -> tuple[DecoyData, DecoyData, Any, str]:
-    """Return training data, test data, settings and their name."""
+def choose(data_dir: str | None) -> tuple[tasks.Task, str]:
+    """Return the data set and its name."""
     if data_dir is None:
-        return decoy_digits("train"), decoy_digits("test"), DIGITS, "scikit-learn's digits with Ross's decoy"
-    train, test = (decoy_mnist(data_dir, split=split) for split in ("train", "test"))
-    return train, test, MNIST, "Decoy-MNIST"
+        return tasks.DECOY_DIGITS, "scikit-learn's digits with Ross's decoy"
+    return tasks.decoy_mnist_task(data_dir), "Decoy-MNIST"
 
 
-def estimator(module: Any, data: DecoyData, settings: Any, critic: Any, **changes: Any) -> LVLMVAClassifier:
-    parameters = estimator_parameters(settings) | {
+def estimator(
+    module: Any, data: DecoyData, data_set: tasks.Task, critic: Any, **changes: Any
+) -> LVLMVAClassifier:
+    parameters = estimator_parameters(data_set) | {
         "module": module,
         "critic": critic,
         "sampler": "random",
@@ -48,8 +50,8 @@ def estimator(module: Any, data: DecoyData, settings: Any, critic: Any, **change
     return LVLMVAClassifier(**(parameters | changes)).fit(data.images, data.labels)
 
 
-def ours(module: Any, data: DecoyData, settings: Any) -> tuple[LVLMVAClassifier, Outcome]:
-    fitted = estimator(module, data, settings, OracleCritic(data.masks), epochs=0)
+def ours(module: Any, data: DecoyData, data_set: tasks.Task) -> tuple[LVLMVAClassifier, Outcome]:
+    fitted = estimator(module, data, data_set, OracleCritic(data.masks), epochs=0)
     return fitted, Outcome(fitted.module_, torch.from_numpy(fitted.masks_).float(), fitted.seconds_)
 
 
@@ -68,10 +70,11 @@ def agreement(one: torch.Tensor, other: torch.Tensor) -> float:
 def test_method_end_to_end(compare: Compare, request: pytest.FixtureRequest) -> None:
     pytest.importorskip("captum")
     pytest.importorskip("pomegranate")
-    data, test, settings, name = load(request.config.getoption("--data-dir"))
-    module = estimator("mlp", data, settings, None).module_
+    data_set, name = choose(request.config.getoption("--data-dir"))
+    data, test = data_set.load("train", 0), data_set.load("test", 0)
+    module = estimator("mlp", data, data_set, None).module_
     before = accuracy(module, test)
-    fitted, mine = ours(module, data, settings)
+    fitted, mine = ours(module, data, data_set)
     task = Task(
         module,
         torch.from_numpy(data.images),
@@ -79,9 +82,9 @@ def test_method_end_to_end(compare: Compare, request: pytest.FixtureRequest) -> 
         torch.from_numpy(data.masks),
         torch.from_numpy(fitted.alignment_set_),
         fitted.references_.shared,
-        settings.align_epochs,
-        settings.batch_size,
-        settings.lr,
+        data_set.settings.align_epochs,
+        data_set.settings.batch_size,
+        data_set.settings.lr,
         STRENGTH,
         fitted.job_.seed,  # what the estimator made of SEED
     )
@@ -94,7 +97,7 @@ def test_method_end_to_end(compare: Compare, request: pytest.FixtureRequest) -> 
 
     runs: dict[str, list[Outcome]] = {"ours": [], "peer": []}
     compare(
-        lambda: runs["ours"].append(ours(module, data, settings)[1]),
+        lambda: runs["ours"].append(ours(module, data, data_set)[1]),
         lambda: runs["peer"].append(method_peer.run(task)),
         rounds=2,
     )

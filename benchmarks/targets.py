@@ -35,6 +35,12 @@ TARGETS: dict[str, Target] = {
     "deeplift_resnet_shap": Target(10, 50),
     "ppeps_pomegranate": Target(50, 200),
     "ppeps_oracle": Target(20, 100),
+    # Of the default segmenter's time.
+    "regions_28": Target(1.5, 1, floor=True),
+    "regions_64": Target(1.5, 1, floor=True),
+    "regions_128": Target(1.5, 1, floor=True),
+    "regions_224": Target(1.5, 1, floor=True),
+    "regions_scipy": Target(4, 8),
     "rrr_plain_step": Target(1.5, 1.25, floor=True),
     "rrr_whole_batch": Target(1.5, 2),
     "method_end_to_end": Target(5, 15),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lvlm_va._version import __version__
 
 if TYPE_CHECKING:
+    from lvlm_va.critic_exam import exam
     from lvlm_va.critique import LLMJudge, LVLMCritic, OracleCritic, RegionCritic, TableCritic, VerdictTable
     from lvlm_va.estimator import LVLMVAClassifier
     from lvlm_va.model_selection import RightReasonsScorer
@@ -22,6 +23,7 @@ __all__ = [
     "TableCritic",
     "VerdictTable",
     "__version__",
+    "exam",
 ]
 
 _HOMES = {
@@ -33,6 +35,7 @@ _HOMES = {
     "RightReasonsScorer": "lvlm_va.model_selection",
     "TableCritic": "lvlm_va.critique",
     "VerdictTable": "lvlm_va.critique",
+    "exam": "lvlm_va.critic_exam",
 }
 
 

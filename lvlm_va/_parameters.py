@@ -18,10 +18,13 @@ from lvlm_va.alignment import TrainingOptions
 from lvlm_va.alignment.options import PRECISIONS
 from lvlm_va.attribution import Attributor, Explainer
 from lvlm_va.common.device import resolve_device
-from lvlm_va.common.distributed import gather, join, require_same, share_module, world_size
+from lvlm_va.common.distributed import gather, join, rank, require_same, share_module, world_size
 from lvlm_va.common.fingerprint import fingerprint
-from lvlm_va.critique import Critic, Judge
+from lvlm_va.critique import Critic, Judge, Specification
+from lvlm_va.critique.description_advice import warn_of_vague_descriptions
+from lvlm_va.critique.policy import policy_of
 from lvlm_va.critique.resolve import resolve_critic_and_judge
+from lvlm_va.critique.specifications import as_texts
 from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
 from lvlm_va.data.training_data import Images
 from lvlm_va.image_classifier import ImageClassifier
@@ -81,7 +84,7 @@ class AlignmentParameters(ImageClassifier):
     _: KW_ONLY
     critic: Critic | str | None = None
     judge: Judge | str | None = None
-    specifications: Mapping[Any, str] | None = None
+    specifications: Mapping[Any, Specification] | None = None
     image_shape: tuple[int, ...] | None = None
     sampler: str | Callable[..., Any] = "low_entropy"
     n_align: int = 300
@@ -135,6 +138,8 @@ class AlignmentParameters(ImageClassifier):
         options = self._options(self._explainer(), critic, judge)
         options.check(data)
         run = open_run(self.run_dir, data)
+        if rank() == 0:
+            warn_of_vague_descriptions(critic, data.class_names, options.specifications)
         run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
         return AlignmentJob(data, options, run, seed), module
 
@@ -169,7 +174,8 @@ class AlignmentParameters(ImageClassifier):
             segmenter=resolve_segmenter(self.segmenter),
             critic=critic,
             judge=judge,
-            specifications={str(label): text for label, text in (self.specifications or {}).items()},
+            policy=policy_of(judge, critic),
+            specifications=as_texts(self.specifications),
             propagation=resolve_propagation(self.propagate),
             training=training,
             aligning=aligning,

@@ -53,8 +53,9 @@ class LVLMVAClassifier(AlignmentParameters):
         `lvlm_va.critique.resolve_critic`. None only trains.
     judge : object with ``judge``, str or None, default=None
         Who turns a critique in words into verdicts; see `lvlm_va.critique.resolve_judge`.
-    specifications : mapping of class to str, default=None
-        What should count for each class, in words; handed to the critic.
+    specifications : mapping of class to str or mapping, default=None
+        What should count for each class, in words, or as ``{"counts": ..., "does_not_count": ...}``; handed to the
+        critic. A warning says what they lack for a critic that goes by them.
     image_shape : tuple of (C, H, W) or (H, W), default=None
         How to read flat rows of X. None reads a row as one line of pixels.
     sampler : {"low_entropy", "high_entropy", "random", "class_balanced", "adaptive"} or callable, \
@@ -72,7 +73,7 @@ class LVLMVAClassifier(AlignmentParameters):
         What attributions are measured against; the first is a random draw from the training images.
     n_references : int, default=20
         Number of references drawn by ``"class_balanced"``.
-    segmenter : {"ppeps_wgm", "grid", "slic"}, "sam:FOLDER" or Segmenter, default="ppeps_wgm"
+    segmenter : {"ppeps_wgm", "regions", "grid", "slic"}, "sam:FOLDER" or Segmenter, default="ppeps_wgm"
         How attributions are cut into segments; see `lvlm_va.segmentation`.
     propagate : bool, int or Propagation, default=False
         Whether a classifier learns the verdicts from what the segments look like, and extends them to other training
@@ -229,10 +230,9 @@ class LVLMVAClassifier(AlignmentParameters):
         """
         check_is_fitted(self, "critiques_")
         edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
-        # By the parameters as they are now.
-        job = replace(
-            self.job_, data=self._fitted_data(X, y, image_ids), options=self._options(self._explainer())
-        )
+        # By the parameters as they are now; nobody is asked.
+        options = replace(self._options(self._explainer()), policy=self.job_.options.policy)
+        job = replace(self.job_, data=self._fitted_data(X, y, image_ids), options=options)
         self.job_ = job
         self._finish(job, job.realign(self.aligned_, edits))
         return self
@@ -360,12 +360,11 @@ class LVLMVAClassifier(AlignmentParameters):
 
     def _finish(self, job: AlignmentJob, aligned: Aligned) -> None:
         """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""
-        explained = aligned.explained
         self.aligned_ = aligned
         self.module_, self.unaligned_module_ = aligned.latest.module, aligned.start.module
         self.history_["align"] = aligned.latest.histories
         self.alignment_set_ = aligned.indices.numpy()
-        self.explanation_, self.segments_ = explained.explanation, explained.segmentation
+        self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
         self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
         self.spurious_share_ = aligned.spurious_share
         self.masks_ = job.mask(aligned.rounds).masks.numpy() > 0

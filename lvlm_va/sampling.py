@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from sklearn.utils import check_random_state
 
+from lvlm_va.common.class_balance import class_balanced_order
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import check_integer
 
@@ -152,18 +153,6 @@ def _class_balanced(
     probabilities: NDArray[np.float64], labels: NDArray[Any], n_align: int, rng: np.random.RandomState
 ) -> NDArray[np.intp]:
     return class_balanced_order(labels, entropy(probabilities))[:n_align]
-
-
-def class_balanced_order(labels: NDArray[Any], scores: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return all positions: those of the least score of every class, then of the second least, and so on.
-
-    A class that runs out leaves its places to the others; ties go to the lower index.
-    """
-    rank = np.empty(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        rank[members[np.argsort(scores[members], kind="stable")]] = np.arange(len(members))
-    return np.lexsort((scores, rank))
 
 
 _SAMPLERS: dict[str, Sampler] = {

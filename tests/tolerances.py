@@ -58,9 +58,10 @@ VECTOR_MATH_ULPS = 2.5
 # Their expm1 and log1p likewise, and erf in units in the last place of 1: one product and one sum more.
 LONGER_VECTOR_MATH_ULPS = 4
 
-# How far above the minimum, relatively, the l1 solver of DFR may stop: it ends where the conditions of optimality
-# hold to a tenth of the penalty's slope.
+# How far above the minimum, relatively, the l1 solvers of DFR may stop, and how far from the conditions of optimality,
+# as a share of the penalty's slope: with more than two classes they are told to stop early.
 L1_OBJECTIVE = 5e-3
+L1_SLOPE = 0.2
 
 # Curves and weights of training in two processes, or batches cut into parts, against one: sums in another order,
 # carried on by the optimizer through some steps. In float64.

@@ -14,8 +14,7 @@ from lvlm_va.attribution.frozen import FrozenModule, not_differentiable
 from lvlm_va.attribution.inputs import Inputs
 from lvlm_va.attribution.interception import DeepLiftMode
 from lvlm_va.attribution.memory import Plan, free_memory
-from lvlm_va.attribution.pairing import Pairing, Rows
-from lvlm_va.attribution.tape import Tape, drop_saved_tensors
+from lvlm_va.attribution.tape import Pairing, Rows, Tape, drop_saved_tensors
 from lvlm_va.attribution.types import Explanation
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import is_integer

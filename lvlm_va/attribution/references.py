@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lvlm_va.common.class_balance import class_balanced_order
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.data.stored_images import CHUNK, ImageRows, image_batches
@@ -187,9 +188,5 @@ def _balanced(labels: np.ndarray, n: int, n_references: int, seed: int) -> np.nd
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(n)
     _, classes = np.unique(labels[shuffled], return_inverse=True)
-    turn = np.empty(n, dtype=np.int64)
-    for label in range(classes.max() + 1):
-        members = np.flatnonzero(classes == label)
-        turn[members] = np.arange(len(members))
-    order = np.lexsort((rng.permutation(classes.max() + 1)[classes], turn))
+    order = class_balanced_order(classes, rng.permutation(classes.max() + 1)[classes])
     return shuffled[order[:n_references]]

@@ -9,6 +9,7 @@ from lvlm_va.backends.batches import BatchedBackend
 from lvlm_va.backends.budget import Budget, BudgetedBackend
 from lvlm_va.backends.cache import CachedBackend
 from lvlm_va.backends.estimates import Estimate, Prices, estimate, estimate_tokens
+from lvlm_va.backends.folder_backend import FolderBackend
 from lvlm_va.backends.openai_backend import OpenAIBackend
 from lvlm_va.backends.record import RecordingBackend, read_exchanges
 from lvlm_va.backends.registry import load_backend
@@ -29,6 +30,7 @@ from lvlm_va.backends.types import (
     StreamingBackend,
     Turn,
     Usage,
+    WaitingBackend,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ __all__ = [
     "ChatReply",
     "ChatRequest",
     "Estimate",
+    "FolderBackend",
     "HFBackend",
     "ImagePart",
     "OpenAIBackend",
@@ -59,6 +62,7 @@ __all__ = [
     "StreamingBackend",
     "Turn",
     "Usage",
+    "WaitingBackend",
     "complete_each",
     "estimate",
     "estimate_tokens",

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from lvlm_va.backends.batch_tickets import KeptBatch, TicketFolder
 from lvlm_va.backends.request_json import request_key
-from lvlm_va.backends.streaming import Outcome
+from lvlm_va.backends.streaming import Outcome, at_all_positions
 from lvlm_va.backends.types import (
     BatchChatBackend,
     BatchTicket,
     Capabilities,
     ChatBackend,
     ChatFailure,
-    ChatReply,
     ChatRequest,
 )
 from lvlm_va.backends.wrapper import BackendWrapper
@@ -106,12 +105,8 @@ class BatchedBackend(BackendWrapper):
                 positions.setdefault(request_key(request, fingerprint), []).append(position)
             else:
                 yield position, refusal
-        for key, outcome in self._outcomes({key: requests[same[0]] for key, same in positions.items()}):
-            first, *others = positions[key]
-            yield first, outcome
-            again = replace(outcome, cached=True) if isinstance(outcome, ChatReply) else outcome
-            for position in others:
-                yield position, again
+        asked = {key: requests[same[0]] for key, same in positions.items()}
+        yield from at_all_positions(positions, self._outcomes(asked))
 
     def _outcomes(self, asked: dict[str, ChatRequest]) -> Iterator[tuple[str, Outcome]]:
         # One after another: what another process is just handing over must not be taken for lost.

@@ -113,16 +113,16 @@ class Budget:
         """What was spent so far."""
         return self._priced(self._spent)
 
-    def reserve(self, request: ChatRequest, held_as: str = "") -> Charge | str:
+    def reserve(self, request: ChatRequest, key: str, *, batched: bool = False) -> Charge | str:
         """Set aside what a request may take, or return why it must not be sent.
 
-        With a key it goes into a batch; what was held for it before is set aside already.
+        What was held for its key before is set aside already.
         """
-        held = self._held.pop(held_as, None)
+        held = self._held.pop(key, None)
         if held is not None:
             return held
         usage = estimate_tokens(request, self._image_tokens)
-        charge = Charge(1, len(request.images), usage, usage if held_as else Usage())
+        charge = Charge(1, len(request.images), usage, usage if batched else Usage())
         with self._lock:
             total = self._priced(self._spent + self._reserved + charge)
             amounts = (total.requests, total.input_tokens, total.output_tokens, total.cost)
@@ -136,7 +136,7 @@ class Budget:
         return charge
 
     def hold(self, reserved: Charge, key: str) -> None:
-        """Leave set aside what a request in an unfinished batch may take."""
+        """Leave set aside what a request that is handed over, but not answered yet, may take."""
         self._held[key] = reserved
 
     def settle(self, reserved: Charge, spent: Charge) -> None:
@@ -223,15 +223,14 @@ class BudgetedBackend(BackendWrapper):
     def _reserve(self, requests: Sequence[ChatRequest]) -> tuple[list[Charge], str]:
         charges: list[Charge] = []
         for request in requests:
-            charge = self.budget.reserve(request, self._key(request))
+            charge = self.budget.reserve(request, self._key(request), batched=self.capabilities.batched)
             if isinstance(charge, str):
                 return charges, charge
             charges.append(charge)
         return charges, ""
 
     def _key(self, request: ChatRequest) -> str:
-        """Return the custom id of a request that goes into a batch; empty for others."""
-        return request_key(request, self.fingerprint()) if self.capabilities.batched else ""
+        return request_key(request, self.fingerprint())
 
     def __repr__(self) -> str:
         return f"BudgetedBackend({self.backend!r}, {self.budget!r})"

@@ -28,6 +28,13 @@ def load_anthropic(model: str, *, allow_remote: bool, **options: Any) -> ChatBac
     return AnthropicBackend(model, allow_remote=allow_remote, **options)
 
 
+def load_folder(path: str, *, allow_remote: bool, **options: Any) -> ChatBackend:
+    """Return who answers questions in a folder."""
+    from lvlm_va.backends.folder_backend import FolderBackend
+
+    return FolderBackend(path, **options)
+
+
 def load_http(rest: str, *, allow_remote: bool, **options: Any) -> ChatBackend:
     """Return a model of the server at an address, ``//HOST:PORT/PATH#MODEL``."""
     return _load_address("http", rest, allow_remote=allow_remote, **options)

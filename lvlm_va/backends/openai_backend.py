@@ -78,12 +78,9 @@ class OpenAIBackend(HTTPBatchBackend):
 
     Examples
     --------
-    >>> from lvlm_va.backends import ChatRequest, OpenAIBackend, Turn
-    >>> from lvlm_va.testing import FaultServer
-    >>> with FaultServer() as server:
-    ...     backend = OpenAIBackend("any", base_url=server.url)
-    ...     backend.complete([ChatRequest((Turn("user", ("What do you see?",)),))])[0].text
-    'What do you see?'
+    >>> from lvlm_va.backends import OpenAIBackend
+    >>> OpenAIBackend("my-model", base_url="http://127.0.0.1:8000/v1").capabilities.local
+    True
     """
 
     _sdk_name = "openai"

@@ -11,7 +11,7 @@ from lvlm_va.common.errors import unknown_name
 GROUP = "lvlm_va.backends"
 _BUILT_IN = tuple(
     EntryPoint(name, f"lvlm_va.backends.built_in:load_{name}", GROUP)
-    for name in ("hf", "openai", "anthropic", "http", "https")
+    for name in ("hf", "openai", "anthropic", "folder", "http", "https")
 )
 
 
@@ -22,8 +22,9 @@ def load_backend(spec: str, *, allow_remote: bool = False, **options: Any) -> Ch
     ----------
     spec : str
         ``"hf:PATH"`` for a model in this process (:class:`HFBackend`), ``"http://127.0.0.1:8000/v1#MODEL"`` (or
-        https) for a server that speaks OpenAI's protocol, ``"openai:MODEL"``, ``"anthropic:MODEL"``, or
-        ``"NAME:..."`` with a name that an installed package offers.
+        https) for a server that speaks OpenAI's protocol, ``"openai:MODEL"``, ``"anthropic:MODEL"``,
+        ``"folder:PATH"`` for whoever answers questions in a folder (:class:`FolderBackend`), or ``"NAME:..."`` with a
+        name that an installed package offers.
     allow_remote : bool, default=False
         Whether texts and images may leave this machine.
     **options

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from lvlm_va.backends.types import ChatBackend, ChatFailure, ChatReply, ChatRequest
 
@@ -72,6 +73,18 @@ def not_sent(failure: ChatFailure) -> ChatFailure:
     return ChatFailure(
         failure.kind, f"Not sent, because an earlier request failed: {failure.message}", failure.retry_after
     )
+
+
+def at_all_positions(
+    positions: Mapping[str, Sequence[int]], outcomes: Iterable[tuple[str, Outcome]]
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield what came of each key at all positions of requests that have it; only the first paid for a reply."""
+    for key, outcome in outcomes:
+        first, *others = positions[key]
+        yield first, outcome
+        again = replace(outcome, cached=True) if isinstance(outcome, ChatReply) else outcome
+        for position in others:
+            yield position, again
 
 
 def in_order(count: int, answers: Iterable[tuple[int, Outcome]]) -> list[Outcome]:

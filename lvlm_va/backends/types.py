@@ -157,7 +157,7 @@ class ChatFailure:
     Attributes
     ----------
     kind : str
-        One of `FailureKind`. ``"pending"``: it is in a batch that is not finished, and nobody waits for it.
+        One of `FailureKind`. ``"pending"``: it was handed over and is not answered yet, and nobody waits for it.
     message : str
         What happened, in words, without secrets.
     retry_after : float or None
@@ -258,6 +258,21 @@ class StreamingBackend(ChatBackend, Protocol):
 
         After a failure that :attr:`ChatFailure.stops`, no further request is started; those under way are
         still yielded, those not started are left out. Closing the iterator starts no further request either.
+        """
+        ...
+
+
+@runtime_checkable
+class WaitingBackend(ChatBackend, Protocol):
+    """A chat model that itself waits for replies that may take days, such as those of people. Optional.
+
+    It keeps by itself what was asked, so that a reply is found by whoever asks the same later.
+    """
+
+    def without_waiting(self) -> ChatBackend:
+        """Return the same that hands over all requests of a call, but waits for none.
+
+        What has no reply yet fails with the kind ``"pending"``.
         """
         ...
 

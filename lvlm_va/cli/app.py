@@ -1,4 +1,4 @@
-"""The command line: ``lvlm-va demo | align | report | review | experiment | info``."""
+"""The command line: ``lvlm-va demo | align | report | review | exam | experiment | info``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from lvlm_va.cli.exam import exam
 from lvlm_va.cli.experiment import SAMPLERS, experiment
 from lvlm_va.cli.models import (
     AllowRemote,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
-compiled part is missing; 4 a model stopped answering, or its batches are not finished (run again: what it has
+compiled part is missing; 4 a model stopped answering, or has not answered everything yet (run again: what it has
 answered is kept); 5 another process of this run stopped (run again: what is done is kept).
 """
 
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 app.command(epilog=EXIT_CODES)(report)
 app.command(epilog=EXIT_CODES)(review)
+app.command(epilog=EXIT_CODES)(exam)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -101,7 +103,8 @@ def align(
         str | None,
         typer.Option(
             help="Who judges: 'tiny' (the model that ships), 'hf:FOLDER', 'http://127.0.0.1:8000/v1#MODEL', "
-            "'openai:MODEL', 'anthropic:MODEL', or 'table:verdicts.json'."
+            "'openai:MODEL', 'anthropic:MODEL', 'folder:PATH' (whoever answers the questions written there), "
+            "'table:verdicts.json', or 'recorded:replies.jsonl'."
         ),
     ] = None,
     judge: Annotated[

@@ -10,8 +10,6 @@ from typing import Annotated
 
 import typer
 
-from lvlm_va.common.threads import one_thread
-
 SAMPLERS = (
     "How the critiqued images are chosen: low_entropy, high_entropy, random, class_balanced or adaptive."
 )
@@ -87,8 +85,8 @@ def experiment(
     critic: Annotated[
         str | None,
         typer.Option(
-            help="For decoy-...: 'tiny' (the model that ships), 'oracle' (true masks) or 'region' (corners do not "
-            "matter)."
+            help="For decoy-...: 'tiny' (the model that ships), 'oracle' (true masks), 'confused' (true masks, "
+            "but plain surroundings taken for artefacts) or 'region' (corners do not matter)."
         ),
     ] = None,
     sampler: Annotated[str | None, typer.Option(help=f"For decoy-...: {SAMPLERS}")] = None,
@@ -123,26 +121,30 @@ def experiment(
     if name not in _OF_DECOYS:
         _compare(name.value, out, seeds, quick, data_dir, fashion_dir, data_set, method, jobs)
         return
-    from lvlm_va.experiments.decoy import DIGITS, MNIST, digits_loader, mnist_loader, run_decoy
+    from lvlm_va.experiments.decoy import DIGITS, MNIST, run_decoy
+    from lvlm_va.experiments.tasks import DECOY_DIGITS, decoy_mnist_task
 
     folder = fashion_dir if name is Experiment.decoy_fashion_mnist else data_dir
     if name is Experiment.decoy_digits:
-        load, settings = digits_loader(), DIGITS
+        task, critiques = DECOY_DIGITS, DIGITS
     elif folder is not None:
-        load, settings = mnist_loader(folder, variant.value), MNIST
+        task, critiques = decoy_mnist_task(folder, variant.value), MNIST
     else:
         option = "--fashion-dir" if name is Experiment.decoy_fashion_mnist else "--data-dir"
         raise typer.BadParameter(f"{name.value} needs the folder with its idx files.", param_hint=option)
-    settings = dataclasses.replace(
-        settings, **{option: context.params[option] for option in given & _SETTINGS}
+    critiques = dataclasses.replace(
+        critiques, **{option: context.params[option] for option in given & _SETTINGS}
     )
-    if verdict_accuracy is not None and settings.critic != "oracle":
+    if verdict_accuracy is not None and critiques.critic != "oracle":
         raise typer.BadParameter(
-            f"Only '--critic oracle' errs as often as it is told. Got the critic '{settings.critic}'.",
+            f"Only '--critic oracle' errs as often as it is told. Got the critic '{critiques.critic}'.",
             param_hint=_flag("verdict_accuracy"),
         )
-    with one_thread():
-        run_decoy(load, settings, seeds=seeds, out=out, echo=typer.echo)
+    run_decoy(name.value, task, critiques, seeds=seeds, out=out, echo=typer.echo, command=_command())
+
+
+def _command() -> str:
+    return " ".join(["lvlm-va", *sys.argv[1:]])
 
 
 def _is_given(context: typer.Context, option: str) -> bool:
@@ -183,7 +185,6 @@ def _compare(
         if data_set not in tasks:
             raise unknown_name("data-set", data_set, tasks)
     chosen = {task: tasks[task] for task in data_sets or tasks}
-    command = " ".join(["lvlm-va", *sys.argv[1:]])
     run_comparison(
         COMPARISONS[name].only(methods),
         chosen,
@@ -191,5 +192,5 @@ def _compare(
         out=out,
         echo=typer.echo,
         jobs=jobs,
-        command=command,
+        command=_command(),
     )

@@ -21,7 +21,8 @@ Batch = Annotated[
 BatchWait = Annotated[
     float,
     typer.Option(
-        help="Seconds between two looks at unfinished batches; 0 hands all over and ends. Run again to go on.",
+        help="Seconds between two looks at unfinished batches; 0 hands all over, also to a 'folder:PATH', and ends. "
+        "Run again to go on.",
         min=0,
     ),
 ]

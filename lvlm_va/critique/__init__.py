@@ -20,10 +20,12 @@ from lvlm_va.critique.parser_judge import ParserJudge
 from lvlm_va.critique.parsing import ParsedContents, ParsedVerdicts, parse_contents, parse_verdicts
 from lvlm_va.critique.policy import VerdictPolicy
 from lvlm_va.critique.prompts import BehaviourPrompt, CriticPrompt, JudgePrompt
+from lvlm_va.critique.recorded_critic import RecordedCritic
 from lvlm_va.critique.region_critic import RegionCritic
 from lvlm_va.critique.rendering import RegionRenderer
 from lvlm_va.critique.requests import build_requests
 from lvlm_va.critique.resolve import resolve_critic, resolve_judge
+from lvlm_va.critique.specifications import Specification
 from lvlm_va.critique.table_critic import TableCritic
 from lvlm_va.critique.tile_sheet import TileSheet
 from lvlm_va.critique.tiny.critic import TinyCritic, tiny_critic_folder
@@ -67,11 +69,13 @@ __all__ = [
     "ParsedContents",
     "ParsedVerdicts",
     "ParserJudge",
+    "RecordedCritic",
     "RegionCritic",
     "RegionRenderer",
     "SegmentFacts",
     "SegmentFinding",
     "SegmentVerdict",
+    "Specification",
     "Statement",
     "TableCritic",
     "TileSheet",

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lvlm_va.common.effect import Effect
 from lvlm_va.common.html import html_table
-from lvlm_va.critique.types import SPEAKS, VERDICTS, EffectKind, Verdict
+from lvlm_va.critique.types import SPEAKS, VERDICTS, Verdict
 
 TEMPLATE = "template"
 _MOST_WORDS = 160
@@ -46,7 +47,7 @@ class SegmentFinding:
     place: str
     verdict: Verdict
     reason: str = ""
-    effect: EffectKind = "positive"
+    effect: Effect = "positive"
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ def _cover(verdict: Verdict, group: Sequence[SegmentFinding], n_images: int) -> 
     )
 
 
-def _text(n_images: int, shares: Mapping[Verdict, float], covers: Sequence[Cover], effect: EffectKind) -> str:
+def _text(n_images: int, shares: Mapping[Verdict, float], covers: Sequence[Cover], effect: Effect) -> str:
     spurious, relevant, unsure = (100 * shares[v] for v in ("spurious", "relevant", "unsure"))
     counted = "1 image was" if n_images == 1 else f"{n_images} images were"
     if shares["spurious"] >= 0.5:

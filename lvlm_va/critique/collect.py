@@ -71,7 +71,7 @@ def collect_critiques(
     pending = [i for i, image_id in enumerate(image_ids) if image_id not in done]
     if on_progress is not None:
         on_progress(len(image_ids) - len(pending))
-    if hands_over(critic):
+    if pending and hands_over(critic):
         for start in range(0, len(pending), _BATCH_CHUNK):
             requests = make_requests(pending[start : start + _BATCH_CHUNK])
             critic.hand_over_images([request for request in requests if request.n_segments])
@@ -148,7 +148,7 @@ def judge_critiques(
         for critique, count in zip(critiques, n_segments, strict=True)
         if count and critique.image_id not in done
     ]
-    if asks_by_batches(judge):
+    if pending and asks_by_batches(judge):
         chunk_size = max(1, len(pending))
     for start in range(0, len(pending), chunk_size):
         chunk = pending[start : start + chunk_size]

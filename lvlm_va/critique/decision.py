@@ -78,5 +78,5 @@ def decide(
         reason=chosen.text.strip(),
         source=source,
         status=chosen.status,
-        content=chosen.content,
+        content=chosen.content if chosen.ballot.get(verdict) else "",
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lvlm_va.critique.types import SPEAKS, CritiqueRequest, EffectKind
+from lvlm_va.common.effect import Effect
+from lvlm_va.critique.types import SPEAKS, CritiqueRequest
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class SegmentFacts:
     box: tuple[int, int, int, int]
     position: str
     borders: tuple[str, ...]
-    effect_kind: EffectKind = "positive"
+    effect_kind: Effect = "positive"
 
     def __str__(self) -> str:
         touching = f", touching the {_and(self.borders)} border" if self.borders else ""

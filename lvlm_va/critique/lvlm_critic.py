@@ -68,8 +68,8 @@ class LVLMCritic(ModelUser):
     Parameters
     ----------
     backend : ChatBackend or str
-        The model: ``"hf:FOLDER"``, ``"openai:MODEL"``, ``"http://127.0.0.1:8000/v1#MODEL"``, or an object with
-        ``complete(requests)``, see `lvlm_va.backends`. Text is loaded when first needed.
+        The model: ``"hf:FOLDER"``, ``"openai:MODEL"``, ``"http://127.0.0.1:8000/v1#MODEL"``, ``"folder:PATH"``, or an
+        object with ``complete(requests)``, see `lvlm_va.backends`. Text is loaded when first needed.
     prompt : CriticPrompt, optional
         What is asked.
     renderer : TileSheet or RegionRenderer, optional
@@ -106,6 +106,8 @@ class LVLMCritic(ModelUser):
     votes: int = 1
     max_tokens: int = 1024
     temperature: float | None = 0.0
+
+    reads_descriptions = True
 
     def __post_init__(self) -> None:
         check_backend_argument(self.backend)
@@ -202,7 +204,7 @@ class LVLMCritic(ModelUser):
         return [self._chat(requests[row], segments, vote) for row, segments, vote in self._plan(requests)]
 
     def hand_over_images(self, requests: Sequence[CritiqueRequest]) -> None:
-        """With ``batch=True``, put the questions about images into batches, without waiting for the answers."""
+        """Hand over the questions about images, to batches or into a folder, without waiting for the answers."""
         self.hand_over(self.chat_requests(requests))
 
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:

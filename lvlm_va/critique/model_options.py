@@ -34,7 +34,7 @@ class ModelOptions:
     batch : bool
         Whether to ask by batches.
     batch_wait : float
-        Seconds between two looks at unfinished batches; 0 for not to wait.
+        Seconds between two looks at unfinished batches; 0 for not to wait, neither for batches nor in folders.
     """
 
     critic: str | None
@@ -61,8 +61,7 @@ class ModelOptions:
             If options do not go together.
         """
         shared: dict[str, Any] = {"allow_remote": self.allow_remote, "budget": self._budget()}
-        if self.batch:
-            shared |= {"batch": True, "batch_wait": self.batch_wait > 0, "batch_poll": self.batch_wait}
+        shared |= {"batch": self.batch, "batch_wait": self.batch_wait > 0, "batch_poll": self.batch_wait}
         critic = resolve_critic(self.critic, **shared)
         spec = self.judge
         if spec is None and self.examples is not None:

@@ -19,6 +19,7 @@ from lvlm_va.backends import (
     ChatRequest,
     Estimate,
     Prices,
+    WaitingBackend,
     estimate,
     wrap_backend,
 )
@@ -43,7 +44,7 @@ class ModelStoppedError(RuntimeError):
     def __init__(self, name: str, failure: ChatFailure, critiques: Sequence[Critique] = ()) -> None:
         if failure.kind == "pending":
             message = (
-                f"The model {name!r} has not answered all batches: {failure.message} Run again later, with the same "
+                f"The model {name!r} has not answered everything: {failure.message} Run again later, with the same "
                 "settings: nothing is handed over twice."
             )
         else:
@@ -77,12 +78,13 @@ class ModelUser:
     batch : bool, default=False
         Whether to ask through the provider's batch interface: at half the price, with answers within a day. Needs a
         `cache` or a run directory, beside whose replies the batches under way are kept: a run that was killed goes on
-        to wait for them. See `lvlm_va.backends.BatchedBackend`.
+        to wait for them. See `lvlm_va.backends.BatchedBackend`. A model that waits by itself
+        (`lvlm_va.backends.FolderBackend`) is asked so in any case, at full price and without a file.
     batch_wait : bool, default=True
         Whether to wait for the answers. Otherwise `ModelStoppedError` is raised once all is handed over; the same
         call later fetches what is finished.
     batch_poll : float, default=60.0
-        Seconds between two looks at unfinished batches.
+        Seconds between two looks at a provider's unfinished batches.
     """
 
     backend: ChatBackend | str = field(kw_only=False)
@@ -116,7 +118,7 @@ class ModelUser:
         if self.cache is not None and Path(self.cache).exists():
             known = CachedBackend(self.model, self.cache)
             chats = [chat for chat in chats if chat not in known]
-        return estimate(chats, prices.in_batches() if self.batch and prices is not None else prices)
+        return estimate(chats, prices.in_batches() if self._in_batches and prices is not None else prices)
 
     @property
     def name(self) -> str:
@@ -136,11 +138,15 @@ class ModelUser:
     @cached_property
     def asked(self) -> ChatBackend:
         """The model with retries, and behind its cache, record and budget; one given bare, as it is."""
-        wrappers: dict[str, Any] = {"cache": self.cache, "record": self.record, "budget": self.budget}
-        bare = not self.batch and all(wrapper is None for wrapper in wrappers.values())
+        bare = not self._in_batches and self.cache is None and self.record is None and self.budget is None
         if not isinstance(self.backend, str) and bare:
-            return self.model
-        return wrap_backend(self.model, **wrappers, **self._batches(self.batch_wait))
+            return self._patient(self.batch_wait)
+        return self._wrapped(self.batch_wait)
+
+    @property
+    def answers_later(self) -> bool:
+        """Whether to hand over all questions before the first answer is waited for."""
+        return self.batch or isinstance(self.model, WaitingBackend)
 
     def check_batches(self) -> None:
         """Raise before anything is done if the model cannot be asked by batches as it should be.
@@ -150,22 +156,38 @@ class ModelUser:
         TypeError, ValueError
             If the model takes no batches, or it is not said where those under way are kept.
         """
-        if self.batch:
+        if self._in_batches:
             BatchedBackend(self.model, self._batches(self.batch_wait)["batches"], poll=self.batch_poll)
 
     def hand_over(self, chats: Sequence[ChatRequest]) -> None:
-        """Put requests that were not answered yet into batches, without waiting for answers.
+        """Hand over requests that were not answered yet, without waiting for answers.
 
         What cannot be handed over is left to whoever asks for the answers next.
         """
         if chats:
-            without_wait = self._batches(wait=False)
-            wrap_backend(
-                self.model, cache=self.cache, record=self.record, budget=self.budget, **without_wait
-            ).complete(chats)
+            self._wrapped(wait=False).complete(chats)
+
+    @property
+    def _in_batches(self) -> bool:
+        """Whether to ask through the provider's batches."""
+        return self.batch and not isinstance(self.model, WaitingBackend)
+
+    def _patient(self, wait: bool) -> ChatBackend:
+        if wait or not isinstance(self.model, WaitingBackend):
+            return self.model
+        return self.model.without_waiting()
+
+    def _wrapped(self, wait: bool) -> ChatBackend:
+        return wrap_backend(
+            self._patient(wait),
+            cache=self.cache,
+            record=self.record,
+            budget=self.budget,
+            **self._batches(wait),
+        )
 
     def _batches(self, wait: bool) -> dict[str, Any]:
-        if not self.batch:
+        if not self._in_batches:
             return {}
         if self.cache is None:
             raise ValueError(

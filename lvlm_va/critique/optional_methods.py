@@ -125,6 +125,15 @@ class ChoosesJudge(Critic, Protocol):
         ...
 
 
+class ReadsDescriptions(Critic, Protocol):
+    """A critic that goes by what the expert says of the classes: for advice on what these words lack."""
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether it does."""
+        ...
+
+
 def keeps_replies(asker: _Asker) -> TypeGuard[KeepsReplies[_Asker]]:
     """Whether a critic or judge has `KeepsReplies`."""
     return hasattr(asker, "kept_in")
@@ -146,13 +155,18 @@ def estimates_judging(judge: Judge | None) -> TypeGuard[EstimatesJudging]:
 
 
 def asks_by_batches(asker: Critic | Judge | None) -> bool:
-    """Whether a critic or judge is to be asked by batches, as its ``batch`` says."""
-    return getattr(asker, "batch", False) is True
+    """Whether a critic or judge is to get all at once, as its ``batch`` says, or its model is known to take long."""
+    return any(getattr(asker, name, False) is True for name in ("batch", "answers_later"))
 
 
 def hands_over(critic: Critic) -> TypeGuard[HandsOver]:
     """Whether a critic has `HandsOver`, and is to be asked so."""
     return asks_by_batches(critic) and hasattr(critic, "hand_over_images")
+
+
+def reads_descriptions(critic: Critic) -> bool:
+    """Whether a critic says that it goes by descriptions, as `ReadsDescriptions` does."""
+    return getattr(critic, "reads_descriptions", False) is True
 
 
 def takes_examples(judge: Judge | None) -> TypeGuard[TakesExamples]:

@@ -6,14 +6,20 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import repeat
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.critique.effect import effect_shares_inside
-from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict, Verdict
+from lvlm_va.critique.types import Content, Critique, CritiqueRequest, SegmentVerdict, Verdict
+
+# A segment is about the object when as much of its effect lies there, as in what a model is asked.
+_OBJECT_SHARE = 0.25
+_CONFUSED = ("surroundings",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +27,9 @@ class OracleCritic:
     """Judge segments by ground-truth masks, with as many wrong verdicts as an experiment asks for.
 
     A segment is spurious when at least `threshold` of its effect lies inside the mask of its image, else
-    relevant. Each verdict is then turned into its opposite with probability ``1 - verdict_accuracy``.
+    relevant. Each verdict is then turned into its opposite with probability ``1 - verdict_accuracy``. With masks of the
+    object, too, a relevant segment is about the object when at least a quarter of its effect lies there, else
+    about plain surroundings; its ``content`` says so.
 
     Parameters
     ----------
@@ -36,6 +44,13 @@ class OracleCritic:
         call.
     threshold : float, default=0.5
         Share of a segment's effect, in (0, 1].
+    object_masks : array-like of shape (n, H, W), default=None
+        True where a pixel belongs to what should count; `lvlm_va.datasets.DecoyData` has them as ``objects``. Masks of
+        the shortcut alone do not tell the object from plain surroundings: without these a relevant segment has no
+        ``content``.
+    confuses : {"surroundings"} or None, default=None
+        Err as models do: take plain surroundings for an artefact, hence for spurious, wherever they come. Such errors
+        do not average out as those of `verdict_accuracy` do, which come on top. Needs `object_masks`.
 
     Raises
     ------
@@ -60,19 +75,29 @@ class OracleCritic:
     verdict_accuracy: float = 1.0
     random_state: int | None = None
     threshold: float = 0.5
+    object_masks: ArrayLike | None = field(default=None, repr=False)
+    confuses: Literal["surroundings"] | None = None
 
     name = "oracle"
 
     def __post_init__(self) -> None:
-        masks: np.ndarray[Any, Any] = np.asarray(self.masks)
-        if masks.dtype.kind not in "buif":
-            raise TypeError(f"The 'masks' argument must be boolean. Got an array of {masks.dtype} instead.")
-        if masks.ndim != 3:
+        masks = _as_masks("masks", self.masks)
+        object.__setattr__(self, "masks", masks)
+        if self.object_masks is not None:
+            objects = _as_masks("object_masks", self.object_masks)
+            if objects.shape != masks.shape:
+                raise ValueError(
+                    f"The 'object_masks' argument must be of the shape of 'masks', {masks.shape}. Got {objects.shape} "
+                    "instead."
+                )
+            object.__setattr__(self, "object_masks", objects)
+        if self.confuses is not None and self.confuses not in _CONFUSED:
+            raise unknown_name("confuses", self.confuses, _CONFUSED)
+        if self.confuses is not None and self.object_masks is None:
             raise ValueError(
-                f"The 'masks' argument must be of shape (n, H, W), one mask per image. Got {masks.shape} "
-                "instead."
+                "The 'object_masks' argument must be given with confuses='surroundings': masks of the shortcut alone "
+                "do not tell the object from plain surroundings. Got None instead."
             )
-        object.__setattr__(self, "masks", masks.astype(bool, copy=False))
         check_real("verdict_accuracy", self.verdict_accuracy, "[0, 1]", expected="a number in [0, 1]")
         check_real("threshold", self.threshold, "(0, 1]", expected="a number in (0, 1]")
         if self.random_state is not None:
@@ -121,17 +146,46 @@ class OracleCritic:
                 f"The 'masks' argument must have the images' height and width {request.image.shape[:2]}. Got "
                 f"masks of {mask.shape} instead."
             )
+        in_object: Any = repeat(None)
+        if self.object_masks is not None:
+            in_object = effect_shares_inside(request, np.asarray(self.object_masks)[request.index])
         verdicts = []
-        for segment, share in enumerate(effect_shares_inside(request, mask), start=1):
-            spurious = bool(share >= self.threshold)
+        for segment, (share, object_share) in enumerate(
+            zip(effect_shares_inside(request, mask), in_object, strict=False), start=1
+        ):
+            content = self._content(share, object_share)
             reason = f"{100 * share:.0f} % of its effect lies in the ground-truth mask"
+            if content == self.confuses:
+                content, reason = "artefact", f"{reason} (surroundings, taken for an artefact on purpose)"
             if _uniform(seed, request.image_id, segment) >= self.verdict_accuracy:
-                spurious, reason = not spurious, f"{reason} (this verdict was made wrong on purpose)"
-            verdict: Verdict = "spurious" if spurious else "relevant"
+                content = "object" if content == "artefact" else "artefact"
+                reason = f"{reason} (this verdict was made wrong on purpose)"
+            verdict: Verdict = "spurious" if content == "artefact" else "relevant"
             verdicts.append(
-                SegmentVerdict(request.image_id, segment, verdict, reason=reason, source=self.name)
+                SegmentVerdict(
+                    request.image_id, segment, verdict, reason=reason, source=self.name, content=content
+                )
             )
         return Critique.from_verdicts(request.image_id, verdicts)
+
+    def _content(self, share: float, object_share: float | None) -> Content | Literal[""]:
+        """Return what a segment is about, by the shares of its effect in both masks; empty where that is not known."""
+        if share >= self.threshold:
+            return "artefact"
+        if object_share is None:
+            return ""
+        return "object" if object_share >= _OBJECT_SHARE else "surroundings"
+
+
+def _as_masks(argument: str, given: ArrayLike) -> NDArray[np.bool_]:
+    masks: NDArray[Any] = np.asarray(given)
+    if masks.dtype.kind not in "buif":
+        raise TypeError(f"The {argument!r} argument must be boolean. Got an array of {masks.dtype} instead.")
+    if masks.ndim != 3:
+        raise ValueError(
+            f"The {argument!r} argument must be of shape (n, H, W), one mask per image. Got {masks.shape} instead."
+        )
+    return masks.astype(bool, copy=False)
 
 
 def _uniform(seed: int, image_id: str, segment: int) -> float:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from lvlm_va.common.errors import unknown_name
-from lvlm_va.critique.types import Content, Verdict
+from lvlm_va.critique.types import Content, SegmentVerdict, Verdict
 
 Surroundings = Literal["keep", "mask"]
 Mixed = Literal["unsure", "mask", "keep"]
 
 _VERDICTS: dict[str, Verdict] = {"keep": "relevant", "mask": "spurious", "unsure": "unsure"}
+# What follows by some policy or other.
+_POSSIBLE: Mapping[str, tuple[Verdict, ...]] = {
+    "artefact": ("spurious",),
+    "object": ("relevant",),
+    "surroundings": ("relevant", "spurious"),
+    "mixed": ("relevant", "spurious", "unsure"),
+    "unsure": ("unsure",),
+}
 
 
 @dataclass(frozen=True)
@@ -51,3 +60,16 @@ class VerdictPolicy:
         if content == "unsure":
             return "unsure"
         return _VERDICTS[self.surroundings if content == "surroundings" else self.mixed]
+
+
+def policy_of(*askers: object) -> VerdictPolicy:
+    """Return the policy of the first of these critics and judges that has one, else the default."""
+    found = (getattr(asker, "policy", None) for asker in askers)
+    return next((policy for policy in found if isinstance(policy, VerdictPolicy)), VerdictPolicy())
+
+
+def consistent(verdict: SegmentVerdict) -> SegmentVerdict:
+    """Return a verdict without its content where it follows from that by no policy: the verdict is what counts."""
+    if verdict.content and verdict.verdict not in _POSSIBLE[verdict.content]:
+        return replace(verdict, content="")
+    return verdict

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvlm_va.critique.types import CritiqueRequest, EffectKind
+from lvlm_va.common.effect import Effect
+from lvlm_va.critique.types import CritiqueRequest
 
 # How far outside [0, 1] rounding may take an image that belongs there.
 _ROUNDING = 1e-3
@@ -22,7 +23,7 @@ def build_requests(
     image_ids: Sequence[str],
     labels: Sequence[str],
     descriptions: Sequence[str],
-    effect_kind: EffectKind = "positive",
+    effect_kind: Effect = "positive",
 ) -> list[CritiqueRequest]:
     """Return one request per image.
 
@@ -93,11 +94,10 @@ def build_requests(
 
 
 def to_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image as a person would see it.
+    """Return an image as the critic is shown it, and the expert in report and review.
 
     One channel is repeated and three are taken as red, green and blue; of any other number the mean over the
-    channels is shown in grey. A floating image with values outside [0, 1], such as a standardised one, is
-    stretched linearly so that its smallest value is black and its largest white.
+    channels is shown in grey. Values are those of `to_unit`.
 
     Parameters
     ----------
@@ -107,6 +107,37 @@ def to_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of shape (H, W, 3), uint8
+        A new array.
+
+    Raises
+    ------
+    TypeError
+        If the image is neither floating nor uint8.
+    """
+    values = to_unit(image)
+    if len(values) != 3:
+        values = np.repeat(values.mean(axis=0, keepdims=True), 3, axis=0)
+    rgb: NDArray[np.uint8] = np.rint(255 * values).astype(np.uint8)
+    return rgb.transpose(1, 2, 0)
+
+
+def to_unit(image: NDArray[Any]) -> NDArray[np.float64]:
+    """Return an image in [0, 1].
+
+    A floating image with values outside [0, 1], such as a standardised one, is stretched linearly so that its smallest
+    value is black and its largest white, the same for all channels: which pixel is how much brighter than which
+    other stays true, and nothing is burnt out. Each image by itself, not all of a data set alike: so it looks the same
+    whenever it is shown and whatever with, and one outlier somewhere does not turn all others grey. How bright two
+    stretched images are beside each other therefore says nothing.
+
+    Parameters
+    ----------
+    image : ndarray of shape (C, H, W), floating or uint8
+        The image.
+
+    Returns
+    -------
+    ndarray of shape (C, H, W), float64
         A new array.
 
     Raises
@@ -124,7 +155,4 @@ def to_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = values.min(), values.max()
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         values = (values - low) / (high - low or 1)
-    if len(values) != 3:
-        values = np.repeat(values.mean(axis=0, keepdims=True), 3, axis=0)
-    rgb: NDArray[np.uint8] = np.rint(255 * values.clip(0, 1)).astype(np.uint8)
-    return rgb.transpose(1, 2, 0)
+    return values.clip(0, 1)

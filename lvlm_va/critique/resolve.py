@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -13,6 +13,7 @@ from lvlm_va.critique.llm_judge import LLMJudge
 from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.optional_methods import chooses_judge, keeps_replies
 from lvlm_va.critique.parser_judge import ParserJudge
+from lvlm_va.critique.recorded_critic import RecordedCritic
 from lvlm_va.critique.table_critic import TableCritic
 from lvlm_va.critique.tiny.critic import TinyCritic
 from lvlm_va.critique.types import Critic, Judge
@@ -22,7 +23,9 @@ _NEEDS_ARGUMENTS = {
     "oracle": "OracleCritic(masks), with ground-truth masks of shape (n, H, W)",
     "region": "RegionCritic({'irrelevant': ['corners']})",
 }
-_MODELS = ("hf", "openai", "anthropic", "http", "https")
+# Critics that are a file.
+_FILES: dict[str, Callable[[str], Critic]] = {"recorded": RecordedCritic, "table": TableCritic}
+_MODELS = ("hf", "openai", "anthropic", "folder", "http", "https")
 
 
 def resolve_critic(
@@ -35,8 +38,9 @@ def resolve_critic(
     spec : None, str or critic
         None for no critic; ``"tiny"`` for the model that ships with the package; ``"hf:FOLDER"``, ``"openai:MODEL"``,
         ``"anthropic:MODEL"`` or ``"http://HOST/v1#MODEL"`` for an `LVLMCritic` that asks this model;
-        ``"table:PATH"`` for the verdicts in a JSON file; or an object with a ``name`` and a ``critique`` method,
-        returned as it is.
+    # Critics that are a file.
+    _FILES: dict[str, Callable[[str], Critic]] = {"recorded": RecordedCritic, "table": TableCritic}
+    _MODELS = ("hf", "openai", "anthropic", "folder", "http", "https")
     allow_remote : bool, default=False
         Whether a model named here may be on another machine.
     budget : Budget or None, default=None
@@ -147,13 +151,13 @@ def _from_string(spec: str, allow_remote: bool, budget: Budget | None, batches: 
         )
     if spec == "tiny":
         return TinyCritic()
-    if kind == "table":
+    if kind in _FILES:
         if not argument:
             raise ValueError(
-                f"The 'critic' argument must name the table's file: 'table:PATH'. Got {spec!r} instead."
+                f"The 'critic' argument must name the file: '{kind}:PATH'. Got {spec!r} instead."
             )
-        return TableCritic(argument)
-    _check_model("critic", kind, argument, spec, ["table", "tiny", *_NEEDS_ARGUMENTS])
+        return _FILES[kind](argument)
+    _check_model("critic", kind, argument, spec, [*_FILES, "tiny", *_NEEDS_ARGUMENTS])
     return LVLMCritic(spec, allow_remote=allow_remote, budget=budget, **batches)
 
 

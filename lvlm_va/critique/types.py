@@ -9,6 +9,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lvlm_va.common.effect import DIRECTIONS, Effect
 from lvlm_va.common.validation import check_real
 
 Verdict = Literal["spurious", "relevant", "unsure"]
@@ -16,9 +17,8 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 # What a segment is about; the verdict follows by a `VerdictPolicy`.
 Content = Literal["artefact", "object", "surroundings", "mixed", "unsure"]
 CONTENTS: tuple[Content, ...] = get_args(Content)
-EffectKind = Literal["positive", "absolute"]
 # What a pixel with such an effect does for the class, in words.
-SPEAKS: Mapping[EffectKind, str] = {"positive": "speaks for", "absolute": "speaks for or against"}
+SPEAKS: Mapping[Effect, str] = {kind: f"speaks {direction}" for kind, direction in DIRECTIONS.items()}
 StatementStatus = Literal["ok", "truncated", "refused", "failed"]
 
 
@@ -58,7 +58,7 @@ class CritiqueRequest:
     effect: NDArray[np.float64]
     label: str
     description: str = ""
-    effect_kind: EffectKind = "positive"
+    effect_kind: Effect = "positive"
 
     @property
     def n_segments(self) -> int:

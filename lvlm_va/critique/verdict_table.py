@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lvlm_va.common.files import atomic_path
 from lvlm_va.common.html import html_table
+from lvlm_va.critique.policy import consistent
 from lvlm_va.critique.types import VERDICTS, JudgeExample, SegmentVerdict, Verdict
 from lvlm_va.critique.verdict_json import table_from_json, table_to_json
 
@@ -121,8 +122,8 @@ class VerdictTable:
         Parameters
         ----------
         edits : VerdictTable
-            Verdicts on segments of this table; those that differ count as a human's. Its specifications and examples
-            replace this table's where it has any.
+            Verdicts on segments of this table; those that differ count as a human's, and lose a content from which no
+            policy draws them. Its specifications and examples replace this table's where it has any.
 
         Returns
         -------
@@ -142,8 +143,9 @@ class VerdictTable:
                     "The 'verdicts' argument must be on segments that were critiqued. "
                     f"Got one on segment {edit.segment} of image {edit.image_id!r} instead."
                 )
-            if (edit.verdict, edit.p_spurious, edit.reason) != (old.verdict, old.p_spurious, old.reason):
-                changed.append(edit)
+            said = (edit.verdict, edit.p_spurious, edit.reason, edit.content or old.content)
+            if said != (old.verdict, old.p_spurious, old.reason, old.content):
+                changed.append(consistent(edit))
         return replace(
             self.replace(changed),
             specifications=edits.specifications or self.specifications,
@@ -155,12 +157,13 @@ class VerdictTable:
         left_out = f"; the first {_MOST_ROWS}" if len(self.verdicts) > _MOST_ROWS else ""
         return html_table(
             f"{len(self.verdicts)} verdicts: {counts}{left_out}",
-            ("image", "segment", "verdict", "p_spurious", "source", "reason"),
+            ("image", "segment", "verdict", "content", "p_spurious", "source", "reason"),
             [
                 (
                     verdict.image_id,
                     verdict.segment,
                     verdict.verdict,
+                    verdict.content,
                     "" if verdict.p_spurious is None else f"{verdict.p_spurious:.2f}",
                     verdict.source,
                     verdict.reason,

@@ -65,8 +65,9 @@ class Recipe:
         Names of the classes, and of what the shortcut can be, for the groups.
     blocks : dict of split to sequence of (int, int)
         Class and shortcut of the images of one block; each block of a split holds them in an order of its own.
-    picture : callable (canvas, rng, label) -> ndarray of shape (channels, size, size)
-        Draws what should count.
+    picture : callable (canvas, rng, label) -> (image, object)
+        Draws the image, of shape (channels, size, size), and says where in it what should count lies: positive or true
+        in an array of shape (size, size).
     shortcut : callable (canvas, rng, shortcut) -> (cover, colour) or None
         Draws the shortcut: its cover in [0, 1], of shape (size, size), and its colour, to be broadcast with the
         picture. None where the picture stays as it is.
@@ -76,24 +77,36 @@ class Recipe:
     classes: tuple[str, ...]
     shortcuts: tuple[str, ...]
     blocks: dict[Split, Sequence[tuple[int, int]]]
-    picture: Callable[[Canvas, np.random.Generator, int], Field]
+    picture: Callable[[Canvas, np.random.Generator, int], tuple[Field, NDArray[Any]]]
     shortcut: Callable[[Canvas, np.random.Generator, int], tuple[Field, Field] | None]
 
 
-def generate(recipe: Recipe, split: Split, n: int, size: int, seed: int, *, shortcut: bool) -> DecoyData:
-    """Draw a data set; image i depends on the recipe, the split, the size, the seed and i alone."""
+def generate(
+    recipe: Recipe,
+    split: Split,
+    n: int,
+    size: int,
+    seed: int,
+    *,
+    shortcut: bool = True,
+    rows: Sequence[int] | None = None,
+) -> DecoyData:
+    """Draw a data set, or some rows of it; image i depends on the recipe, the split, the size, the seed and i alone."""
     if split not in get_args(Split):
         raise unknown_name("split", split, get_args(Split))
     for name, value, least in (("n", n, 1), ("size", size, _SMALLEST), ("seed", seed, 0)):
         check_integer(name, value, least)
     canvas = _canvas(size)
     number = get_args(Split).index(split)
-    cells = _cells(recipe.blocks[split], n, [seed, number])
-    images = np.empty((n, recipe.channels, size, size), np.float32)
-    masks = np.zeros((n, size, size), bool)
-    for i, (label, kind) in enumerate(cells):
-        image = recipe.picture(canvas, np.random.default_rng([seed, number, i, _PICTURE]), label)
-        rng = np.random.default_rng([seed, number, i, _SHORTCUT])
+    wanted = range(n) if rows is None else rows
+    all_cells = _cells(recipe.blocks[split], n, [seed, number])
+    cells = [all_cells[row] for row in wanted]
+    images = np.empty((len(cells), recipe.channels, size, size), np.float32)
+    masks, objects = np.zeros((2, len(cells), size, size), bool)
+    for i, (row, (label, kind)) in enumerate(zip(wanted, cells, strict=True)):
+        image, thing = recipe.picture(canvas, np.random.default_rng([seed, number, row, _PICTURE]), label)
+        objects[i] = thing > 0
+        rng = np.random.default_rng([seed, number, row, _SHORTCUT])
         drawn = recipe.shortcut(canvas, rng, kind) if shortcut else None
         if drawn is not None:
             cover, colour = drawn
@@ -104,7 +117,7 @@ def generate(recipe: Recipe, split: Split, n: int, size: int, seed: int, *, shor
     images /= 255
     names = [recipe.shortcuts[kind] if shortcut else "none" for _, kind in cells]
     groups = [f"{recipe.classes[label]}/{name}" for (label, _), name in zip(cells, names, strict=True)]
-    return DecoyData(images, np.array([label for label, _ in cells]), masks, np.array(groups))
+    return DecoyData(images, np.array([label for label, _ in cells]), masks, np.array(groups), objects)
 
 
 def _cells(block: Sequence[tuple[int, int]], n: int, key: list[int]) -> list[tuple[int, int]]:

@@ -156,6 +156,7 @@ def _decoyed(
     corners = rng.integers(0, 2, size=(len(labels), 2))[:limit]
     drawn = rng.integers(0, 10, size=len(labels))[:limit]
     images, labels = images[:limit].copy(), labels[:limit]
+    objects = images > 0  # before the patch is laid over them
 
     own = 255 - 25 * labels
     redrawn = 255 - 25 * drawn if variant == "ross" else 25 * labels
@@ -175,4 +176,4 @@ def _decoyed(
     agrees = np.where(shades == own, "agrees", "conflicts")
     groups = np.array([f"{label}/{word}" for label, word in zip(labels, agrees, strict=True)])
     grey = np.divide(images[:, None], 255, dtype=np.float32)
-    return DecoyData(grey, labels, masks, groups)
+    return DecoyData(grey, labels, masks, groups, objects)

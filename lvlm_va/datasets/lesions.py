@@ -12,13 +12,13 @@ LESION_CLASSES = ("benign", "malignant")
 LESION_SPECIFICATIONS = {
     0: (
         "A benign lesion: a smooth border, and the same shape and pigment on both sides. Only the border, shape "
-        "and pigment of the lesion may count. A coloured plaster, hairs and the skin around the lesion must not "
-        "count."
+        "and pigment of the lesion may count. A coloured plaster must not count, nor the skin around the lesion "
+        "with its hairs."
     ),
     1: (
         "A malignant lesion: a jagged, irregular border, and a lopsided shape with darker pigment on one side. "
-        "Only the border, shape and pigment of the lesion may count. A coloured plaster, hairs and the skin around "
-        "the lesion must not count."
+        "Only the border, shape and pigment of the lesion may count. A coloured plaster must not count, nor the "
+        "skin around the lesion with its hairs."
     ),
 }
 
@@ -86,10 +86,10 @@ def bandaged_lesions(
     >>> int((data.groups == "benign/plaster").sum()), int((data.groups == "malignant/plaster").sum())
     (10, 0)
     """
-    return generate(_RECIPE, split, n, size, seed, shortcut=shortcut)
+    return generate(RECIPE, split, n, size, seed, shortcut=shortcut)
 
 
-def _lesion(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
+def _lesion(canvas: Canvas, rng: np.random.Generator, label: int) -> tuple[Field, Field]:
     ragged, lopsided = (2 * label - 1) * _SEPARATION + rng.standard_normal(2).clip(-2.5, 2.5)
     tone = rng.uniform(0, 1)
     skin = _colour((0.93, 0.75, 0.68), (0.78, 0.58, 0.48), tone) * (1 + rng.normal(0, 0.02, 3))
@@ -122,8 +122,7 @@ def _lesion(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
     image = (surface + lesion * (pigment - surface)) * texture
     for _ in range(rng.integers(0, 4)):
         image = image * (1 - 0.6 * _hair(canvas, rng))
-    noisy: Field = image + 0.01 * rng.standard_normal(image.shape, np.float32)
-    return noisy
+    return image + 0.01 * rng.standard_normal(image.shape, np.float32), lesion
 
 
 def _colour(light: tuple[float, ...], dark: tuple[float, ...], share: float) -> Field:
@@ -171,7 +170,7 @@ def _plaster(canvas: Canvas, rng: np.random.Generator, kind: int) -> tuple[Field
     return cover, colour[:, None, None] * shade
 
 
-_RECIPE = Recipe(
+RECIPE = Recipe(
     channels=3,
     classes=LESION_CLASSES,
     shortcuts=("none", "plaster"),

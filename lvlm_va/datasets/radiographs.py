@@ -27,6 +27,8 @@ RADIOGRAPH_SPECIFICATIONS = {
 
 # Both signs of a class spread by 1 around plus or minus this.
 _SEPARATION = 1.0
+# Bone so far from the middle of the joint lies next to it.
+_JOINT = 0.2
 _LETTERS = ("L", "R")
 
 
@@ -79,10 +81,10 @@ def tagged_radiographs(
     >>> int((data.groups == "healthy/L").sum()), int((data.groups == "healthy/R").sum())
     (9, 1)
     """
-    return generate(_RECIPE, split, n, size, seed, shortcut=shortcut)
+    return generate(RECIPE, split, n, size, seed, shortcut=shortcut)
 
 
-def _knee(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
+def _knee(canvas: Canvas, rng: np.random.Generator, label: int) -> tuple[Field, Field]:
     narrowing, coarseness = (2 * label - 1) * _SEPARATION + rng.standard_normal(2).clip(-2.5, 2.5)
     gap = 0.05 * np.exp(-0.18 * narrowing)
     # Turned and shifted; x is then measured from the middle of the joint, towards the fibula.
@@ -116,7 +118,8 @@ def _knee(canvas: Canvas, rng: np.random.Generator, label: int) -> Field:
         body = 0.24 + 0.8 * np.clip(depth, 0, 0.08) + weave + cortex
         image = image + canvas.inside(-depth, blur=1.5) * body * 0.9
     image = image * np.float32(rng.uniform(0.9, 1.15)) + 0.015 * rng.standard_normal(image.shape, np.float32)
-    return image[None]
+    joint = _within(femur_side, tibia_side, _JOINT - np.abs(y))
+    return image[None], joint
 
 
 def _half_width(along: Field, shaft: float, end: float, start: float, stop: float) -> Field:
@@ -167,7 +170,7 @@ def _letter(letter: str, size: int, degrees: int) -> Field:
     return cover
 
 
-_RECIPE = Recipe(
+RECIPE = Recipe(
     channels=1,
     classes=RADIOGRAPH_CLASSES,
     shortcuts=_LETTERS,

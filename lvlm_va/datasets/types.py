@@ -23,9 +23,13 @@ class DecoyData:
     groups : ndarray of shape (n,), str
         Class and shortcut, as in ``"3/agrees"`` or ``"malignant/plaster"``; what can follow the stroke is told
         by the function that made the data.
+    objects : ndarray of shape (n, H, W), bool, or None
+        True where a pixel belongs to what should count, be it that the shortcut lies over it; None where that is not
+        known. The rest is plain surroundings.
     """
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
     masks: NDArray[np.bool_]
     groups: NDArray[np.str_]
+    objects: NDArray[np.bool_] | None = None

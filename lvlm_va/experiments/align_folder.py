@@ -14,7 +14,7 @@ from torch import nn
 from lvlm_va.backends import Prices
 from lvlm_va.common.distributed import on_first
 from lvlm_va.common.files import atomic_path, write_json
-from lvlm_va.critique import Critic, Judge
+from lvlm_va.critique import Critic, Judge, Specification
 from lvlm_va.data.inputs import open_dataset
 from lvlm_va.data.stored_images import StoredImages
 from lvlm_va.datasets import FolderDataset, open_image_folder
@@ -28,7 +28,7 @@ def align_folder(
     module: nn.Module | Callable[[], nn.Module] | str,
     critic: Critic | str,
     judge: Judge | str | None = None,
-    specifications: Mapping[str, str],
+    specifications: Mapping[str, Specification],
     out: str | os.PathLike[str],
     image_size: tuple[int, int],
     mode: Any,

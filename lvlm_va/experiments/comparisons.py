@@ -102,6 +102,12 @@ COMPARISONS: dict[str, Comparison] = {
                 for propagate in (False, True)
                 for accuracy in (0.42, 0.7, 0.87, 1.0)
             },
+            **{
+                f"surroundings masked{', propagated' * propagate}": lvlm_va(
+                    critic="confused", propagate=propagate
+                )
+                for propagate in (False, True)
+            },
         },
         draw_worst_groups,
     ),

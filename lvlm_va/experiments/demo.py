@@ -12,10 +12,12 @@ import torch
 
 from lvlm_va.attribution import DeepLiftShap
 from lvlm_va.common.files import write_json
-from lvlm_va.datasets import DecoyData, decoy_digits
+from lvlm_va.critique import TinyCritic
+from lvlm_va.datasets import DecoyData
 from lvlm_va.estimator import LVLMVAClassifier
-from lvlm_va.experiments.decoy import DESCRIPTION, DIGITS, fit_decoy
 from lvlm_va.experiments.evaluation import Evaluation, evaluate
+from lvlm_va.experiments.methods import estimator_parameters
+from lvlm_va.experiments.tasks import DECOY_DIGITS, DESCRIPTION
 from lvlm_va.report import Example, before_after_picture, keep_command
 from lvlm_va.segmentation import positive_effect
 
@@ -55,8 +57,9 @@ def run_demo(
         What ``metrics.json`` holds: ``before`` and ``after`` with the measures of each, and ``seconds``.
     """
     out = Path(out)
-    data, test = decoy_digits("train", random_state=seed), decoy_digits("test", random_state=seed)
-    classifier = fit_decoy(data, DIGITS, seed=seed, run_dir=out)
+    data, test = DECOY_DIGITS.load("train", seed), DECOY_DIGITS.load("test", seed)
+    parameters = estimator_parameters(DECOY_DIGITS) | {"critic": TinyCritic(), "run_dir": out}
+    classifier = LVLMVAClassifier(**parameters, random_state=seed).fit(data.images, data.labels)
     if verdicts is not None:
         classifier.realign(verdicts)
     before = evaluate(classifier.unaligned_module_, test, classifier.references_)
@@ -103,10 +106,11 @@ def _table(before: Evaluation, after: Evaluation) -> str:
         for name, value in before.figures().items()
     ]
     for when, evaluation in (("before", before), ("after", after)):
-        worst = evaluation.groups.accuracies.argmin()
-        low, high = evaluation.groups.intervals[worst]
+        groups = evaluation.measured.groups
+        worst = groups.accuracies.argmin()
+        low, high = groups.intervals[worst]
         lines.append(
-            f"worst group {when}: {evaluation.groups.worst_group}, {evaluation.groups.sizes[worst]} images, "
+            f"worst group {when}: {groups.worst_group}, {groups.sizes[worst]} images, "
             f"95 % interval {low:.2f} to {high:.2f}"
         )
     return "\n".join(lines)

@@ -12,7 +12,7 @@ import torch
 import typer
 
 from lvlm_va.alignment import TrainingOptions, train
-from lvlm_va.datasets import bandaged_lesions, tagged_radiographs
+from lvlm_va.datasets import bandaged_lesions, ruled_leaves, stamped_castings, tagged_radiographs
 from lvlm_va.metrics import GroupAccuracies, group_accuracies
 from lvlm_va.modules.build import build_module
 from lvlm_va.modules.logits import predict_logits
@@ -23,9 +23,16 @@ class DrawnSet(StrEnum):
 
     radiographs = "radiographs"
     lesions = "lesions"
+    leaves = "leaves"
+    castings = "castings"
 
 
-MAKERS = {DrawnSet.radiographs: tagged_radiographs, DrawnSet.lesions: bandaged_lesions}
+MAKERS = {
+    DrawnSet.radiographs: tagged_radiographs,
+    DrawnSet.lesions: bandaged_lesions,
+    DrawnSet.leaves: ruled_leaves,
+    DrawnSet.castings: stamped_castings,
+}
 
 
 def measure_difficulty(
@@ -43,7 +50,7 @@ def measure_difficulty(
 
     Parameters
     ----------
-    name : {"radiographs", "lesions"}
+    name : {"radiographs", "lesions", "leaves", "castings"}
         The data set.
     shortcut : bool
         Whether training images have their shortcut; test images always do.
@@ -80,6 +87,7 @@ def main(
     epochs: int = 4,
     n_train: int = 2000,
     n_test: int = 800,
+    size: int = 128,
     seed: int = 0,
 ) -> None:
     """Print the accuracy of a net trained without and with the shortcut."""
@@ -91,6 +99,7 @@ def main(
             module=module,
             n_train=n_train,
             n_test=n_test,
+            size=size,
             options=options,
             seed=seed,
         )

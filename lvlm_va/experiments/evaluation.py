@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,16 +9,9 @@ from torch import Tensor, nn
 
 from lvlm_va.attribution import DeepLiftShap, ReferenceSet
 from lvlm_va.datasets import DecoyData
-from lvlm_va.metrics import GroupAccuracies, alignment_score, group_accuracies
+from lvlm_va.metrics import alignment_score
 from lvlm_va.modules.logits import predict_logits
-
-MEASURES = (
-    "accuracy",
-    "worst_class_accuracy",
-    "worst_group_accuracy",
-    "average_group_accuracy",
-    "alignment",
-)
+from lvlm_va.report.measures import Measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,31 +20,18 @@ class Evaluation:
 
     Attributes
     ----------
-    groups : GroupAccuracies
-        Accuracy, size and interval of each group.
-    worst_class : float
-        Accuracy of the class that fares worst.
-    alignment : float
-        Share of absolute attribution that lies outside the spurious pixels, in [0, 1].
+    measured : Measured
+        Accuracies of groups and classes, and alignment.
     predictions : Tensor of shape (n,), int64
         Predicted class numbers.
     """
 
-    groups: GroupAccuracies
-    worst_class: float
-    alignment: float
+    measured: Measured
     predictions: Tensor
 
     def figures(self) -> dict[str, float]:
-        """Return the `MEASURES` by name; the average over groups is plain."""
-        values = (
-            self.groups.overall,
-            self.worst_class,
-            self.groups.worst,
-            self.groups.average,
-            self.alignment,
-        )
-        return dict(zip(MEASURES, values, strict=True))
+        """Return the measures by name."""
+        return self.measured.figures()
 
 
 def evaluate(
@@ -88,36 +66,5 @@ def evaluate(
     predictions = predict_logits(module, images, batch_size=batch_size).argmax(1)
     shown = images[:n_explained]
     explanation = DeepLiftShap().attribute(module, shown, labels[:n_explained], references.for_images(shown))
-    return Evaluation(
-        groups=group_accuracies(data.labels, predictions.numpy(), groups=data.groups),
-        worst_class=group_accuracies(data.labels, predictions.numpy(), groups=data.labels).worst,
-        alignment=alignment_score(explanation.attributions, data.masks[:n_explained]),
-        predictions=predictions,
-    )
-
-
-def markdown_table(rows: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """Return a Markdown table of the measures: means, and standard deviations over seeds.
-
-    Parameters
-    ----------
-    rows : mapping of str to mapping of str to sequence of float
-        Name of the row to measure to one value per seed.
-
-    Returns
-    -------
-    str
-        The table, without a newline at its end.
-    """
-    lines = [
-        "| | " + " | ".join(name.replace("_", " ") for name in MEASURES) + " |",
-        "|---" + "|---:" * len(MEASURES) + "|",
-    ]
-    for row, measures in rows.items():
-        cells = []
-        for name in MEASURES:
-            values = measures[name]
-            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.3f}{spread}")
-        lines.append(f"| {row.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    alignment = alignment_score(explanation.attributions, data.masks[:n_explained])
+    return Evaluation(Measured.of(data.labels, predictions.numpy(), data.groups, alignment), predictions)

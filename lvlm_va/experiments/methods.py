@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from lvlm_va.comparison import RIVALS
-from lvlm_va.critique import OracleCritic
 from lvlm_va.datasets import DecoyData
 from lvlm_va.estimator import LVLMVAClassifier
+from lvlm_va.experiments.critics import critic_maker
 from lvlm_va.experiments.findings import measure_findings
 from lvlm_va.experiments.tasks import Task
 
@@ -58,15 +59,24 @@ def erm(task: Task, data: DecoyData, plain: Fitted, seed: int) -> Fitted:
     return plain
 
 
-def lvlm_va(*, verdict_accuracy: float = 1.0, propagate: bool = False, **changes: Any) -> Method:
-    """Return LVLM-VA with a critic that knows the true masks.
+def lvlm_va(
+    *,
+    critic: str = "oracle",
+    verdict_accuracy: float = 1.0,
+    propagate: bool = False,
+    runs: Path | None = None,
+    **changes: Any,
+) -> Method:
+    """Return LVLM-VA, with a critic that knows the true masks unless another is named.
 
     Parameters
     ----------
-    verdict_accuracy : float, default=1.0
-        Share of right verdicts to expect.
+    critic, verdict_accuracy
+        As in `lvlm_va.experiments.critics.critic_maker`.
     propagate : bool, default=False
         Whether verdicts are extended, to as many images as the task says.
+    runs : Path or None, default=None
+        Folder that gets a run directory for each seed.
     **changes
         Parameters of `LVLMVAClassifier` other than the task's.
 
@@ -74,16 +84,21 @@ def lvlm_va(*, verdict_accuracy: float = 1.0, propagate: bool = False, **changes
     -------
     callable
         The method.
+
+    Raises
+    ------
+    ValueError
+        If there is no such critic, or it cannot err as told.
     """
+    make_critic = critic_maker(critic, verdict_accuracy)
 
     def run(task: Task, data: DecoyData, erm: Fitted, seed: int) -> Fitted:
         start = time.perf_counter()
-        parameters = _parameters(task) | {"module": erm.module, "epochs": 0, "sampler": "random"}
-        parameters |= {"align_epochs": task.settings.align_epochs, "n_align": task.n_align}
-        parameters |= {"propagate": propagate and task.propagate, **changes}
+        parameters = estimator_parameters(task) | {"module": erm.module, "epochs": 0}
+        parameters |= {"propagate": (propagate and task.propagate) or False, **changes}
         parameters["n_align"] = min(parameters["n_align"], len(data.labels) // parameters.get("n_rounds", 1))
-        critic = OracleCritic(data.masks, verdict_accuracy, seed)
-        classifier = LVLMVAClassifier(**parameters, critic=critic, random_state=seed)
+        parameters["run_dir"] = runs and runs / f"seed-{seed}"
+        classifier = LVLMVAClassifier(**parameters, critic=make_critic(data, seed), random_state=seed)
         classifier.fit(data.images, data.labels)
         seconds = erm.seconds + time.perf_counter() - start
         findings = measure_findings(classifier, data.masks)
@@ -113,6 +128,12 @@ def rival(name: str) -> Method:
         return Fitted(fitted.module_, len(data.labels) if given else 0, seconds)
 
     return run
+
+
+def estimator_parameters(task: Task) -> dict[str, Any]:
+    """Return the parameters of `LVLMVAClassifier` that suit a task, but for the critic."""
+    chosen = {"sampler": "random", "n_align": task.n_align, "specifications": task.specifications}
+    return asdict(task.settings) | chosen
 
 
 def _parameters(task: Task) -> dict[str, Any]:

@@ -43,7 +43,10 @@ A fixed λ, and the one that rises to 1 (`auto`); propagated verdicts.""",
 
 `purity`: share of the effect on the side, shortcut or not, where most of its segment's lies; `masked`: share of the
 shortcut's effect that verdicts masked. No propagation.""",
-    "verdicts": """## How right the critic is""",
+    "verdicts": """## How right the critic is
+
+`70%`: so many verdicts are right, and the wrong ones as often one way as the other. `surroundings masked`: the only
+error, and made wherever it can be, is that plain surroundings are taken for an artefact, as models do.""",
     "critiques": """## How many images are critiqued""",
     "components": """## How many components the mixture has
 

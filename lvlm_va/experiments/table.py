@@ -7,7 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lvlm_va.common.files import write_json
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.common.threads import one_thread
 from lvlm_va.comparison import NotApplicableError
+from lvlm_va.data.inputs import draw_seed
 from lvlm_va.datasets import DecoyData
 from lvlm_va.experiments.evaluation import evaluate
 from lvlm_va.experiments.methods import Fitted, Method, plain_training
@@ -34,6 +35,7 @@ Results = dict[str, dict[str, list[Row]]]
 
 HEADINGS = {
     "accuracy": "accuracy",
+    "worst_class_accuracy": "worst class",
     "worst_group_accuracy": "WGA",
     "average_group_accuracy": "AGA",
     "worst_group_gain": "ΔWGA",
@@ -66,19 +68,27 @@ class Comparison:
     Attributes
     ----------
     methods : mapping of str to callable
-        Methods by name. ``"erm"``, over which gains are measured, must be the first.
-    draw : callable
-        ``(results, path)``, draws the picture.
+        Methods by name. The first is plain training, over which gains are measured.
+    draw : callable or None
+        ``(results, path)``, draws the picture; None: there is none.
     columns : sequence of str
         The measures in the table, of `HEADINGS`.
+    settings : mapping of str to object
+        What was chosen for the methods, to be noted in ``about.json``.
     """
 
     methods: Mapping[str, Method]
-    draw: Callable[[Results, Path], None]
+    draw: Callable[[Results, Path], None] | None = None
     columns: Sequence[str] = FIGURES
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> str:
+        """Name of the method over which gains are measured."""
+        return next(iter(self.methods))
 
     def only(self, methods: Sequence[str] | None) -> Comparison:
-        """Return the comparison of these methods with ``"erm"``; of all where there are none.
+        """Return the comparison of these methods with the plain one; of all where there are none.
 
         Raises
         ------
@@ -88,7 +98,7 @@ class Comparison:
         for name in methods or ():
             if name not in self.methods:
                 raise unknown_name("method", name, self.methods)
-        kept = {"erm", *(methods or self.methods)}
+        kept = {self.plain, *(methods or self.methods)}
         return replace(self, methods={name: made for name, made in self.methods.items() if name in kept})
 
 
@@ -102,7 +112,7 @@ def run_comparison(
     jobs: int = 1,
     command: str = "",
 ) -> Results:
-    """Fit every method to every data set; write ``metrics.json``, ``table.md``, ``about.json`` and ``figure.png``.
+    """Fit every method to every data set; write ``metrics.json``, ``table.md``, ``about.json``, ``figure.png``.
 
     The files hold the methods, data sets and seeds of this call. What an earlier one made beside them stays in the
     folder, and is in the files again when it is asked for again.
@@ -148,8 +158,10 @@ def run_comparison(
     )
     (out / "table.md").write_text(table + "\n")
     echo("\n" + table)
-    write_json(out / "about.json", {"command": command, **_about(tasks, results)})
-    comparison.draw(results, out / "figure.png")
+    about = {"command": command, "settings": comparison.settings, **_about(tasks, results)}
+    write_json(out / "about.json", about)
+    if comparison.draw is not None:
+        comparison.draw(results, out / "figure.png")
     return results
 
 
@@ -180,7 +192,7 @@ def _rows(
             path = out / "rows" / f"{name}-{method_name}-{seed}-{key}.json"
             row = _kept(path, partial(runner.row, method))
             if "not_applicable" not in row:
-                plain = rows.get("erm", row)
+                plain = rows.get(comparison.plain, row)
                 row |= {gain: row[measure] - plain[measure] for gain, measure in _GAINS.items()}
             rows[method_name] = row
             echo(f"{name}, seed {seed}, {_spaced(method_name)}: {_in_words(row, comparison.columns)}")
@@ -216,8 +228,9 @@ class _Runner:
     def _choose_references(self) -> ReferenceSet:
         data = self._load("train")
         images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
+        seed = draw_seed(self._seed, kept=False) if self._task.own_references else self._seed
         return ReferenceSet.choose(
-            "class_balanced", images, labels, self._task.settings.n_references, seed=self._seed
+            "class_balanced", images, labels, self._task.settings.n_references, seed=seed
         )
 
 

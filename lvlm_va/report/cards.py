@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from lvlm_va.critique import SegmentVerdict, Verdict, position_in_words
+from lvlm_va.critique import SegmentVerdict, TileSheet, Verdict, position_in_words
 from lvlm_va.critique.behaviour import what_it_covers
+from lvlm_va.critique.tile_sheet import CRISP
+from lvlm_va.report.colours import CONTENT_WORDS
 from lvlm_va.report.run_record import RunRecord
-from lvlm_va.report.thumbnails import TINY, effect_address, image_address, segments_address
+from lvlm_va.report.thumbnails import TINY, effect_address, image_address, tile_address
 
-# Sides of photographs and of the maps on them, in pixels; smaller where there are many.
-_SIDE, _MAP_SIDE = 224, 112
+# Sides of photographs, of the maps on them and of tiles, in pixels; smaller where there are many.
+_SIDE, _MAP_SIDE, _TILE = 224, 112, 192
 _MANY = 300
 
 
@@ -28,28 +30,28 @@ class Segment:
         Its number, from 1.
     share : float
         Share of the image's effect in it, in [0, 1].
-    place, covers : str
-        Where it lies and what it covers, in words; the latter may be empty.
+    tiles : tuple of (str, str)
+        What the critic was shown of it: heading and data address of each tile.
+    place, shows, covers : str
+        Where it lies, what kind of thing it shows and what it covers, in words; the latter two may be empty.
     verdict : {"spurious", "relevant", "unsure"}
         The verdict on it.
     reason, source : str
         Why, and who said so.
     confidence : float or None
         Probability of the verdict, where it is known.
-    row, column : float
-        Where its number is put, in pixels of the image.
     """
 
     number: int
     share: float
+    tiles: tuple[tuple[str, str], ...]
     place: str
+    shows: str
     covers: str
     verdict: Verdict
     reason: str
     source: str
     confidence: float | None
-    row: float
-    column: float
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Card:
         In pixels.
     tiny : bool
         Whether its pixels are to be seen as squares.
-    image, effect_before, effect_after, segments_image : str
+    image, effect_before, effect_after : str
         Data addresses of the pictures.
     before, after : Answer
         What the classifier said and says.
@@ -94,7 +96,6 @@ class Card:
     image: str
     effect_before: str
     effect_after: str
-    segments_image: str
     before: Answer
     after: Answer
     segments: tuple[Segment, ...]
@@ -119,12 +120,11 @@ def make_cards(record: RunRecord) -> Iterator[Card]:
         One per image.
     """
     before, after = record.effects()
-    labels = record.segmentation.labels.cpu().numpy()
     few = len(record) <= _MANY
     side, map_side = (_SIDE, _MAP_SIDE) if few else (_SIDE // 2, TINY)
+    sheet = TileSheet(tile=_TILE if few else _TILE // 2)
     for row, image_id in enumerate(record.image_ids):
         image = record.images[row]
-        segments = _spread(list(_segments(record, row)), *image.shape[1:])
         yield Card(
             number=row + 1,
             image_id=image_id,
@@ -135,10 +135,9 @@ def make_cards(record: RunRecord) -> Iterator[Card]:
             image=image_address(image, side),
             effect_before=effect_address(before[row], map_side),
             effect_after=effect_address(after[row], map_side),
-            segments_image=segments_address(labels[row], [segment.verdict for segment in segments], map_side),
             before=_answer(record, row, record.outcome.probabilities_before),
             after=_answer(record, row, record.outcome.probabilities_after),
-            segments=segments,
+            segments=tuple(_segments(record, row, sheet)),
             critique=record.critiques[row].text,
         )
 
@@ -162,45 +161,25 @@ def attention_on_masks(record: RunRecord) -> tuple[float, float, int]:
     return shares[0], shares[1], int(masked.sum())
 
 
-def _segments(record: RunRecord, row: int) -> Iterator[Segment]:
+def _segments(record: RunRecord, row: int, sheet: TileSheet) -> Iterator[Segment]:
     segmentation = record.segmentation
-    height, width = segmentation.labels.shape[1:]
-    image_id = record.image_ids[row]
+    image_id, request = record.image_ids[row], record.request(row)
+    crisp = max(request.image.shape) <= CRISP
     for number in range(1, int(segmentation.n_segments[row]) + 1):
         verdict = record.verdicts.get(image_id, number) or SegmentVerdict(image_id, number, "unsure")
         row_share, column_share = segmentation.means[row, number - 1].tolist()
         yield Segment(
             number=number,
             share=float(segmentation.shares[row, number - 1]),
+            tiles=tuple((name, tile_address(tile, crisp)) for name, tile in sheet.tiles(request, number)),
             place=position_in_words(row_share, column_share),
+            shows=CONTENT_WORDS.get(verdict.content, ""),
             covers=what_it_covers(verdict.reason, number),
             verdict=verdict.verdict,
             reason=verdict.reason,
             source=verdict.source,
             confidence=_confidence(verdict),
-            row=row_share * height,
-            column=column_share * width,
         )
-
-
-def _spread(segments: Sequence[Segment], height: int, width: int) -> tuple[Segment, ...]:
-    """Move numbers that would lie on each other, or on the border, apart."""
-    gap_down, gap_across = 0.13 * height, 0.17 * width
-    placed: list[Segment] = []
-    for segment in segments:
-        row, column = (
-            min(max(at, 0.09 * side), 0.91 * side)
-            for at, side in ((segment.row, height), (segment.column, width))
-        )
-        for _ in segments:
-            if not any(
-                abs(row - other.row) < gap_down and abs(column - other.column) < gap_across
-                for other in placed
-            ):
-                break
-            row = row + gap_down if row + gap_down < 0.95 * height else row - 0.7 * height
-        placed.append(replace(segment, row=row, column=column))
-    return tuple(placed)
 
 
 def _confidence(verdict: SegmentVerdict) -> float | None:

@@ -24,6 +24,13 @@ VERDICT_WORDS: dict[Verdict, str] = {
     "relevant": "should count",
     "unsure": "unsure",
 }
+# What a segment shows; of what nobody could tell, nothing.
+CONTENT_WORDS: dict[str, str] = {
+    "artefact": "a foreign thing",
+    "object": "the object itself",
+    "surroundings": "plain surroundings",
+    "mixed": "a foreign thing and the object",
+}
 
 
 def unit(colour: Colour) -> NDArray[Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lvlm_va.report.run_record import RunRecord, as_bytes
+from lvlm_va.critique import VerdictPolicy
+from lvlm_va.report.run_record import RunRecord
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.outcome import facts, find_outcome
+from lvlm_va.rounds.shown import shown_images
 from lvlm_va.rounds.types import Aligned
 
 
@@ -33,16 +35,17 @@ def record_of(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]
             "A report of a copy needs a run directory (run_dir): copies hold no images. Report from the estimator "
             "that was fitted."
         )
-    explained, masked = aligned.explained, job.mask(aligned.rounds)
+    masked, found = job.mask(aligned.rounds), facts(job, aligned, parameters)
     return RunRecord(
         class_names=job.data.class_names,
-        images=as_bytes(masked.images[:].numpy()),
+        indices=aligned.indices.numpy(),
+        images=shown_images(job.data, aligned.indices).images.numpy(),
         labels=masked.labels.numpy(),
-        explanation=explained.explanation,
-        segmentation=explained.segmentation,
+        explanation=aligned.explanation,
+        segmentation=aligned.segmentation,
         critiques=aligned.critiques,
         verdicts=aligned.verdicts,
         masks=masked.masks.numpy() > 0,
         outcome=find_outcome(job, aligned),
-        **facts(job, aligned, parameters),
+        **found | {"policy": VerdictPolicy(**found["policy"])},
     )

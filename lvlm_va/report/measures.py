@@ -12,6 +12,14 @@ from numpy.typing import ArrayLike
 from lvlm_va.common.html import html_table
 from lvlm_va.metrics import GroupAccuracies, group_accuracies
 
+MEASURES = (
+    "accuracy",
+    "worst_class_accuracy",
+    "worst_group_accuracy",
+    "average_group_accuracy",
+    "alignment",
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -46,14 +54,10 @@ class Measured:
         )
 
     def figures(self) -> dict[str, float]:
-        """Return the measures by name; the average over groups is plain."""
-        values = {
-            "accuracy": self.groups.overall,
-            "worst_class_accuracy": self.classes.worst,
-            "worst_group_accuracy": self.groups.worst,
-            "average_group_accuracy": self.groups.average,
-        }
-        return values if self.alignment is None else {**values, "alignment": self.alignment}
+        """Return the `MEASURES` that are known by name; the average over groups is plain."""
+        groups, worst_class = self.groups, self.classes.worst
+        values = (groups.overall, worst_class, groups.worst, groups.average, self.alignment)
+        return {name: value for name, value in zip(MEASURES, values, strict=True) if value is not None}
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,7 +126,7 @@ def render_report(
         costs=[(use, use.cost(prices)) for use in record.costs],
         currency=prices.currency if prices else "",
         command=None if record.command is None else shlex.join(record.command.arguments),
-        direction="for or against" if record.segmentation.effect == "absolute" else "for",
+        direction=record.direction,
         marks=VERDICT_MARKS,
         words=VERDICT_WORDS,
         style=Markup(style),

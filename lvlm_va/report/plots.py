@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lvlm_va.critique import Verdict
+from lvlm_va.critique.requests import to_unit
 from lvlm_va.report._extra import needs_report_extra
 from lvlm_va.report.colours import EFFECT, VERDICT_COLOURS, VERDICT_MARKS, unit
 
@@ -29,8 +30,8 @@ class Example:
 
     Attributes
     ----------
-    image : ndarray of shape (C, H, W), floating in [0, 1] or uint8
-        The image.
+    image : ndarray of shape (C, H, W), floating or uint8
+        The image; outside [0, 1], a floating one is stretched.
     label : str
         Its true class.
     before, after : str
@@ -53,7 +54,7 @@ def plot_explanation(image: ArrayLike, effect: ArrayLike | None, *, ax: Axes | N
     Parameters
     ----------
     image : array-like of shape (C, H, W) or (H, W)
-        Floating in [0, 1], or uint8.
+        Floating in [0, 1], or uint8; with other values it is stretched from black to white.
     effect : array-like of shape (H, W) or None
         Effect of each pixel, in any unit; what is negative is not drawn. None draws the image alone.
     ax : matplotlib axes, default=None
@@ -92,7 +93,7 @@ def plot_segments(
     Parameters
     ----------
     image : array-like of shape (C, H, W) or (H, W)
-        Floating in [0, 1], or uint8.
+        Floating in [0, 1], or uint8; with other values it is stretched from black to white.
     segments : array-like of shape (H, W), integer
         0 for background, else the number of the segment, from 1.
     verdicts : sequence of {"spurious", "relevant", "unsure"}, default=()
@@ -263,8 +264,9 @@ def _grey(image: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(
             f"The 'image' argument must have shape (C, H, W) or (H, W). Got {np.shape(image)} instead."
         )
-    scale = 255 if pixels.dtype == np.uint8 else 1
-    return np.asarray(pixels.mean(0, dtype=np.float64) / scale).clip(0, 1)
+    if pixels.dtype != np.uint8:
+        pixels = pixels.astype(np.float64)
+    return np.asarray(to_unit(pixels).mean(0))
 
 
 def _map(argument: str, values: ArrayLike, grey: NDArray[np.float64]) -> NDArray[Any]:

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation, concatenate_explanations
+from lvlm_va.common.effect import DIRECTIONS
 from lvlm_va.common.files import write_json
-from lvlm_va.critique import Critique, VerdictTable, read_critiques
+from lvlm_va.critique import Critique, CritiqueRequest, VerdictPolicy, VerdictTable, read_critiques
 from lvlm_va.report.cost import ModelUse, read_costs
 from lvlm_va.report.measures import Measures
 from lvlm_va.rounds.outcome import Outcome
+from lvlm_va.rounds.shown import ShownImages, requests_about
 from lvlm_va.runs.directory import FORMAT, read_dataclass
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations, pixel_effect
 
@@ -60,8 +62,10 @@ class RunRecord:
         All classes.
     image_ids : tuple of str
         Names of the critiqued images.
-    images : ndarray of shape (a, C, H, W), uint8
-        The critiqued images.
+    indices : ndarray of shape (a,), int64
+        Their rows in the training data.
+    images : ndarray of shape (a, 3, H, W), uint8
+        The critiqued images as the critic was shown them.
     labels : ndarray of shape (a,), int64
         Their class numbers.
     explanation : Explanation
@@ -86,6 +90,8 @@ class RunRecord:
         What the run was computed with.
     n_training_images : int
         Images that the classifier was trained on.
+    policy : VerdictPolicy
+        What followed from what a segment is about; the default where nobody went by that.
     propagated : mapping of str to float, or None
         Where verdicts were extended: ``n_images``, to how many training images, and ``agreement``, how many of the
         verdicts that would have foretold; see `lvlm_va.propagation.Propagated`.
@@ -101,6 +107,7 @@ class RunRecord:
 
     class_names: tuple[str, ...]
     image_ids: tuple[str, ...]
+    indices: NDArray[np.int64]
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     explanation: Explanation
@@ -114,6 +121,7 @@ class RunRecord:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     n_training_images: int = 0
+    policy: VerdictPolicy = field(default_factory=VerdictPolicy)
     propagated: Mapping[str, float] | None = None
     measures: Measures | None = None
     command: Command | None = None
@@ -123,15 +131,34 @@ class RunRecord:
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def effects(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the effect (a, H, W) that is cut into segments, before alignment and after."""
-        maps = (self.explanation.attributions, self.outcome.attributions[:, None])
+    @property
+    def direction(self) -> str:
+        """Which way what is cut into segments speaks: ``"for"`` a class, or ``"for or against"`` it."""
+        return DIRECTIONS[self.segmentation.effect]
+
+    def effects(self, rows: slice = slice(None)) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the effect (n, H, W) that is cut into segments, before alignment and after."""
+        maps = (self.explanation.attributions[rows], self.outcome.attributions[rows, None])
         before, after = (pixel_effect(part, self.segmentation.effect).cpu().numpy() for part in maps)
         return before, after
 
     def label(self, row: int) -> str:
         """Return the name of an image's class."""
         return self.class_names[int(self.labels[row])]
+
+    def request(self, row: int, specifications: Mapping[str, str] | None = None) -> CritiqueRequest:
+        """Return what a critic is shown of an image, with these words on the classes."""
+        (request,) = requests_about(
+            self.images[[row]],
+            self.explanation,
+            self.segmentation,
+            [row],
+            indices=[int(self.indices[row])],
+            image_ids=[self.image_ids[row]],
+            labels=[self.label(row)],
+            specifications=specifications or {},
+        )
+        return request
 
 
 def read_run(path: str | os.PathLike[str]) -> RunRecord:
@@ -162,7 +189,11 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
             f"The 'path' argument must name a run with a critic. {folder} holds one that only trained."
         )
 
+    if not files.get("shown"):
+        raise ValueError(f"{folder} holds a run of an earlier version, which kept no pictures. {_AGAIN}")
+
     aligned = read_dataclass(_only(files, "alignment-set"), AlignmentSet)
+    shown = [read_dataclass(file, ShownImages) for file in files["shown"]]
     said = {
         name: critique
         for file in (*files.get("critiques", ()), *files.get("judged", ()))
@@ -172,7 +203,8 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     record = RunRecord(
         class_names=tuple(identity["classes"]),
         image_ids=image_ids,
-        images=as_bytes(aligned.images[:].numpy()),
+        indices=np.concatenate([part.indices.numpy() for part in shown]),
+        images=np.concatenate([part.images.numpy() for part in shown]),
         labels=aligned.labels.numpy(),
         explanation=concatenate_explanations(
             [read_dataclass(file, Explanation) for file in files["explain"]]
@@ -189,6 +221,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         parameters=latest["parameters"],
         versions=latest["versions"],
         n_training_images=latest["n_training_images"],
+        policy=_policy(latest, folder),
         propagated=latest.get("propagated"),
         measures=_read_measures(folder, _only(files, "align").name),
         command=_read_command(folder),
@@ -198,6 +231,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     n = len(image_ids)
     if {n} != {
         len(record.labels),
+        len(record.images),
         len(record.segmentation.labels),
         len(record.outcome.attributions),
     } or record.explanation.target.tolist() != record.labels.tolist():
@@ -223,11 +257,6 @@ def keep_measures(run_dir: str | os.PathLike[str], measures: Measures) -> None:
 def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> None:
     """Leave in a run directory the command line that made it, and the folder in which it was given."""
     write_json(Path(run_dir) / "command.json", {"arguments": list(arguments), "folder": str(Path.cwd())})
-
-
-def as_bytes(images: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Return images in [0, 1] as bytes; what lies outside is cut off."""
-    return np.asarray((images.clip(0, 1) * 255).round(), dtype=np.uint8)
 
 
 def join_tables(tables: Sequence[VerdictTable]) -> VerdictTable:
@@ -286,6 +315,13 @@ def _only(files: Mapping[str, Sequence[Path]], stage: str) -> Path:
     if len(found) != 1:
         raise ValueError(f"The run names {len(found)} files of {stage!r}, not one. {_AGAIN}")
     return found[0]
+
+
+def _policy(latest: Mapping[str, Any], folder: Path) -> VerdictPolicy:
+    try:
+        return VerdictPolicy(**latest.get("policy", {}))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'latest.json'} is damaged ({error!r}). {_AGAIN}") from error
 
 
 def _critiques(file: Path) -> dict[str, Critique]:

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lvlm_va.critique import Verdict
-from lvlm_va.report.colours import EFFECT, VERDICT_COLOURS
+from lvlm_va.critique.requests import to_rgb
+from lvlm_va.report.colours import EFFECT
 
 # Images up to this many pixels a side are kept pixel by pixel, and shown so.
 TINY = 64
 _LEVELS = 16
-_SEGMENT_OPACITY = 150
 
 
 def image_address(image: NDArray[np.uint8], side: int) -> str:
     """Return an image (C, H, W) as a data address: PNG when tiny, else JPEG of at most `side` pixels a side."""
-    grey = len(image) not in (3, 4)
-    picture = Image.fromarray(image.mean(0).astype(np.uint8) if grey else np.moveaxis(image[:3], 0, -1))
+    pixels = to_rgb(image)
+    grey = (pixels == pixels[..., :1]).all()
+    picture = Image.fromarray(pixels[..., 0] if grey else pixels)
     if max(picture.size) <= TINY:
         return _address(picture, "PNG", optimize=True)
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -39,13 +38,9 @@ def effect_address(effect: NDArray[np.floating], side: int) -> str:
     return _palette(np.round(opacity * (_LEVELS - 1)), [EFFECT] * _LEVELS, alphas.tolist(), bits=4)
 
 
-def segments_address(labels: NDArray[np.int64], verdicts: Sequence[Verdict], side: int) -> str:
-    """Return the segments (H, W) as a PNG, each in the colour of its verdict; `verdicts` holds one per segment."""
-    names = list(VERDICT_COLOURS)
-    number = np.array([0, *(names.index(verdict) + 1 for verdict in verdicts)], dtype=np.uint8)
-    segments = _reduced(Image.fromarray(number[labels]), side, Image.Resampling.NEAREST)
-    colours = [(0, 0, 0), *VERDICT_COLOURS.values()]
-    return _palette(np.asarray(segments), colours, [0, *[_SEGMENT_OPACITY] * len(names)], bits=2)
+def tile_address(tile: NDArray[np.uint8], crisp: bool) -> str:
+    """Return a tile as a data address: WebP, exact where its pixels are to be seen as squares."""
+    return _address(Image.fromarray(tile), "WebP", lossless=crisp, quality=80, method=2)
 
 
 def _reduced(picture: Image.Image, side: int, how: Image.Resampling) -> Image.Image:

@@ -15,6 +15,7 @@ from lvlm_va.critique import (
     Critique,
     Judge,
     JudgeExample,
+    ParserJudge,
     SegmentVerdict,
     VerdictTable,
     collect_critiques,
@@ -25,7 +26,6 @@ from lvlm_va.critique.optional_methods import takes_examples
 from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.report.run_record import RunRecord, read_run
 from lvlm_va.review.changes import Address, Values, verdict_value
-from lvlm_va.review.requests import request_of
 from lvlm_va.rounds.cost import estimate_critiques
 
 _CHUNK = 8
@@ -62,7 +62,7 @@ def estimate(
     critic, judge = with_examples(askers, table)
     total = Estimate()
     for row in _rows(record, image_ids):
-        request = request_of(record, row, table.specifications.get(record.label(row), ""))
+        request = record.request(row, table.specifications)
         total += estimate_critiques(critic, judge, [request], prices)
     return total
 
@@ -100,6 +100,8 @@ def answer(line: str) -> None:
     found, judge = with_examples(make_askers(models), table)
     critic, judge = resolve_critic_and_judge(found, judge, asked["folder"])
     assert critic is not None
+    if isinstance(judge, ParserJudge):
+        judge = replace(judge, policy=record.policy)
     rows = _rows(record, asked["images"])
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
@@ -156,10 +158,7 @@ def _critiques(
     critiques = collect_critiques(
         critic,
         [record.image_ids[row] for row in rows],
-        lambda places: [
-            request_of(record, rows[place], table.specifications.get(record.label(rows[place]), ""))
-            for place in places
-        ],
+        lambda places: [record.request(rows[place], table.specifications) for place in places],
     )
     if judge is not None:
         critiques = judge_critiques(judge, critiques, record.segmentation.n_segments[list(rows)].tolist())

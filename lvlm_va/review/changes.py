@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from lvlm_va.critique import JudgeExample, SegmentVerdict, VerdictTable
+from lvlm_va.critique.policy import consistent
 
 Kind = Literal["verdict", "description", "examples", "critique"]
 
@@ -121,6 +122,7 @@ def merged(values: Mapping[Address, Any], table: VerdictTable) -> Values:
     """Return the values with a table's in their places.
 
     Verdicts that the table does not mention stay; so do the descriptions, and the examples, where it has none at all.
+    A verdict that it changes loses a content from which no policy draws it.
 
     Raises
     ------
@@ -135,7 +137,12 @@ def merged(values: Mapping[Address, Any], table: VerdictTable) -> Values:
             )
     replaced = "description" if table.specifications else None
     kept = {address: value for address, value in values.items() if address.kind != replaced}
-    return {**kept, **values_of(table)}
+    found = values_of(table)
+    for verdict in table.verdicts:
+        address = Address("verdict", verdict.image_id, verdict.segment)
+        if found[address] != values[address]:
+            found[address] = verdict_value(consistent(verdict))
+    return {**kept, **found}
 
 
 def verdict_value(verdict: SegmentVerdict) -> dict[str, Any]:

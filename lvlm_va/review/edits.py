@@ -64,13 +64,10 @@ class Sent:
 
 
 def _verdict(run: ReviewedRun, sent: Sent) -> None:
+    enter, said = (run.tell, "content") if "content" in sent else (run.judge, "verdict")
     reason = sent.text("reason") if "reason" in sent else None
-    run.judge(
-        sent.text("image"),
-        sent.number("segment"),
-        sent.get("verdict"),
-        reason,
-        revision=sent.number("revision"),
+    enter(
+        sent.text("image"), sent.number("segment"), sent.get(said), reason, revision=sent.number("revision")
     )
 
 

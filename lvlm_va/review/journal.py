@@ -216,11 +216,14 @@ class Journal:
         if signature is not None:
             # What critics said anew stands in the journal alone.
             now, then = ({a: v for a, v in s.items() if a.kind != "critique"} for s in (self.values, before))
-            written = values_of(VerdictTable.load(self._table_path))
+            table = VerdictTable.load(self._table_path)
+            written = values_of(table)
             if written not in (now, then):
-                merged(now, table_of(written))
-                self._commit("import", differences(now, written), by="another program")
-                return
+                taken = merged(now, table)
+                changes = differences(now, {address: taken[address] for address in written})
+                if changes:
+                    self._commit("import", changes, by="another program")
+                    return
         self._write(self.table())
 
     def _commit(

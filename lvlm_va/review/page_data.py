@@ -6,12 +6,13 @@ import shlex
 import time
 from typing import Any
 
-from lvlm_va.critique import position_in_words
+from lvlm_va.critique import CONTENTS, TileSheet, position_in_words
 from lvlm_va.review.changes import EXAMPLES, Address
 from lvlm_va.review.entries import Entry
 from lvlm_va.review.reviewed import NO_CRITIC, ReviewedRun
 
 _MOST_ENTRIES = 300
+_LEAST_TILE = 56  # only to see how many there are
 _MOST_CHANGES = 5  # of each entry in the history
 
 
@@ -26,6 +27,8 @@ def whole_state(run: ReviewedRun) -> dict[str, Any]:
             for row, name in enumerate(record.image_ids)
         ],
         "classes": list(record.class_names),
+        "direction": record.direction,
+        "follows": {content: record.policy.verdict(content) for content in CONTENTS},
         "descriptions": {a.name: v for a, v in run.journal.values.items() if a.kind == "description"},
         "examples": run.journal.values.get(EXAMPLES, []),
         "critic": {"reason": NO_CRITIC} if run.models is None else {"name": run.models.critic},
@@ -51,11 +54,14 @@ def present(run: ReviewedRun, *, since: int) -> dict[str, Any]:
 
 def image_detail(run: ReviewedRun, row: int) -> dict[str, Any]:
     """Return what is shown of the image that is looked at, besides the state."""
-    found = run.record.segmentation
+    found, request, sheet = run.record.segmentation, run.record.request(row), TileSheet(tile=_LEAST_TILE)
     return {
         "text": run.said(row),
         "segments": [
-            {"position": position_in_words(*found.means[row, segment].tolist())}
+            {
+                "position": position_in_words(*found.means[row, segment].tolist()),
+                "enlarged": len(sheet.tiles(request, segment + 1)) > 1,
+            }
             for segment in range(int(found.n_segments[row]))
         ],
     }
@@ -86,7 +92,7 @@ def job(run: ReviewedRun) -> dict[str, Any] | None:
 
 def _segments(run: ReviewedRun, row: int) -> list[dict[str, Any]]:
     name, found = run.record.image_ids[row], run.record.segmentation
-    nothing = {"verdict": "unsure", "reason": "", "source": ""}
+    nothing = {"verdict": "unsure", "content": "", "reason": "", "source": ""}
     return [
         {
             **run.journal.values.get(Address("verdict", name, segment), nothing),

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lvlm_va.critique.drawing import outlined, scaled, scaled_labels, square, square_labels
-from lvlm_va.critique.rendering import COLOURS
+from lvlm_va.critique import TileSheet
+from lvlm_va.critique.drawing import square
+from lvlm_va.critique.tile_sheet import enlarged
 from lvlm_va.report.run_record import RunRecord
-from lvlm_va.review.requests import request_of
 
-_SIZE, _THUMB, _LINE = 512, 80, 4
+_SIZE, _THUMB = 512, 80
 _KEPT = 256  # pictures in memory
+_TILE = re.compile(r"segment-(\d{1,6})(-enlarged)?", re.ASCII)
 # Vermilion: told apart from grey by colour-blind readers too.
 _EFFECT = np.array([213, 94, 0])
 
@@ -41,8 +43,8 @@ class Pictures:
         index : int
             Number of the image.
         name : str
-            ``"original"``, ``"thumb"``, ``"effect"`` and ``"after"`` (positive effect before and after alignment), or
-            ``"segment-<number>"``, the image with this segment outlined.
+            ``"original"``, ``"thumb"``, ``"effect"`` and ``"after"`` (the effect before and after alignment), or
+            ``"segment-<number>"`` and ``"segment-<number>-enlarged"``, its tiles as the critic was shown them.
 
         Returns
         -------
@@ -51,24 +53,22 @@ class Pictures:
         """
         if not 0 <= index < len(self._record):
             return None
-        request = request_of(self._record, index)
+        request = self._record.request(index)
         pixels = square(request.image)
         if name == "thumb":
             return _encode(np.asarray(Image.fromarray(pixels).resize((_THUMB, _THUMB))))
         if name == "original":
-            return _encode(scaled(pixels, _SIZE))
+            return _encode(enlarged(pixels, _SIZE))
         if name == "effect":
-            return _encode(scaled(square(_overlaid(request.image, request.effect)), _SIZE))
+            return _encode(enlarged(square(_overlaid(request.image, request.effect)), _SIZE))
         if name == "after":
-            after = self._record.outcome.attributions[index].clamp_min(0).numpy()
-            return _encode(scaled(square(_overlaid(request.image, after)), _SIZE))
-        kind, _, number = name.partition("-")
-        if kind != "segment" or not number.isdecimal() or not 1 <= int(number) <= request.n_segments:
+            (after,) = self._record.effects(slice(index, index + 1))[1]
+            return _encode(enlarged(square(_overlaid(request.image, after)), _SIZE))
+        found = _TILE.fullmatch(name)
+        if found is None or not 1 <= int(found[1]) <= request.n_segments:
             return None
-        labels = scaled_labels(square_labels(request.segments), _SIZE)
-        mask, nothing = labels == int(number), np.zeros(labels.shape, bool)
-        colour = COLOURS[(int(number) - 1) % len(COLOURS)][1]
-        return _encode(outlined(scaled(pixels, _SIZE), mask, nothing, colour, _LINE))
+        tiles = TileSheet(tile=_SIZE).tiles(request, int(found[1]))[bool(found[2]) :]
+        return _encode(tiles[0][1]) if tiles else None
 
 
 def _overlaid(image: NDArray[np.uint8], effect: NDArray[np.floating]) -> NDArray[np.uint8]:

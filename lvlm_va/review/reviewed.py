@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lvlm_va.critique import SegmentVerdict, Verdict, VerdictTable
+from lvlm_va.common.errors import unknown_name
+from lvlm_va.critique import CONTENTS, Content, SegmentVerdict, Verdict, VerdictTable
 from lvlm_va.critique.model_options import ModelOptions
 from lvlm_va.critique.verdict_json import table_from_json
 from lvlm_va.report.run_record import RunRecord, read_run
@@ -89,13 +91,22 @@ class ReviewedRun:
         return text
 
     def judge(self, image: str, segment: int, verdict: Verdict, reason: str | None, *, revision: int) -> None:
-        """Enter a person's verdict; without a reason the critic's stays where the verdict does."""
-        address = self._segment(image, segment)
-        old = self.journal.values.get(address, {})
-        if reason is None:
-            reason = old.get("reason", "") if old.get("verdict") == verdict else ""
-        value = verdict_value(SegmentVerdict(image, segment, verdict, reason=reason, source="human"))
-        self.journal.edit({address: value}, revision=revision)
+        """Enter a person's verdict; without a reason the critic's stays where the verdict does.
+
+        What the segment shows is forgotten where another verdict follows from that.
+        """
+        old = self.journal.values.get(self._segment(image, segment), {})
+        shows = old.get("content", "")
+        stays = shows and verdict in (old["verdict"], self.record.policy.verdict(shows))
+        self._enter(SegmentVerdict(image, segment, verdict, content=shows if stays else ""), reason, revision)
+
+    def tell(self, image: str, segment: int, content: Content, reason: str | None, *, revision: int) -> None:
+        """Enter what a person says that a segment shows; the verdict follows by the run's policy."""
+        self._segment(image, segment)
+        if content not in CONTENTS:
+            raise unknown_name("content", content, CONTENTS)
+        verdict = self.record.policy.verdict(content)
+        self._enter(SegmentVerdict(image, segment, verdict, content=content), reason, revision)
 
     def describe(self, label: str, text: str, *, revision: int) -> None:
         """Enter what should count for a class."""
@@ -206,6 +217,15 @@ class ReviewedRun:
         if not 1 <= segment <= int(self.record.segmentation.n_segments[self.row(image)]):
             raise ValueError(f"Image {image!r} has no segment {segment}.")
         return Address("verdict", image, segment)
+
+    def _enter(self, said: SegmentVerdict, reason: str | None, revision: int) -> None:
+        address = Address("verdict", said.image_id, said.segment)
+        old = self.journal.values.get(address, {})
+        if reason is None:
+            same = old.get("verdict") == said.verdict and old.get("content", "") in ("", said.content)
+            reason = old.get("reason", "") if same else ""
+        value = verdict_value(replace(said, reason=reason, source="human"))
+        self.journal.edit({address: value}, revision=revision)
 
     def _said_of(self, row: int, segment: int) -> str:
         """Return what the critic said of a segment, or of the image where it did not tell its segments apart."""

@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lvlm_va.common.class_balance import class_balanced_order
 from lvlm_va.propagation import SegmentVerdicts, VerdictLearner
 from lvlm_va.rounds.segment_finder import SegmentFinder
-from lvlm_va.sampling import class_balanced_order, entropy
+from lvlm_va.sampling import entropy
 
 # Portions are as large as 1 : 2 : 3 : ..., but the first has at least so many images.
 N_PORTIONS = 6

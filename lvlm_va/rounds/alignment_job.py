@@ -19,6 +19,7 @@ from lvlm_va.rounds.critique_round import have_critiqued
 from lvlm_va.rounds.held_out import AlignmentRows, hold_out
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.propagated_masks import propagate
+from lvlm_va.rounds.shown import ShownImages, shown_images
 from lvlm_va.rounds.types import Aligned, Explained, Round, Trained, chosen_indices, join_portions
 from lvlm_va.rounds.verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
 from lvlm_va.runs.directory import RunDirectory
@@ -111,6 +112,7 @@ class AlignmentJob:
             explanation = sharded(
                 run, "explain", key, Explanation, chosen, attribute, concatenate_explanations
             )
+            shown = run.cached("shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen))
 
         def cut(positions: Tensor) -> Segmentation:
             images = data.images[chosen[positions]]
@@ -121,7 +123,7 @@ class AlignmentJob:
             segmentation = sharded(
                 run, "segment", key, Segmentation, positions, cut, concatenate_segmentations
             )
-        return Explained(chosen, explanation, segmentation, key)
+        return Explained(chosen, shown.images, explanation, segmentation, key)
 
     def judge(self, module: nn.Module, explained: Explained) -> Round:
         """Have the critic, and the judge if any, say of each segment whether it is spurious."""

@@ -12,7 +12,8 @@ from lvlm_va.critique import Critic, Critique, CritiqueRequest, Judge, read_crit
 from lvlm_va.critique.optional_methods import bounds_critiques, estimates_critiques, estimates_judging
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.choice import Choice
-from lvlm_va.rounds.critique_round import critique_key, critique_requests, verdict_key
+from lvlm_va.rounds.critique_round import critique_key, verdict_key
+from lvlm_va.rounds.shown import critique_requests
 from lvlm_va.rounds.types import Explained, Selection, Trained, chosen_indices
 
 _CHUNK = 16

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import nn
 from tqdm.auto import tqdm
 
 from lvlm_va.common.distributed import on_first, rank
-from lvlm_va.critique import CritiqueRequest, build_requests, collect_critiques, judge_critiques
+from lvlm_va.critique import collect_critiques, judge_critiques
 from lvlm_va.critique.checks import check_all_judged
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.rounds.options import AlignmentOptions
+from lvlm_va.rounds.shown import critique_requests
 from lvlm_va.rounds.types import Explained, Round
 from lvlm_va.rounds.verdict_codes import VerdictCodes
 from lvlm_va.runs.directory import RunDirectory
-from lvlm_va.segmentation import pixel_effect
 
 
 def have_critiqued(
@@ -80,23 +77,3 @@ def verdict_key(explained: Explained, options: AlignmentOptions, run: RunDirecto
     key = critique_key(explained, options, run)
     # Its own key: a judge with other examples reads what the critic said before.
     return key if options.judge is None else run.key("judge", key, options.judge)
-
-
-def critique_requests(
-    data: TrainingData, options: AlignmentOptions, explained: Explained, positions: Sequence[int]
-) -> list[CritiqueRequest]:
-    """Return what the critic is given of the chosen images at these positions."""
-    rows = torch.as_tensor(positions, dtype=torch.int64)
-    indices = explained.indices[rows].tolist()
-    names = [data.class_names[k] for k in data.labels[indices].tolist()]
-    effect = explained.segmentation.effect
-    return build_requests(
-        data.images[indices].numpy(),
-        explained.segmentation.labels[rows].cpu().numpy(),
-        pixel_effect(explained.explanation.attributions[rows], effect).cpu().numpy(),
-        indices=indices,
-        image_ids=[data.image_ids[i] for i in indices],
-        labels=names,
-        descriptions=[options.specifications.get(name, "") for name in names],
-        effect_kind=effect,
-    )

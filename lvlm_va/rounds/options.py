@@ -9,7 +9,7 @@ from typing import Any, Literal
 from lvlm_va.alignment import TrainingOptions
 from lvlm_va.attribution import Explainer
 from lvlm_va.common.errors import unknown_name
-from lvlm_va.critique import Critic, Judge
+from lvlm_va.critique import Critic, Judge, VerdictPolicy
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagation
 from lvlm_va.rounds.held_out import n_held_out
@@ -39,6 +39,8 @@ class AlignmentOptions:
         Who judges segments; None only trains.
     judge : Judge or None
         Who turns critiques in words into verdicts.
+    policy : VerdictPolicy
+        What followed from what a segment is about, for those who correct verdicts.
     specifications : mapping of str to str
         What should count for each class, in words.
     propagation : Propagation or None
@@ -59,6 +61,7 @@ class AlignmentOptions:
     round_tolerance: float = 0.0
     critic: Critic | None = None
     judge: Judge | None = None
+    policy: VerdictPolicy = field(default_factory=VerdictPolicy)
     specifications: Mapping[str, str] = field(default_factory=dict)
     propagation: Propagation | None = None
     training: TrainingOptions = field(default_factory=TrainingOptions)

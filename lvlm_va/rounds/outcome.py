@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -78,6 +78,7 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
         "n_training_images": len(job.data.labels),
         "parameters": dict(parameters),
         "versions": version_facts(),
+        "policy": asdict(job.options.policy),
         "propagated": propagated
         and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
     }

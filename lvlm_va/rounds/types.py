@@ -51,6 +51,8 @@ class Explained:
     ----------
     indices : Tensor of shape (a,), int64
         Rows of the training data.
+    images : Tensor of shape (a, 3, H, W), uint8
+        What the critic is shown of them.
     explanation : Explanation
         Attributions of the logits of their labels.
     segmentation : Segmentation
@@ -60,6 +62,7 @@ class Explained:
     """
 
     indices: Tensor
+    images: Tensor
     explanation: Explanation
     segmentation: Segmentation
     key: str
@@ -136,13 +139,18 @@ class Aligned:
         return chosen_indices(self.rounds)
 
     @property
-    def explained(self) -> Explained:
-        """All that was critiqued, round by round; its key is the last one's."""
-        return _joined(self.rounds)
+    def explanation(self) -> Explanation:
+        """Their attributions."""
+        return concatenate_explanations([found.explanation for found in self.rounds])
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """Their segments."""
+        return concatenate_segmentations([found.segmentation for found in self.rounds])
 
     @property
     def critiques(self) -> tuple[Critique, ...]:
-        """What the critic said of it."""
+        """What the critic said of them."""
         return tuple(critique for found in self.rounds for critique in found.critiques)
 
     def judged_by(self, verdicts: VerdictTable) -> Aligned:
@@ -165,24 +173,14 @@ def join_portions(portions: Sequence[Round]) -> Round:
     """Return the portions of one round, which looked into one module, as that round."""
     if len(portions) == 1:
         return portions[0]
-    joined = _joined(portions)
+    segmentation = concatenate_segmentations([part.segmentation for part in portions])
     critiques = tuple(critique for part in portions for critique in part.critiques)
-    codes = VerdictCodes.of(joined.segmentation, critiques)
     return Round(
         portions[-1].module,
-        joined.indices,
-        joined.explanation,
-        joined.segmentation,
+        chosen_indices(portions),
+        concatenate_explanations([part.explanation for part in portions]),
+        segmentation,
         critiques,
-        joined.key,
-        codes,
-    )
-
-
-def _joined(rounds: Sequence[Round]) -> Explained:
-    return Explained(
-        chosen_indices(rounds),
-        concatenate_explanations([part.explanation for part in rounds]),
-        concatenate_segmentations([part.segmentation for part in rounds]),
-        rounds[-1].key,
+        portions[-1].key,
+        VerdictCodes.of(segmentation, critiques),
     )

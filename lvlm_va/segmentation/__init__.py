@@ -5,6 +5,7 @@ from lvlm_va.segmentation.effect import pixel_effect, positive_effect, shares_of
 from lvlm_va.segmentation.grid import Grid
 from lvlm_va.segmentation.masks import spurious_masks
 from lvlm_va.segmentation.ppeps_wgm import PPEPSWGM
+from lvlm_va.segmentation.regions import Regions
 from lvlm_va.segmentation.resolve import resolve_segmenter
 from lvlm_va.segmentation.sam import SAM
 from lvlm_va.segmentation.slic import SLIC
@@ -15,6 +16,7 @@ __all__ = [
     "SAM",
     "SLIC",
     "Grid",
+    "Regions",
     "Segmentation",
     "Segmenter",
     "concatenate_segmentations",

@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from lvlm_va.common.effect import Effect
 from lvlm_va.segmentation.checks import check_images
-from lvlm_va.segmentation.effect import Effect, check_attributions, pixel_effect, shares_of_effect
+from lvlm_va.segmentation.effect import check_attributions, pixel_effect, shares_of_effect
 from lvlm_va.segmentation.types import Segmentation
 
 # Float64 values per chunk in one (images, pixels, segments) array: 64 MiB, a few of which are alive at once.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from lvlm_va.common.effect import Effect
 from lvlm_va.common.errors import unknown_name
-
-Effect = Literal["positive", "absolute"]
 
 
 def pixel_effect(attributions: Tensor, effect: Effect) -> Tensor:

@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lvlm_va.common.effect import Effect
 from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.segmentation.cells import segment_in_chunks, segmentation_of_cells
-from lvlm_va.segmentation.effect import Effect, check_effect
+from lvlm_va.segmentation.effect import check_effect
 from lvlm_va.segmentation.types import Segmentation
 
 

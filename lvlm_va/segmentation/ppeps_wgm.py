@@ -8,11 +8,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lvlm_va.common.effect import Effect
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.ops import EMResult, ppeps_em
+from lvlm_va.segmentation.bic import bic
 from lvlm_va.segmentation.cells import cell_shares, segment_in_chunks, sorted_segmentation, widen
-from lvlm_va.segmentation.effect import Effect, check_effect
+from lvlm_va.segmentation.effect import check_effect
 from lvlm_va.segmentation.starts import draw_uniforms, kmeans_plus_plus
 from lvlm_va.segmentation.types import Segmentation
 
@@ -158,11 +160,11 @@ class PPEPSWGM:
         )
         width = uniforms.shape[1]
         best = _widen(next(fits), width)
-        best_bic = _bic(effect, best)
+        least = bic(effect, best)
         for fit in fits:
-            bic = _bic(effect, fit)
-            better = bic < best_bic
-            best, best_bic = _where(better, _widen(fit, width), best), bic.where(better, best_bic)
+            found = bic(effect, fit)
+            better = found < least
+            best, least = _where(better, _widen(fit, width), best), found.where(better, least)
         return best
 
     def _em(self, effect: Tensor, means: Tensor, covariances: Tensor, shares: Tensor) -> EMResult:
@@ -191,14 +193,6 @@ class PPEPSWGM:
             again = self._em(effect[rows], fit.means[rows], fit.covariances[rows], shares)
             fit = EMResult(*(old.index_copy(0, rows, new) for old, new in zip(fit, again, strict=True)))
         return fit
-
-
-def _bic(effect: Tensor, fit: EMResult) -> Tensor:
-    """Return ``-2 n_eff L + (6 J - 1) log n_eff`` of each image, (n,); 0 where there is no effect."""
-    n_effective = 1 / effect.square().sum((1, 2))  # Kish's, as the shares sum to 1
-    n_parameters = 6 * (fit.shares > 0).sum(1) - 1
-    bic = -2 * n_effective * fit.log_likelihood + n_parameters * n_effective.log()
-    return bic.where(n_effective.isfinite(), 0)
 
 
 def _widen(fit: EMResult, width: int) -> EMResult:

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.segmentation.grid import Grid
 from lvlm_va.segmentation.ppeps_wgm import PPEPSWGM
+from lvlm_va.segmentation.regions import Regions
 from lvlm_va.segmentation.sam import SAM
 from lvlm_va.segmentation.slic import SLIC
 from lvlm_va.segmentation.types import Segmenter
 
-_SEGMENTERS: dict[str, Callable[[], Segmenter]] = {kind.name: kind for kind in (PPEPSWGM, Grid, SLIC)}
+_SEGMENTERS: dict[str, Callable[[], Segmenter]] = {
+    kind.name: kind for kind in (PPEPSWGM, Regions, Grid, SLIC)
+}
 
 
 def resolve_segmenter(spec: str | Segmenter) -> Segmenter:
@@ -19,7 +22,7 @@ def resolve_segmenter(spec: str | Segmenter) -> Segmenter:
 
     Parameters
     ----------
-    spec : {"ppeps_wgm", "grid", "slic"}, "sam:FOLDER" or Segmenter
+    spec : {"ppeps_wgm", "regions", "grid", "slic"}, "sam:FOLDER" or Segmenter
         A name (with default parameters), `SAM` with the checkpoint in a folder, or an object with a ``segment``
         method.
 

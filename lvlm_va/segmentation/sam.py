@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from lvlm_va.common.device import resolve_device
+from lvlm_va.common.effect import Effect
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.segmentation.cells import segment_images
-from lvlm_va.segmentation.effect import Effect, check_effect
+from lvlm_va.segmentation.effect import check_effect
 from lvlm_va.segmentation.sam_masks import cells_of_masks, load_sam, propose_masks
 from lvlm_va.segmentation.types import Segmentation
 

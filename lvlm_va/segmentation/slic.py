@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lvlm_va.common.effect import Effect
 from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.segmentation.cells import segment_images
-from lvlm_va.segmentation.effect import Effect, check_effect
+from lvlm_va.segmentation.effect import check_effect
 from lvlm_va.segmentation.types import Segmentation
 
 

@@ -1,9 +1,10 @@
-"""Where EM starts: weighted k-means++ on the pixels of each image."""
+"""Where EM starts: cells around centres that are chosen among the pixels of each image."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -49,31 +50,60 @@ def kmeans_plus_plus(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor,
     shares : Tensor of shape (n, J), float64
         Shares of the weight; 0 (component absent) past the number of pixels with weight.
     """
-    parts = [_starts(part, uniforms) for part in _parts_for_the_cache(weights)]
+    return _around(weights, [partial(_inverse_cdf, uniform=uniform) for uniform in uniforms.tolist()])
+
+
+def heaviest_farthest(weights: Tensor, n_components: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mixture that the Voronoi cells of centres make which are not drawn.
+
+    As `kmeans_plus_plus`, but each centre is the likeliest pixel: the heaviest, then the one with the largest weight
+    times squared distance to the centres before.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (n, H, W), float64
+        Weights >= 0.
+    n_components : int
+        Number of components, J.
+
+    Returns
+    -------
+    means, covariances, shares
+        As for `kmeans_plus_plus`.
+    """
+    return _around(weights, [lambda chances: chances.argmax(1)] * n_components)
+
+
+def parts_for_the_cache(maps: Tensor) -> Sequence[Tensor]:
+    """Return maps (n, H, W) a few at a time on the CPU, where a pass over many would go to memory."""
+    if maps.device.type != "cpu":
+        return [maps]
+    n, height, width = maps.shape
+    # Never one of several alone: torch adds up a single image in another order.
+    images = max(3, _PART_PIXELS // (height * width))
+    return maps.tensor_split(max(1, math.ceil(n / images)))
+
+
+# From chances (n, pixels) to one pixel of each image, whose chance is positive where any is.
+_Choice = Callable[[Tensor], Tensor]
+
+
+def _around(weights: Tensor, choices: Sequence[_Choice]) -> tuple[Tensor, Tensor, Tensor]:
+    parts = [_cells_around(part, choices) for part in parts_for_the_cache(weights)]
     means, covariances, shares = (torch.cat(values) for values in zip(*parts, strict=True))
     return means, covariances, shares
 
 
-def _parts_for_the_cache(weights: Tensor) -> Sequence[Tensor]:
-    """Return the images a few at a time on the CPU, where a pass over many would go to memory."""
-    if weights.device.type != "cpu":
-        return [weights]
-    n, height, width = weights.shape
-    # Never one of several alone: torch adds up a single image in another order.
-    images = max(3, _PART_PIXELS // (height * width))
-    return weights.tensor_split(max(1, math.ceil(n / images)))
-
-
-def _starts(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _cells_around(weights: Tensor, choices: Sequence[_Choice]) -> tuple[Tensor, Tensor, Tensor]:
     _, height, width = weights.shape
     # Centres are pixels, so squared distances are whole numbers and exact: ties fall the same way in every
     # batch and on every device.
     row, column = torch.arange(height, device=weights.device), torch.arange(width, device=weights.device)
     nearest = torch.ones_like(weights)
     cells = torch.zeros(weights.shape, dtype=torch.int64, device=weights.device)
-    for component, uniform in enumerate(uniforms.tolist(), start=1):
-        cumulative = (weights * nearest).flatten(1).cumsum(1)
-        centre = _inverse_cdf(cumulative, uniform)
+    for component, choose in enumerate(choices, start=1):
+        chances = (weights * nearest).flatten(1)
+        centre = choose(chances)
         row_distance = (row - (centre // width)[:, None]).double().square()
         column_distance = (column - (centre % width)[:, None]).double().square()
         distance = row_distance[:, :, None] + column_distance[:, None, :]
@@ -82,16 +112,18 @@ def _starts(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             cells.fill_(1)
             continue
         # Where no pixel is left that is not a centre itself, there is no further component.
-        nearer = (distance < nearest).logical_and_((cumulative[:, -1] > 0)[:, None, None])
+        possible = chances.gather(1, centre[:, None])[:, 0] > 0
+        nearer = (distance < nearest).logical_and_(possible[:, None, None])
         nearest = torch.minimum(distance, nearest)
         cells.masked_fill_(nearer, component)
-    shares, means, covariances = cell_moments(weights, cells, len(uniforms))
+    shares, means, covariances = cell_moments(weights, cells, len(choices))
     pixel = weights.new_tensor([1 / (12 * height**2), 1 / (12 * width**2)])
     return means, covariances + pixel.diag(), shares
 
 
-def _inverse_cdf(cumulative: Tensor, uniform: float) -> Tensor:
-    """Return, for each row of cumulative chances (n, M), the first entry that exceeds the level."""
+def _inverse_cdf(chances: Tensor, uniform: float) -> Tensor:
+    """Return, for each row of chances (n, M), the first entry whose cumulative sum exceeds the level."""
+    cumulative = chances.cumsum(1)
     total = cumulative[:, -1:]
     # Strictly below the total, or rounding could point past the last entry with a chance.
     level = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))

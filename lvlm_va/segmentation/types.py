@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from lvlm_va.segmentation.effect import Effect
+from lvlm_va.common.effect import Effect
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,11 @@ class Segmentation:
     means: Tensor
     covariances: Tensor
     effect: Effect = "positive"
+
+    @property
+    def outside(self) -> Tensor:
+        """Share of each image's effect that is in no segment, shape (n,), float64 in [0, 1]."""
+        return (1 - self.shares.sum(1)).clamp_min(0)
 
     def select(self, rows: Tensor) -> Segmentation:
         """Return the segmentation of some of the images: `rows` of shape (m,), int64."""

@@ -103,6 +103,8 @@ def _check_interface(critic: Any) -> None:
     except TypeError as error:
         raise AssertionError(f"An estimator takes no such critic: {error}") from error
     _require(bool(critic.name), f"'name' must be text that is not empty. Got {critic.name!r}.")
+    reads = getattr(critic, "reads_descriptions", False)
+    _require(isinstance(reads, bool), f"'reads_descriptions' must be true or false. Got {reads!r}.")
 
 
 def _fingerprint(critic: Any) -> str:

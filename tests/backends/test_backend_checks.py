@@ -21,8 +21,9 @@ from lvlm_va.backends import (
     Usage,
     wrap_backend,
 )
-from lvlm_va.testing import Answer, FaultServer, check_backend
+from lvlm_va.testing import check_backend
 from tests.backends.inner import reply
+from tests.serving import Answer, FaultServer
 
 CHOICES = Capabilities(choices=True, choice_probs=True)
 

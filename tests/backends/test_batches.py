@@ -26,8 +26,9 @@ from lvlm_va.backends import (
 )
 from lvlm_va.backends.request_json import request_key
 from lvlm_va.report.cost import read_costs
-from lvlm_va.testing import FAULTS, Answer, FaultServer, check_batches
+from lvlm_va.testing import check_batches
 from tests.backends.inner import ask, kinds, texts
+from tests.serving import FAULTS, Answer, FaultServer
 
 MAKERS = [OpenAIBackend, AnthropicBackend]
 both = pytest.mark.parametrize("make", MAKERS)

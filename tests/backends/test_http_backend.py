@@ -18,8 +18,8 @@ from lvlm_va.backends import (
     Turn,
     complete_each,
 )
-from lvlm_va.testing import FAULTS, Answer, FaultServer
 from tests.backends.inner import ask, kinds, texts
+from tests.serving import FAULTS, Answer, FaultServer
 
 IMAGE = ImagePart(np.zeros((2, 3, 3), np.uint8))
 TALK = (

@@ -10,8 +10,8 @@ import pytest
 
 from lvlm_va.backends import CachedBackend, ChatFailure, OpenAIBackend, wrap_backend
 from lvlm_va.backends.reply_store import ReplyStore
-from lvlm_va.testing import Answer, FaultServer
 from tests.backends.inner import Inner, ask, kinds, texts
+from tests.serving import Answer, FaultServer
 
 REQUESTS = [ask(str(i)) for i in range(20)]
 NAMES = [str(i) for i in range(20)]

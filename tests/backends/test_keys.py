@@ -7,8 +7,8 @@ import pickle
 import pytest
 
 from lvlm_va.backends import AnthropicBackend, Budget, OpenAIBackend, wrap_backend
-from lvlm_va.testing import Answer, FaultServer
 from tests.backends.inner import ask, kinds, texts
+from tests.serving import Answer, FaultServer
 
 KEY = "sk-canary-0123456789abcdefghij"
 MAKERS = [OpenAIBackend, AnthropicBackend]

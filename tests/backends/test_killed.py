@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from lvlm_va.backends import OpenAIBackend, wrap_backend
-from lvlm_va.testing import Answer, FaultServer
 from tests.backends.inner import ask, texts
+from tests.serving import Answer, FaultServer
 
 REQUESTS = [ask(f"critique {i}") for i in range(500)]
 NAMES = [f"critique {i}" for i in range(500)]

@@ -17,8 +17,8 @@ from lvlm_va.backends import (
     read_exchanges,
     wrap_backend,
 )
-from lvlm_va.testing import FAULTS, Answer, FaultServer
 from tests.backends.inner import ask, kinds, texts
+from tests.serving import FAULTS, Answer, FaultServer
 
 BACKENDS = [OpenAIBackend, AnthropicBackend]
 ALL = Capabilities(temperature=True, seed=True, schema=True)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from lvlm_va.backends import AnthropicBackend, ImagePart, OpenAIBackend
 from lvlm_va.backends.privacy import check_endpoint
-from lvlm_va.testing import Answer, FaultServer
 from tests.backends.inner import ask, texts
+from tests.serving import Answer, FaultServer
 
 LOCAL = ["localhost", "LocalHost", "127.0.0.1", "127.8.9.10", "[::1]"]
 REMOTE = [

@@ -15,8 +15,8 @@ from lvlm_va.backends import (
     ScriptedBackend,
     load_backend,
 )
-from lvlm_va.testing import FaultServer
 from tests.backends.inner import ask, texts
+from tests.serving import FaultServer
 
 
 @pytest.fixture

@@ -156,7 +156,9 @@ def test_experiment_refuses_what_does_not_apply(lvlm_va, tmp_path, name, options
 
 def test_experiment_takes_what_applies(lvlm_va, tmp_path, monkeypatch):
     ran = {}
-    monkeypatch.setattr(decoy, "run_decoy", lambda load, settings, **others: ran.update(decoy=settings))
+    monkeypatch.setattr(
+        decoy, "run_decoy", lambda name, task, critiques, **others: ran.update(decoy=critiques)
+    )
     monkeypatch.setattr(table, "run_comparison", lambda comparison, tasks, **others: ran.update(main=others))
     options = ["--critic", "oracle", "--verdict-accuracy", "0.7", "--propagate", "0"]
     assert lvlm_va("experiment", "decoy-digits", "--out", tmp_path, *options).returncode == 0

@@ -9,8 +9,9 @@ import pytest
 
 from lvlm_va import VerdictTable
 from lvlm_va.critique import JudgeExample
-from lvlm_va.testing import FAULTS, Answer, FaultServer
+from tests.backends.answering import put, unanswered
 from tests.critique.scripted import verdict_lines
+from tests.serving import FAULTS, Answer, FaultServer
 
 N = 1
 
@@ -35,9 +36,8 @@ def ask(align, tmp_path):
     """Align with a critic by its name; the run is in tmp_path / "run"."""
 
     def run(critic, *more):
-        return align(
-            tmp_path / "run", "--critic", critic, "--describe", "ill=the bright bar", "--n-align", N, *more
-        )
+        described = [f"--describe={name}=Only the bright bar counts." for name in ("ill", "well")]
+        return align(tmp_path / "run", "--critic", critic, *described, "--n-align", N, *more)
 
     return run
 
@@ -59,7 +59,7 @@ def test_a_dry_run_says_what_it_would_take_and_sends_nothing(server, ask, tmp_pa
     assert done.returncode == 0, done.stderr
     assert (len(server.asked), sum(len(asked.images) for asked in server.asked)) == (requests, images)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert metrics["verdicts"]["spurious"] == requests
+    assert metrics["verdicts"]["spurious"] >= requests == N
     assert "the tag (100 %" in done.stdout
     assert "the tag (100 %" in "".join(metrics["behaviour"].values())
     assert "0 requests" in ask(f"{server.url}#any", "--dry-run").stdout  # all is known
@@ -79,13 +79,14 @@ def test_examples_make_the_critics_model_the_judge(server, ask, tmp_path):
 
 
 def test_a_budget_ends_the_run_and_the_next_one_goes_on(server, ask):
-    done = ask(f"{server.url}#any", "--max-requests", 3)
+    more = ("--n-align", 4)
+    done = ask(f"{server.url}#any", *more, "--max-requests", 3)
     assert done.returncode == 4
     assert "budget of max_requests=3" in done.stderr
     assert len(server.asked) == 3
-    total = int(re.search(r"(\d+) requests", ask(f"{server.url}#any", "--dry-run").stdout)[1])
-    assert ask(f"{server.url}#any").returncode == 0
-    assert len(server.asked) == 3 + total
+    total = int(re.search(r"(\d+) requests", ask(f"{server.url}#any", *more, "--dry-run").stdout)[1])
+    assert ask(f"{server.url}#any", *more).returncode == 0
+    assert len(server.asked) == 3 + total == 4
 
 
 def test_a_model_that_stops_is_exit_code_4(ask):
@@ -100,6 +101,8 @@ def test_a_model_that_stops_is_exit_code_4(ask):
     [
         ("http://192.0.2.1/v1#any", (), 2, "'allow_remote' argument"),
         ("openai:any", (), 2, "'allow_remote' argument"),
+        ("folder:", (), 2, "'folder:MODEL'"),
+        ("folder:labels.csv", (), 2, "Got the file 'labels.csv'"),
         ("opnai:any", (), 2, "Did you mean 'openai'"),
         ("http://127.0.0.1:1/v1", (), 2, "'spec' argument"),
         ("hf:nowhere", (), 3, "nowhere"),
@@ -118,6 +121,19 @@ def test_what_cannot_be_asked_has_its_exit_code(ask, monkeypatch, critic, more, 
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     done = ask(critic, *more)
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+
+
+def test_questions_in_a_folder_are_answered_between_two_runs(ask, tmp_path):
+    critic = f"folder:{tmp_path / 'questions'}"
+    done = ask(critic, "--batch-wait", 0)
+    assert done.returncode == 4
+    assert "1 of 1 questions are not finished yet" in done.stderr
+    (place,) = unanswered(tmp_path / "questions")
+    assert "the bright bar" in (place / "question.txt").read_text()
+    put(place, "Image: a scan.\nSegment 1 | covers: the tag | answer: artefact")
+    done = ask(critic, "--batch-wait", 0)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["verdicts"]["spurious"] == 1
 
 
 def test_batches_are_handed_over_at_once_and_fetched_by_the_next_run(ask):

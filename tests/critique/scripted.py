@@ -1,8 +1,12 @@
 """A chat model that answers by a function, for the tests of this folder."""
 
+import re
 from dataclasses import dataclass, field, replace
 
 from lvlm_va.backends import Capabilities, ChatFailure, ChatReply, ImagePart
+
+# Of two classes, a description that lacks nothing.
+SPECIFICATIONS = {0: "Only the left half counts.", 1: "Only the right half counts."}
 
 
 @dataclass
@@ -40,7 +44,13 @@ def last_question(request) -> str:
     return "\n".join(part for part in request.turns[-1].parts if not isinstance(part, ImagePart))
 
 
+def segments_of(question) -> list[int]:
+    """The segments that a critic's question is about."""
+    lines = re.findall(r"^Segment (\d+): WORD$", question, re.MULTILINE)
+    asked = re.search(r"each of the segments ([\d, ]+) about", question)
+    return [int(k) for k in lines or (asked[1].split(", ") if asked else [])]
+
+
 def verdict_lines(question, verdict) -> str:
-    """The verdict lines that a critic's question asks for, all with the same verdict."""
-    lines = [line for line in question.splitlines() if line.endswith(": WORD")]
-    return "\n".join(line.replace("WORD", verdict) for line in lines)
+    """The verdict lines of a critic's answer, all with the same verdict."""
+    return "\n".join(f"Segment {k}: {verdict}" for k in segments_of(question))

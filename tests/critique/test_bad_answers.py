@@ -4,8 +4,8 @@ import pytest
 
 from lvlm_va.backends import OpenAIBackend, ScriptedBackend, wrap_backend
 from lvlm_va.critique import LLMJudge, LVLMCritic, ParserJudge, RegionRenderer, judge_critiques
-from lvlm_va.testing import Answer, FaultServer
 from tests.critique.making import corner_and_centre
+from tests.serving import Answer, FaultServer
 
 GOOD = Answer("Segment 1 covers the tag.\nSegment 1: spurious\nSegment 2: relevant")
 READ = [("spurious", "line"), ("relevant", "line")]

@@ -13,8 +13,8 @@ from lvlm_va.critique import (
     resolve_judge,
 )
 from lvlm_va.rounds.cost import estimate_critiques
-from lvlm_va.testing import Answer, FaultServer
 from tests.critique.making import corner_and_centre, verdicts_of
+from tests.serving import Answer, FaultServer
 
 IDS = [str(i) for i in range(5)]
 COUNTS = [2] * 5

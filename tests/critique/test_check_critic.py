@@ -22,10 +22,11 @@ from lvlm_va.critique import (
     TinyCritic,
     VerdictTable,
 )
-from lvlm_va.testing import Answer, FaultServer, check_critic
+from lvlm_va.testing import check_critic
 from tests.critique.making import corner_and_centre
 from tests.critique.own import OwnCritic, PlainCritic
 from tests.critique.scripted import last_question, verdict_lines
+from tests.serving import Answer, FaultServer
 
 SMALL = RegionRenderer(size=64)
 REQUESTS = [corner_and_centre(index=i) for i in range(3)]
@@ -60,6 +61,12 @@ def test_our_critics_keep_their_promises(critic):
 def test_critics_that_know_only_their_own_data(tmp_path):
     check_critic(
         OracleCritic(np.ones((3, 28, 28), bool), verdict_accuracy=0.5, random_state=0), requests=REQUESTS
+    )
+    check_critic(
+        OracleCritic(
+            np.zeros((3, 28, 28)), object_masks=np.ones((3, 28, 28)), confuses="surroundings", random_state=0
+        ),
+        requests=REQUESTS,
     )
     VerdictTable((SegmentVerdict("1", 2, "spurious", source="human"),)).save(tmp_path / "table.json")
     check_critic(TableCritic(str(tmp_path / "table.json")))

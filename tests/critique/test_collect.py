@@ -13,8 +13,8 @@ from lvlm_va.critique import (
     collect_critiques,
     judge_critiques,
 )
-from lvlm_va.testing import Answer, FaultServer
 from tests.critique.making import corner_and_centre, make_request
+from tests.serving import Answer, FaultServer
 
 IDS = [str(i) for i in range(5)]
 

@@ -16,9 +16,9 @@ from lvlm_va.critique import (
 )
 from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.rounds.cost import estimate_critiques
-from lvlm_va.testing import Answer, FaultServer
 from tests.critique.making import corner_and_centre, verdicts_of
 from tests.critique.own import MOST_TOKENS, OwnCritic, OwnJudge, PlainCritic, SpeakingCritic
+from tests.serving import Answer, FaultServer
 
 IDS = [str(i) for i in range(20)]
 EXAMPLE = JudgeExample("Segment 1 covers a tag.", "spurious")

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvlm_va.critique import OracleCritic
+from lvlm_va.critique import OracleCritic, VerdictPolicy
 from tests.critique.making import corner_and_centre, make_request, verdicts_of
 
 MASK = np.zeros((1, 28, 28), bool)
@@ -80,6 +80,15 @@ def test_seeds_differ_and_none_draws_anew():
         ({"threshold": 0}, ValueError, r"'threshold' argument must be a number in \(0, 1\]"),
         ({"threshold": float("nan")}, ValueError, "'threshold'"),
         ({"random_state": 0.5}, TypeError, "'random_state' argument must be an integer or None"),
+        ({"object_masks": MASK[0]}, ValueError, r"'object_masks' argument must be of shape \(n, H, W\)"),
+        ({"object_masks": [[["a"]]]}, TypeError, "'object_masks' argument must be boolean"),
+        ({"object_masks": MASK[:, 1:]}, ValueError, r"'masks', \(1, 28, 28\). Got \(1, 27, 28\)"),
+        (
+            {"confuses": "surrounding"},
+            ValueError,
+            "'confuses' argument must be one of.*Did you mean 'surroundings'",
+        ),
+        ({"confuses": "surroundings"}, ValueError, "'object_masks' argument must be given with confuses="),
     ],
 )
 def test_wrong_parameters(arguments, error, message):
@@ -93,3 +102,44 @@ def test_masks_must_fit_the_images():
     for index in (-1, 1):
         with pytest.raises(ValueError, match=f"Got 1 masks, but image 'x' is row {index}"):
             OracleCritic(MASK).critique([corner_and_centre(index=index, image_id="x")])
+
+
+def said(critic, **request):
+    return [(v.content, v.verdict) for v in critic.critique([three(**request)])[0].verdicts]
+
+
+def three(**request):
+    """Of three segments the first lies in the shortcut, the second by a quarter in the object, the third in neither."""
+    return make_request(
+        [[1, 1, 0, 0], [2, 2, 2, 2], [3, 3, 3, 3]],
+        effect=[[1, 1, 0, 0], [1, 1, 1, 1], [9, 0, 0, 0]],
+        **request,
+    )
+
+
+SHORTCUT = np.array([[[1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]])
+OBJECT = np.array([[[1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 1, 1]]])
+
+
+def test_object_masks_tell_what_a_segment_is_about():
+    right = [("artefact", "spurious"), ("object", "relevant"), ("surroundings", "relevant")]
+    assert said(OracleCritic(SHORTCUT, object_masks=OBJECT)) == right
+    assert said(OracleCritic(SHORTCUT, object_masks=torch.from_numpy(OBJECT))) == right
+    unknown = [("artefact", "spurious"), ("", "relevant"), ("", "relevant")]
+    assert said(OracleCritic(SHORTCUT)) == unknown
+
+
+def test_confused_it_takes_all_surroundings_for_artefacts_and_nothing_else():
+    critic = OracleCritic(SHORTCUT, object_masks=OBJECT, confuses="surroundings")
+    wrong = [("artefact", "spurious"), ("object", "relevant"), ("artefact", "spurious")]
+    assert all(said(critic, image_id=str(i)) == wrong for i in range(20))
+    assert "surroundings, taken for an artefact on purpose" in critic.critique([three()])[0].text
+
+
+def test_noise_comes_on_top_and_the_content_says_what_the_verdict_follows_from():
+    critic = OracleCritic(SHORTCUT, 0.5, 0, object_masks=OBJECT, confuses="surroundings")
+    found = [said(critic, image_id=str(i)) for i in range(200)]
+    assert {verdicts[2] for verdicts in found} == {("artefact", "spurious"), ("object", "relevant")}
+    assert all(verdict == VerdictPolicy().verdict(content) for each in found for content, verdict in each)
+    turned = OracleCritic(SHORTCUT, 0.0, 0, object_masks=OBJECT)
+    assert said(turned) == [("object", "relevant"), ("artefact", "spurious"), ("artefact", "spurious")]

@@ -71,6 +71,16 @@ def test_standardised_images_are_stretched_and_rounding_is_not():
     assert to_rgb(np.full((1, 1, 2), 7.0))[0, :, 0].tolist() == [0, 0]
 
 
+def test_an_image_looks_the_same_whatever_it_is_shown_with():
+    given_ = arguments(n=3)
+    given_["images"] = given_["images"] * np.array([1, 5, -40], np.float32)[:, None, None, None]
+    together = build_requests(**given_)
+    for i, request in enumerate(together):
+        (alone,) = build_requests(**{name: values[i : i + 1] for name, values in given_.items()})
+        np.testing.assert_array_equal(alone.image, request.image)
+        np.testing.assert_array_equal(alone.effect, request.effect)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lvlm_va.critique import VERDICTS, JudgeExample, SegmentVerdict, VerdictTable
+from lvlm_va.critique import (
+    CONTENTS,
+    VERDICTS,
+    JudgeExample,
+    ParserJudge,
+    SegmentVerdict,
+    VerdictPolicy,
+    VerdictTable,
+)
+from lvlm_va.critique.decision import Opinion, decide
+from lvlm_va.critique.policy import consistent, policy_of
 
 names = st.text(max_size=8)
 verdicts = st.builds(
@@ -21,6 +31,7 @@ verdicts = st.builds(
     p_spurious=st.none() | st.floats(0, 1),
     reason=names,
     source=names,
+    content=st.sampled_from(("", *CONTENTS)),
 )
 tables = st.builds(
     VerdictTable,
@@ -62,6 +73,53 @@ def test_verdicts_are_kept_by_image_and_segment():
     assert table.get("c", 1) is None
     with pytest.raises(KeyError, match="'c', 1"):
         table["c", 1]
+
+
+@pytest.mark.parametrize(
+    ("edit", "content", "source"),
+    [
+        ({}, "artefact", "critic"),
+        ({"content": ""}, "artefact", "critic"),  # nothing said of it
+        ({"verdict": "relevant"}, "", "human"),  # which no artefact is
+        ({"verdict": "relevant", "content": "surroundings"}, "surroundings", "human"),
+        ({"verdict": "spurious", "content": "surroundings"}, "surroundings", "human"),  # by some policy
+        ({"verdict": "spurious", "content": "mixed"}, "mixed", "human"),
+        ({"verdict": "unsure"}, "", "human"),
+        ({"reason": "A letter."}, "artefact", "human"),
+    ],
+)
+def test_a_correction_keeps_no_content_that_contradicts_it(edit, content, source):
+    found = SegmentVerdict("a", 1, "spurious", None, "It is a tag.", "critic", "line", "artefact")
+    table = VerdictTable((found,)).corrected_by(VerdictTable((dataclasses.replace(found, **edit),)))
+    assert (table["a", 1].content, table["a", 1].source) == (content, source)
+    assert table["a", 1].verdict == edit.get("verdict", "spurious")
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_what_follows_by_any_policy_is_consistent(content):
+    policies = [VerdictPolicy(s, m) for s in ("keep", "mask") for m in ("unsure", "mask", "keep")]
+    possible = {policy.verdict(content) for policy in policies}
+    for verdict in VERDICTS:
+        said = SegmentVerdict("a", 1, verdict, content=content)
+        assert consistent(said).content == (content if verdict in possible else "")
+
+
+def test_opinions_that_disagree_name_no_content():
+    opinions = [
+        Opinion({"spurious": 1.0}, "line", "", "artefact"),
+        Opinion({"relevant": 1.0}, "line", "", "object"),
+    ]
+    assert (decide("a", 1, opinions, source="x").verdict, decide("a", 1, opinions, source="x").content) == (
+        "unsure",
+        "",
+    )
+    assert decide("a", 1, opinions[:1] * 2 + opinions[1:], source="x").content == "artefact"
+
+
+def test_the_policy_is_the_judge_s():
+    policy = VerdictPolicy(mixed="mask")
+    assert policy_of(ParserJudge(policy), None) == policy_of(None, ParserJudge(policy)) == policy
+    assert policy_of(None, object()) == VerdictPolicy()
 
 
 def test_the_file_is_made_for_a_persons_eyes(tmp_path):

@@ -55,6 +55,8 @@ def test_images_are_the_originals_but_for_one_patch(plain, variant, split):
     assert data.labels.dtype == np.int64
     assert (data.masks.shape, data.masks.dtype) == (originals.shape, bool)
 
+    np.testing.assert_array_equal(data.objects, originals > 0)
+
     size = {"ross": 4, "cdep": 5}[variant]
     seen = set()
     for image, original, mask, label, group in zip(

@@ -1,21 +1,59 @@
-"""Drawn radiographs and lesions: what they promise about classes, shortcuts, groups and masks."""
+"""Drawn radiographs, lesions, leaves and castings: what they promise about classes, shortcuts, groups and masks."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import binary_closing, binary_fill_holes, binary_opening
 
 from lvlm_va.datasets import (
+    CASTING_CLASSES,
+    CASTING_SPECIFICATIONS,
+    LEAF_CLASSES,
+    LEAF_SPECIFICATIONS,
     LESION_CLASSES,
     LESION_SPECIFICATIONS,
     RADIOGRAPH_CLASSES,
     RADIOGRAPH_SPECIFICATIONS,
     bandaged_lesions,
+    ruled_leaves,
+    stamped_castings,
     tagged_radiographs,
 )
 
-MAKERS = {"radiographs": tagged_radiographs, "lesions": bandaged_lesions}
-CLASSES = {"radiographs": RADIOGRAPH_CLASSES, "lesions": LESION_CLASSES}
+MAKERS = {
+    "radiographs": tagged_radiographs,
+    "lesions": bandaged_lesions,
+    "leaves": ruled_leaves,
+    "castings": stamped_castings,
+}
+CLASSES = {
+    "radiographs": RADIOGRAPH_CLASSES,
+    "lesions": LESION_CLASSES,
+    "leaves": LEAF_CLASSES,
+    "castings": CASTING_CLASSES,
+}
+SPECIFICATIONS = [
+    RADIOGRAPH_SPECIFICATIONS,
+    LESION_SPECIFICATIONS,
+    LEAF_SPECIFICATIONS,
+    CASTING_SPECIFICATIONS,
+]
+# Bounds of the share of an image that its object fills.
+OBJECT_SHARES = {
+    "radiographs": (0.15, 0.3),
+    "lesions": (0.08, 0.3),
+    "leaves": (0.05, 0.3),
+    "castings": (0.25, 0.55),
+}
+CHANNELS = {"radiographs": 1, "lesions": 3, "leaves": 3, "castings": 1}
+# Least and most of an image that a shortcut covers.
+COVERED = {
+    "radiographs": (0.003, 0.02),
+    "lesions": (0.01, 0.12),
+    "leaves": (0.04, 0.16),
+    "castings": (0.04, 0.1),
+}
 # Images of each group among the first 60.
 SHARES = {
     ("radiographs", "train"): {"healthy/L": 27, "healthy/R": 3, "arthritic/L": 3, "arthritic/R": 27},
@@ -26,6 +64,15 @@ SHARES = {
         "benign/none": 15,
         "malignant/plaster": 15,
         "malignant/none": 15,
+    },
+    ("leaves", "train"): {"laurel/white": 27, "laurel/wooden": 3, "elm/white": 3, "elm/wooden": 27},
+    ("leaves", "test"): {"laurel/white": 15, "laurel/wooden": 15, "elm/white": 15, "elm/wooden": 15},
+    ("castings", "train"): {"sound/date": 27, "sound/watermark": 3, "faulty/date": 3, "faulty/watermark": 27},
+    ("castings", "test"): {
+        "sound/date": 15,
+        "sound/watermark": 15,
+        "faulty/date": 15,
+        "faulty/watermark": 15,
     },
 }
 
@@ -40,8 +87,7 @@ def drawn(request):
 
 def test_shapes_and_ranges(drawn):
     name, _, data, _ = drawn
-    channels = {"radiographs": 1, "lesions": 3}[name]
-    assert (data.images.shape, data.images.dtype) == ((60, channels, 128, 128), np.float32)
+    assert (data.images.shape, data.images.dtype) == ((60, CHANNELS[name], 128, 128), np.float32)
     assert data.images.min() >= 0
     assert data.images.max() <= 1
     assert np.allclose(data.images * 255, np.rint(data.images * 255), atol=1e-4)  # shades of an image file
@@ -70,12 +116,27 @@ def test_masks_are_where_the_shortcut_was_drawn(drawn):
     # All but the faintest of the outline and what is of the same shade by chance.
     assert changed.sum() > 0.95 * data.masks.sum()
     share = data.masks[with_shortcut].mean((1, 2))
-    low, high = {"radiographs": (0.003, 0.02), "lesions": (0.01, 0.12)}[name]
+    low, high = COVERED[name]
     assert low < share.min() <= share.max() < high
 
 
+def test_objects_do_not_depend_on_the_shortcut_which_mostly_lies_beside_them(drawn):
+    name, _, data, plain = drawn
+    assert (data.objects.shape, data.objects.dtype) == ((60, 128, 128), bool)
+    np.testing.assert_array_equal(data.objects, plain.objects)
+    share = data.objects.mean((1, 2))
+    low, high = OBJECT_SHARES[name]
+    assert low < share.min() <= share.max() < high
+    assert (data.objects & data.masks).sum() < 0.05 * data.masks.sum()
+    # Bone and metal are lighter than what is beside them, lesions darker; leaves lie on grounds of many shades.
+    grey = plain.images.mean(1)
+    inside = np.array([image[mask].mean() for image, mask in zip(grey, data.objects, strict=True)])
+    outside = np.array([image[~mask].mean() for image, mask in zip(grey, data.objects, strict=True)])
+    assert name == "leaves" or ((inside > outside) == (name != "lesions")).all()
+
+
 def test_shortcuts_lie_at_the_rim_and_move(drawn):
-    """The middle, where knee and lesion are, is free; no pixel is part of most masks."""
+    """The middle, where the object is, is free; no pixel is part of most masks."""
     name, _, data, _ = drawn
     masks = data.masks[data.masks.any((1, 2))]
     assert not masks[:, 45:83, 45:83].any()
@@ -143,12 +204,42 @@ def test_the_signs_decide_the_class():
     assert_apart(reach.std(1), lesions.labels)
 
 
+def test_elm_leaves_are_broad_and_toothed():
+    """The leaf is what its colour sets apart from the ground; between teeth are hollows that a closing fills."""
+    leaves = ruled_leaves("test", n=80, shortcut=False)
+    y, x = np.indices((128, 128)) - 63.5
+    inner = np.hypot(x, y) < 60
+    areas, hollows = [], []
+    for image in leaves.images:
+        ground = np.median(image[:, ~inner], axis=1)
+        blueness = image[2] - image.mean(0) * ground[2] / ground.mean()
+        leaf = binary_opening(binary_fill_holes(inner & (blueness < -0.04)))
+        areas.append(leaf.sum())
+        hollows.append((binary_closing(leaf, iterations=5) & ~leaf).sum() / np.sqrt(leaf.sum()))
+    assert_apart(np.array(areas), leaves.labels)
+    assert_apart(np.array(hollows), leaves.labels)
+
+
+def test_faulty_castings_are_porous_and_chipped():
+    """The face between hub and edge is darker in more places, and brightness reaches less evenly about."""
+    castings = stamped_castings("test", n=80, shortcut=False)
+    y, x = np.indices((128, 128)) - 63.5
+    radius = np.hypot(x, y)
+    face, rim = (radius > 20) & (radius < 38), (radius > 36) & (radius < 56)
+    grey = castings.images[:, 0]
+    bright = np.median(grey[:, face], axis=1)[:, None, None]
+    assert_apart((grey < 0.6 * bright)[:, face].mean(1), castings.labels)
+    sector = ((np.arctan2(y, x) / (2 * np.pi) + 0.5) * 63.99).astype(int)[rim]
+    reach = (grey > 0.72 * bright)[:, rim].astype(float) @ np.eye(64)[sector] / np.bincount(sector)
+    assert_apart(np.abs(np.diff(reach, axis=1)).mean(1), castings.labels)
+
+
 def assert_apart(sign, labels):
     first, second = sign[labels == 0], sign[labels == 1]
     assert second.mean() - first.mean() > 0.4 * sign.std()
 
 
-@pytest.mark.parametrize("specifications", [RADIOGRAPH_SPECIFICATIONS, LESION_SPECIFICATIONS])
+@pytest.mark.parametrize("specifications", SPECIFICATIONS)
 def test_specifications_say_what_counts_and_what_must_not(specifications):
     assert set(specifications) == {0, 1}
     for text in specifications.values():

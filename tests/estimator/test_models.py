@@ -20,8 +20,8 @@ from lvlm_va.critique import (
     RegionRenderer,
 )
 from lvlm_va.segmentation import Grid
-from lvlm_va.testing import Answer, FaultServer
-from tests.critique.scripted import Scripted, last_question, verdict_lines
+from tests.critique.scripted import SPECIFICATIONS, Scripted, last_question, verdict_lines
+from tests.serving import Answer, FaultServer
 
 SMALL = RegionRenderer(size=64)
 N = 6
@@ -29,6 +29,7 @@ N = 6
 
 def make(critic, **parameters) -> LVLMVAClassifier:
     defaults = {"module": "mlp", "n_align": N, "epochs": 1, "align_epochs": 1, "random_state": 0}
+    defaults["specifications"] = SPECIFICATIONS
     return LVLMVAClassifier(**{**defaults, "critic": critic, **parameters})
 
 
@@ -45,11 +46,11 @@ def test_a_server_by_its_address_is_asked_once_for_each_image(blobs, tmp_path):
         return Answer("Segment 1 covers the tag.\n" + verdict_lines(asked.text, "spurious"))
 
     with FaultServer(say) as server:
-        parameters = {"run_dir": tmp_path / "run", "specifications": {0: "the left half"}}
+        parameters = {"run_dir": tmp_path / "run", "specifications": SPECIFICATIONS}
         parameters |= {"n_align": 2, "segmenter": Grid(1, 2)}
         clf = make(f"{server.url}#any", **parameters).fit(*blobs)
         assert len(server.asked) == 2
-        assert all(len(asked.images) >= 3 for asked in server.asked)
+        assert all(len(asked.images) == 2 for asked in server.asked)
         assert {verdict.status for verdict in clf.verdicts_.verdicts} == {"line"}
         assert clf.verdicts_.counts()["spurious"] == len(clf.verdicts_.verdicts) > 0
         assert clf.masks_.any(axis=(1, 2)).all()
@@ -136,10 +137,13 @@ def test_a_critic_that_only_speaks_needs_a_judge(blobs):
     ],
 )
 def test_verdicts_of_which_none_is_decided_are_warned_of(blobs, critic, why):
+    described = None if critic == "tiny" else SPECIFICATIONS
     with pytest.warns(UserWarning, match=rf"All \d+ verdicts of the critic are 'unsure'.*{why}") as said:
-        clf = make(critic, n_align=2).fit(*blobs)
+        clf = make(critic, n_align=2, specifications=described).fit(*blobs)
     assert {warning.filename for warning in said} == {__file__}
-    make(critic, n_align=2).estimate_cost(*blobs)  # asks nobody, and warns of nothing
+    make(critic, n_align=2, specifications=described).estimate_cost(
+        *blobs
+    )  # asks nobody, and warns of nothing
     clf.realign(clf.verdicts_.replace(clf.verdicts_.verdicts))  # nor does a person who is unsure
     with pytest.warns(UserWarning, match="are 'unsure'") as said:
         RightReasonsScorer.from_critic(clf, *blobs)
@@ -187,7 +191,7 @@ def test_models_survive_cloning(blobs):
 
 
 def test_the_summary_says_what_the_model_relies_on(blobs, tmp_path):
-    clf = make(lvlm(spurious), run_dir=tmp_path, specifications={0: "the left half"}).fit(*blobs)
+    clf = make(lvlm(spurious), run_dir=tmp_path).fit(*blobs)
     summary = clf.behaviour_summary()
     assert {found.label for found in summary.classes} <= {"0", "1"}
     for found in summary.classes:

@@ -6,8 +6,8 @@ import pytest
 
 from lvlm_va import LVLMVAClassifier
 from lvlm_va.backends import OpenAIBackend, Prices, ScriptedBackend, read_exchanges
-from lvlm_va.testing import Answer, FaultServer
 from tests.critique.own import MOST_TOKENS, OwnCritic, OwnJudge, PlainCritic, SpeakingCritic
+from tests.serving import Answer, FaultServer
 
 N = 20  # more than are asked about in one call
 PRICES = Prices(0.0, 1e6)

@@ -24,7 +24,8 @@ from torch import nn
 from lvlm_va import LVLMVAClassifier, RightReasonsScorer
 from lvlm_va.critique import LVLMCritic, RegionRenderer
 from lvlm_va.segmentation import PPEPSWGM
-from lvlm_va.testing import Answer, Asked, FaultServer
+from tests.critique.scripted import SPECIFICATIONS
+from tests.serving import Answer, Asked, FaultServer
 
 GRID = {"rrr_strength": [0.0, 0.01, 0.1, 1.0]}
 
@@ -72,6 +73,7 @@ def search(kind: str, cache: Path, make: Any = GridSearchCV) -> tuple[Any, Count
         clf = LVLMVAClassifier(
             net,
             critic=LVLMCritic(f"{server.url}#critic", cache=cache, renderer=RegionRenderer(size=64)),
+            specifications=SPECIFICATIONS,
             segmenter=PPEPSWGM(n_segments=2),
             n_align=5,
             n_references=4,

@@ -12,6 +12,7 @@ from PIL import Image
 from lvlm_va.datasets import DecoyData
 from lvlm_va.experiments import origin
 from lvlm_va.experiments.comparisons import COMPARISONS
+from lvlm_va.experiments.methods import plain_training
 from lvlm_va.experiments.results_page import SECTIONS, write_results_page
 from lvlm_va.experiments.table import FIGURES, Comparison, run_comparison
 from lvlm_va.experiments.tasks import Task, TrainingSettings, make_tasks
@@ -30,7 +31,9 @@ def load(split: str, seed: int) -> DecoyData:
     masks = np.zeros((n, 6, 6), bool)
     masks[:, 0, 0] = True
     groups = np.array([f"{label}/{mark}" for label, mark in zip(labels, shown, strict=True)])
-    return DecoyData(images, labels, masks, groups)
+    objects = np.zeros_like(masks)
+    objects[:, 2:5, 2:5] = True
+    return DecoyData(images, labels, masks, groups, objects)
 
 
 def alone(split: str, seed: int) -> DecoyData:
@@ -188,6 +191,15 @@ def test_every_comparison_runs(name, tmp_path):
         )
     with Image.open(tmp_path / "figure.png") as picture:
         assert picture.width > 400
+
+
+def test_surroundings_taken_for_artefacts_mask_what_noise_does_not():
+    data, verdicts = load("train", 0), COMPARISONS["verdicts"].methods
+    task, plain = TASKS["marked"], plain_training(TASKS["marked"], data, 0)
+    masked = {}
+    for name in ("100%", "surroundings masked"):
+        masked[name] = verdicts[name](task, data, plain, 0).findings["masked"]
+    assert masked["surroundings masked"] >= masked["100%"] > 0
 
 
 def test_several_jobs_give_the_same_figures(run, tmp_path):

@@ -52,7 +52,7 @@ def test_latest(tmp_path: Path) -> None:
 def test_the_method_is_fitted_as_in_the_experiments() -> None:
     from benchmarks import bench_method
 
-    data, _, settings, _ = bench_method.load(None)
-    fitted = bench_method.estimator("mlp", data, settings, None, epochs=0)
+    data_set, _ = bench_method.choose(None)
+    fitted = bench_method.estimator("mlp", data_set.load("train", 0), data_set, None, epochs=0)
     assert fitted.n_align == bench_method.N_ALIGN
-    assert fitted.align_epochs == settings.align_epochs
+    assert fitted.align_epochs == data_set.settings.align_epochs

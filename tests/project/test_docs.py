@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lvlm_va.backends import ChatRequest, Turn, load_backend
+from lvlm_va.backends import ChatRequest, FolderBackend, Turn, load_backend
 from lvlm_va.critique import RegionRenderer
 from lvlm_va.datasets import decoy_digits
-from lvlm_va.testing import Answer, FaultServer, check_backend
+from lvlm_va.testing import check_backend
+from tests.serving import Answer, FaultServer
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -61,6 +62,19 @@ def test_the_entry_point_is_found(page, tmp_path, monkeypatch):
     (tmp_path / "my_package.py").write_text("\n".join(code))
     monkeypatch.syspath_prepend(tmp_path)
     assert load_backend("my-model:v2").name == "my-model-v2"
+
+
+def test_the_script_answers_questions_in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    backend = FolderBackend("questions", wait=False)
+    request = ChatRequest((Turn("user", ("Hello.",)),))
+    (pending,) = backend.complete([request])
+    (script,) = [block for block in blocks("python") if "reply.tmp" in block]
+    exec(script, {"model": lambda text, pictures: f"{len(pictures)} pictures. {text}"})
+    (reply,) = backend.complete([request])
+    assert pending.kind == "pending"
+    assert reply.text.startswith("0 pictures.")
+    assert "Hello." in reply.text
 
 
 def test_the_scorer_prefers_the_aligned_where_accuracy_prefers_the_shortcut():

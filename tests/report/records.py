@@ -41,6 +41,7 @@ def make_record(n: int = 6, side: int = 12, channels: int = 1, **changes) -> Run
     fields = {
         "class_names": CLASSES,
         "image_ids": ids,
+        "indices": np.arange(n),
         "images": images,
         "labels": labels,
         "explanation": Explanation(effect, torch.from_numpy(labels), zeros, zeros, zeros, "deeplift_shap"),

@@ -141,7 +141,8 @@ def test_needs_nothing_else_and_runs_only_its_own_script(page):
         value for _, attributes in page.tags for name, value in attributes.items() if name in {"href", "src"}
     ]
     assert links
-    assert all(link.startswith(("data:image/png;base64,", "data:image/jpeg;base64,", "#")) for link in links)
+    data = tuple(f"data:image/{kind};base64," for kind in ("png", "jpeg", "webp"))
+    assert all(link.startswith((*data, "#")) for link in links)
     assert "@import" not in page.raw["style"]
     assert "url(" not in page.raw["style"]
     assert not re.search(r"fetch|XMLHttp|http|import|innerHTML|eval", page.raw["script"])
@@ -177,6 +178,28 @@ def test_can_be_read_aloud_and_used_by_keyboard(page):
     assert all("scope" in attributes for attributes in page.named("th"))
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("artefact", "a foreign thing"),
+        ("object", "the object itself"),
+        ("surroundings", "plain surroundings"),
+        ("mixed", "a foreign thing and the object"),
+    ],
+)
+def test_says_what_a_segment_shows(content, words):
+    record = make_record(1)
+    first, *others = record.verdicts.verdicts
+    told = replace(record.verdicts, verdicts=(replace(first, content=content), *others))
+    found = Page(render_report(replace(record, verdicts=told)))
+    assert (
+        f"50 % ✗ should not count {words}: the tag of scan-0.png, top left says model-x, 93 % sure"
+        in found.text
+    )
+    assert f"✗ should not count {words} top left" in found.text  # in the table
+    assert f"{words}:" not in Page(render_report(record)).text
+
+
 def test_300_images_stay_small():
     text = render_report(make_record(300, 64, channels=3))
     assert text.count('<article class="card"') == 300
@@ -187,6 +210,7 @@ def test_photographs_are_made_smaller():
     tiny, large = (render_report(make_record(2, side, channels=3)) for side in (64, 256))
     assert "data:image/jpeg" not in tiny
     assert "data:image/jpeg" in large
+    assert "data:image/webp" in large
     assert len(large) < 3 * len(tiny)
 
 

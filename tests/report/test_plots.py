@@ -33,6 +33,13 @@ def test_explanation_is_orange_where_the_effect_is_positive():
     np.testing.assert_allclose(alone, 127 / 255)
 
 
+def test_an_image_outside_0_to_1_is_not_burnt_out():
+    image = np.stack([np.linspace(-2, 2, 36).reshape(6, 6), np.zeros((6, 6))])
+    (picture,) = plot_explanation(image, None).images
+    wanted = (image.mean(0) + 2) / 4
+    np.testing.assert_allclose(np.asarray(picture.get_array())[..., 0], wanted)
+
+
 def test_segments_carry_number_and_mark():
     segments = np.zeros((6, 6), dtype=int)
     segments[:2], segments[4:] = 1, 2

@@ -10,6 +10,7 @@ import pytest
 
 from lvlm_va import LVLMVAClassifier, RegionCritic
 from lvlm_va.backends import Prices, Usage
+from lvlm_va.critique import Critique, ParserJudge, VerdictPolicy
 from lvlm_va.report import Command, keep_command, keep_measures, read_run
 from lvlm_va.report.cost import read_costs
 from lvlm_va.report.measures import Measures
@@ -48,7 +49,9 @@ def test_holds_what_was_fitted(fitted, digits):
     record = read_run(fitted.run_dir)
     rows = fitted.alignment_set_
     assert record.image_ids == tuple(f"digit-{row}" for row in rows)
-    np.testing.assert_array_equal(record.images, (digits.images[rows] * 255).round().astype(np.uint8))
+    grey = (digits.images[rows] * 255).round().astype(np.uint8)
+    np.testing.assert_array_equal(record.images, grey.repeat(3, axis=1))
+    np.testing.assert_array_equal(record.indices, rows)
     np.testing.assert_array_equal(record.labels, digits.labels[rows])
     np.testing.assert_array_equal(record.masks, fitted.masks_)
     np.testing.assert_array_equal(record.explanation.attributions, fitted.explanation_.attributions)
@@ -65,6 +68,43 @@ def test_holds_what_was_fitted(fitted, digits):
     explained = fitted.explain(digits.images[rows], digits.labels[rows]).attributions.sum(1)
     np.testing.assert_allclose(record.outcome.attributions, explained, rtol=1e-4, atol=1e-5)
     assert record.measures is record.command is None
+
+
+class Teller:
+    """A critic that says of every segment that it is plain surroundings."""
+
+    name = "teller"
+
+    def fingerprint(self) -> str:
+        return self.name
+
+    def critique(self, requests):
+        return [
+            Critique(
+                request.image_id,
+                "\n".join(
+                    f"Segment {k} | covers: the ground | answer: surroundings"
+                    for k in range(1, request.n_segments + 1)
+                ),
+            )
+            for request in requests
+        ]
+
+
+def test_says_what_followed_from_what(digits, tmp_path):
+    policy = VerdictPolicy(surroundings="mask")
+    folder, how = tmp_path / "run", {"critic": Teller(), "judge": ParserJudge(policy)}
+    clf = make(folder, **how).fit(digits.images, digits.labels)
+    record = read_run(folder)
+    assert record.policy == policy
+    assert {(v.verdict, v.content) for v in record.verdicts.verdicts} == {("spurious", "surroundings")}
+    alone = make(**how).fit(digits.images, digits.labels)
+    for number, fitted in enumerate((clf, alone, clf.realign(record.verdicts))):
+        page = fitted.report(tmp_path / f"{number}.html").read_text()
+        assert "plain surroundings:" in page
+        assert "plain surroundings should not" in page
+    assert read_run(folder).policy == policy
+    assert read_run(folder).verdicts == record.verdicts
 
 
 def test_a_resumed_run_remembers_what_it_took(digits, tmp_path):

@@ -221,12 +221,62 @@ def test_two_tabs(browser, attacked):
     page.saved(revision + 1)  # by itself
 
 
+def pressed(page, part, number=1):
+    return page.find(f"[data-segment='{number}'] [data-part='{part}'][aria-pressed='true']")
+
+
+def test_four_answers_by_key(browser, attacked):
+    page = Page(browser, attacked.url)
+    revision = attacked.get("/api/state")["revision"]
+    for key, content, verdict in (
+        ("1", "artefact", "spurious"),
+        ("o", "object", "relevant"),
+        ("3", "surroundings", "relevant"),
+        ("m", "mixed", "unsure"),
+        ("a", "artefact", "spurious"),
+        ("2", "object", "relevant"),
+        ("b", "surroundings", "relevant"),
+        ("4", "mixed", "unsure"),
+    ):
+        page.press(key)
+        revision += 1
+        page.saved(revision)
+        assert pressed(page, content)
+        assert pressed(page, verdict)
+        assert content in page.find("#live")[0].get_attribute("textContent")
+        segment = attacked.get("/api/state")["images"][0]["segments"][0]
+        assert (segment["content"], segment["verdict"]) == (content, verdict)
+    page.press("s")
+    page.saved(revision + 1)
+    assert pressed(page, "spurious")
+    assert not pressed(page, "mixed")
+    page.press("z")
+    page.saved(revision + 2)
+    assert pressed(page, "mixed")
+    page.find("[data-segment='2'] [data-part='object']")[0].click()
+    page.saved(revision + 3)
+    assert pressed(page, "object", 2)
+    page.show("history")
+    page.until(lambda: page.holds("#entries", "object, relevant"))
+    for keys in ("1", "2", "3", "4", "s", "r", "u"):
+        assert page.holds("#verdicts .segments > p kbd, #segments .answers kbd", keys)
+
+
+def test_a_segment_is_seen_as_the_critic_saw_it(browser, attacked):
+    page = Page(browser, attacked.url)
+    loaded = "return [...document.querySelectorAll(arguments[0])].every((i) => i.complete && i.naturalWidth === 512)"
+    for pictures in ("#picture-view", "#segments .look img"):
+        assert page.find(pictures)
+        page.until(lambda pictures=pictures: browser.execute_script(loaded, pictures))
+    assert page.find("#figure-enlarged[hidden]")  # of images of a few pixels nothing is enlarged
+
+
 @pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 400)])
 def test_no_serious_accessibility_violation(browser, attacked, theme, width):
     set_theme(browser, theme)
     set_size(browser, width, 900)
     page = Page(browser, attacked.url)
-    page.press("s")
+    page.press("sj4")
     for view in ("verdicts", "descriptions", "examples", "align", "history"):
         page.show(view)
         assert accessibility_violations(browser) == []

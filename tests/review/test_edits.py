@@ -17,8 +17,8 @@ from lvlm_va.review.ask import answer, question, read_answer
 from lvlm_va.review.changes import Address, verdict_value
 from lvlm_va.review.journal import TABLE_FILE
 from lvlm_va.review.reviewed import ReviewedRun
-from lvlm_va.testing import Answer, FaultServer
 from tests.review.conftest import SCRIPT
+from tests.serving import Answer, FaultServer
 
 
 def first_image(client):

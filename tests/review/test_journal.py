@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvlm_va.critique import JudgeExample, SegmentVerdict, VerdictTable
+from lvlm_va.critique import CONTENTS, JudgeExample, SegmentVerdict, VerdictTable
 from lvlm_va.review import Journal, StaleRevisionError
 from lvlm_va.review.changes import EXAMPLES, Address, table_of, values_of, verdict_value
 from lvlm_va.review.journal import JOURNAL_FILE, TABLE_FILE
@@ -34,13 +34,14 @@ def open_journal(folder, found=FOUND, run="one"):
     return Journal(folder, found, run=run, by="ada")
 
 
-def a_verdict(word="spurious", image="scan-7.png", segment=1):
-    value = verdict_value(SegmentVerdict(image, segment, word, source="human"))
+def a_verdict(word="spurious", image="scan-7.png", segment=1, content=""):
+    value = verdict_value(SegmentVerdict(image, segment, word, source="human", content=content))
     return {Address("verdict", image, segment): value}
 
 
 edits = st.one_of(
     st.builds(a_verdict, st.sampled_from(WORDS), st.sampled_from(IMAGES), st.sampled_from([1, 2])),
+    st.builds(lambda content: a_verdict("relevant", content=content), st.sampled_from(("", *CONTENTS))),
     st.builds(
         lambda label, text: {Address("description", label): text},
         st.sampled_from(["ill", "well"]),

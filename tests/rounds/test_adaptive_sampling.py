@@ -31,7 +31,7 @@ from lvlm_va.rounds.adaptive_sampling import (
     portion_sizes,
 )
 from lvlm_va.sampling import select_alignment_set
-from tests.critique.scripted import Scripted, last_question, verdict_lines
+from tests.critique.scripted import SPECIFICATIONS, Scripted, last_question, verdict_lines
 
 # Portions of 10, 1 and 1.
 N = 12
@@ -182,6 +182,7 @@ def test_with_a_judge_and_an_estimate_of_the_cost(blobs: tuple[Any, Any], tmp_pa
 
     critic = LVLMCritic(Scripted(say), renderer=RegionRenderer(size=64), per_segment=False)
     parameters = {"critic": critic, "judge": "parser", "sampler": "adaptive", "n_align": 12, "epochs": 1}
+    parameters["specifications"] = SPECIFICATIONS
     clf = LVLMVAClassifier("mlp", align_epochs=0, random_state=0, run_dir=tmp_path, **parameters)
     assert clf.estimate_cost(*blobs).requests == 12
     assert not critic.backend.asked

@@ -6,7 +6,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import re
 import signal
 import sqlite3
 import sys
@@ -21,8 +20,9 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file
 
-from lvlm_va.testing import Answer, Asked, FaultServer
 from tests import killing
+from tests.critique.scripted import segments_of
+from tests.serving import Answer, Asked, FaultServer
 
 pytestmark = pytest.mark.skipif("sys.platform != 'linux'")
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif("sys.platform != 'linux'")
 EVERYWHERE = os.environ.get("LVLM_VA_KILL_AT") == "everywhere"
 STEPS = [
     "run.json", "train", "sample shard", "sample", "explain shard", "explain", "segment shard", "segment clean up",
-    "critiques append", "judged append", "candidates shard", "verdicts", "alignment-set", "propagate shard",
+    "shown", "critiques append", "judged append", "candidates shard", "verdicts", "alignment-set", "propagate shard",
     "propagate clean up", "align", "outcome shard", "latest.json",
 ]  # fmt: skip
 
@@ -71,9 +71,7 @@ class Critic:
             self._dropped.wait(60)
             return Answer(cut_after=0)
         words = ["spurious" if byte % 2 else "relevant" for byte in digest]
-        return Answer(
-            "\n".join(f"Segment {k}: {words[int(k)]}" for k in re.findall(r"Segment (\d+): WORD", asked.text))
-        )
+        return Answer("\n".join(f"Segment {k}: {words[k]}" for k in segments_of(asked.text)))
 
 
 class Runs:

@@ -106,3 +106,24 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+Map, NoTensor = torch.Tensor, np.ndarray
+
+
+@dataclass(frozen=True)
+class Aliased:
+    """Fields whose annotations say something else, letter by letter, than what they are."""
+
+    map: "Map"
+    array: "NoTensor"
+    some: "Map | None"
+
+
+def test_a_field_is_read_as_its_type_says_however_that_is_spelled(tmp_path):
+    run = RunDirectory(tmp_path, {})
+    made = Aliased(torch.arange(3), np.arange(3), torch.ones(2))
+    found = run.cached("map", run.key(1), Aliased, lambda: made)
+    assert isinstance(found.map, torch.Tensor)
+    assert isinstance(found.array, np.ndarray)
+    assert isinstance(found.some, torch.Tensor)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lvlm_va.segmentation import PPEPSWGM, SAM, SLIC, Grid, Segmentation, Segmenter, pixel_effect
+from lvlm_va.segmentation import PPEPSWGM, SAM, SLIC, Grid, Regions, Segmentation, Segmenter, pixel_effect
 from tests.segmentation.maps import attribution_maps, noise
 from tests.tolerances import OP
 
@@ -24,11 +24,23 @@ SEGMENTERS = [
     SLIC(n_segments=4),
     SLIC(n_segments=4, effect="absolute"),
 ]
+# They promise all but that only pixels with effect are labelled: they smooth it first.
+REGIONS = [Regions(n_segments=4), Regions(sigma=1.0, effect="absolute"), Regions(sigma=2.0, max_segments=3)]
 properties = settings(deadline=None, derandomize=True, max_examples=25)
 
 
-@pytest.fixture(scope="module", params=[*SEGMENTERS, SAM], ids=repr)
+@pytest.fixture(scope="module", params=[*SEGMENTERS, *REGIONS, SAM], ids=repr)
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
+    return made(request)
+
+
+@pytest.fixture(scope="module", params=[*SEGMENTERS, SAM], ids=repr)
+def cutter(request: pytest.FixtureRequest) -> Segmenter:
+    """A segmenter whose segments are of pixels with effect."""
+    return made(request)
+
+
+def made(request: pytest.FixtureRequest) -> Segmenter:
     if request.param is not SAM:
         return request.param
     lenient = {"stability_score_thresh": 0.0, "box_nms_thresh": 1.0}  # lets masks of random weights pass
@@ -53,7 +65,8 @@ def effect_of_segments(attributions: Tensor, found: Segmentation) -> Tensor:
 
 @given(attributions=attribution_maps)
 @properties
-def test_labels_shares_and_moments_fit_together(segmenter: Segmenter, attributions: Tensor):
+def test_labels_shares_and_moments_fit_together(cutter: Segmenter, attributions: Tensor):
+    segmenter = cutter
     before = attributions.clone()
     found = segment(segmenter, attributions)
     effect = pixel_effect(attributions, segmenter.effect)

@@ -9,10 +9,10 @@ import numpy as np
 
 from lvlm_va.critique import Critic, OracleCritic, SegmentVerdict, TinyCritic, VerdictPolicy
 from lvlm_va.critique.types import Content
-from lvlm_va.datasets import decoy_digits
 from lvlm_va.estimator import LVLMVAClassifier
-from lvlm_va.experiments.decoy import DIGITS, estimator_parameters
 from lvlm_va.experiments.evaluation import evaluate
+from lvlm_va.experiments.methods import estimator_parameters
+from lvlm_va.experiments.tasks import DECOY_DIGITS
 from tools.tiny_critic.grammar import describe
 from tools.tiny_critic.real_segments import (
     KnownSegments,
@@ -149,7 +149,7 @@ def _single_templates() -> Iterable[tuple[str, str, Templates]]:
 
 def _demo_accuracy(critic: Critic | None, seed: int) -> float:
     """Return the accuracy of the demo's net, aligned with a critic or, for None, with the oracle."""
-    data, test = decoy_digits("train", random_state=seed), decoy_digits("test", random_state=seed)
-    parameters = estimator_parameters(DIGITS) | {"critic": critic or OracleCritic(data.masks)}
+    data, test = DECOY_DIGITS.load("train", seed), DECOY_DIGITS.load("test", seed)
+    parameters = estimator_parameters(DECOY_DIGITS) | {"critic": critic or OracleCritic(data.masks)}
     classifier = LVLMVAClassifier(**parameters, random_state=seed).fit(data.images, data.labels)
     return evaluate(classifier.module_, test, classifier.references_).figures()["accuracy"]

@@ -13,7 +13,8 @@ from lvlm_va.critique import Critique, CritiqueRequest, OracleCritic
 from lvlm_va.critique.tiny.segment_view import Mask
 from lvlm_va.datasets import decoy_digits
 from lvlm_va.estimator import LVLMVAClassifier
-from lvlm_va.experiments.decoy import DIGITS, estimator_parameters
+from lvlm_va.experiments.methods import estimator_parameters
+from lvlm_va.experiments.tasks import DECOY_DIGITS
 
 # Grey value, in [0, 255], of a pixel that belongs to a stroke.
 _STROKE = 64
@@ -40,8 +41,9 @@ def ppeps_segments(n_images: int, seed: int = 0) -> list[KnownSegments]:
     """Return segments as the pipeline makes them, by PPEPS-WGM from a net that learnt the patch."""
     data = decoy_digits("train", random_state=seed)
     critic = _Recorder(OracleCritic(data.masks))
-    parameters = estimator_parameters(replace(DIGITS, n_align=n_images, align_epochs=0))
-    LVLMVAClassifier(**parameters | {"critic": critic}, random_state=seed).fit(data.images, data.labels)
+    changes = {"critic": critic, "n_align": n_images, "align_epochs": 0}
+    parameters = estimator_parameters(DECOY_DIGITS) | changes
+    LVLMVAClassifier(**parameters, random_state=seed).fit(data.images, data.labels)
     return critic.seen
 
 

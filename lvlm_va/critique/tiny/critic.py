@@ -130,7 +130,7 @@ class TinyCritic(ModelUser):
         return Estimate() if self._in_process else self.estimate(self.chat_requests(requests), prices)
 
     def hand_over_images(self, requests: Sequence[CritiqueRequest]) -> None:
-        """With ``batch=True``, put the questions about images into batches, without waiting for the answers."""
+        """Hand over the questions about images, to batches or into a folder, without waiting for the answers."""
         self.hand_over(self.chat_requests(requests))
 
     def chat_requests(self, requests: Sequence[CritiqueRequest]) -> list[ChatRequest]:

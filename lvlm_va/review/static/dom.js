@@ -27,3 +27,11 @@ export function notice(text) {
 export const many = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 
 export const WORDS = { spurious: "✕ spurious", relevant: "✓ relevant", unsure: "? unsure" };
+
+// What a segment may show, with the keys that say so.
+export const ANSWERS = {
+  artefact: { name: "Artefact", keys: "1a", words: "a foreign thing, such as a letter, a ruler or a patch" },
+  object: { name: "Object", keys: "2o", words: "the object itself, which should count" },
+  surroundings: { name: "Surroundings", keys: "3b", words: "plain surroundings (background), such as empty ground" },
+  mixed: { name: "Mixed", keys: "4m", words: "a good part of both, a foreign thing and the object" },
+};

@@ -38,7 +38,11 @@ function makeEntry(entry) {
     lines.length ? make("ul", {}, ...lines) : "");
 }
 
-const said = (value) => (value ? value.verdict + (value.reason ? ` (${value.reason})` : "") : "nothing");
+function said(value) {
+  if (!value) return "nothing";
+  const shows = value.content && value.content !== value.verdict ? `${value.content}, ` : "";
+  return shows + value.verdict + (value.reason ? ` (${value.reason})` : "");
+}
 
 function describe({ kind, name, segment, from, to }) {
   if (kind === "verdict") return `${name}, segment ${segment}: ${said(from)} → ${said(to)}`;

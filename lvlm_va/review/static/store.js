@@ -75,6 +75,6 @@ function put({ kind, name, segment, to }) {
     state.examples = to ?? [];
   } else if (kind === "verdict") {
     const image = state.images.find((found) => found.id === name);
-    if (image) Object.assign(image.segments[segment - 1], to ?? { verdict: "unsure", reason: "", source: "" });
+    if (image) Object.assign(image.segments[segment - 1], { content: "" }, to ?? { verdict: "unsure", reason: "", source: "" });
   }
 }

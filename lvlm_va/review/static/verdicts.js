@@ -1,10 +1,12 @@
 // The list of images, the image that is looked at, and the verdicts on its segments.
 
-import { $, WORDS, announce, make, many } from "./dom.js";
+import { $, ANSWERS, WORDS, announce, make, many } from "./dom.js";
 import { askAbout } from "./ask.js";
 import { edit, explain, get, onChange, state } from "./store.js";
 
 const KEYS = { s: "spurious", r: "relevant", u: "unsure" };
+const ANSWER_KEYS = Object.fromEntries(
+  Object.entries(ANSWERS).flatMap(([content, { keys }]) => [...keys].map((key) => [key, content])));
 let queue = []; // [image, segment], both counted as the server does, in the order of j
 let current = null; // one of them
 let detail = null; // what the server says of the current image
@@ -112,7 +114,8 @@ async function go(place, { focus = true } = {}) {
   if (!place) {
     $("image-title").textContent = "No segment fits the filters";
     for (const id of ["image-label", "image-description", "critique-text"]) $(id).textContent = "";
-    for (const id of ["picture-original", "picture-view"]) $(id).removeAttribute("src");
+    for (const id of ["picture-original", "picture-view", "picture-enlarged"]) $(id).removeAttribute("src");
+    $("figure-enlarged").hidden = true;
     $("segments").replaceChildren();
     return;
   }
@@ -152,8 +155,7 @@ function showImage() {
   $("image-label").textContent = `class ${image.label} · image ${index + 1} of ${state.images.length}`;
   $("image-description").textContent = state.descriptions[image.label] ?? "nothing was said of this class";
   $("critique-text").textContent = detail?.text ?? "";
-  const source = `/pictures/${index}/original.png`;
-  if ($("picture-original").getAttribute("src") !== source) $("picture-original").src = source;
+  show("picture-original", `/pictures/${index}/original.png`);
   $("picture-original").alt = `Image ${image.id}, class ${image.label}`;
   showPicture(picture);
   const active = document.activeElement;
@@ -174,6 +176,13 @@ export function showChanged(changes) {
   if (change && !$("verdicts").hidden) go([indexOf(change.name), change.segment]);
 }
 
+// A picture that the critic was shown of a segment.
+const tile = (index, segment, enlarged = false) => `/pictures/${index}/segment-${segment}${enlarged ? "-enlarged" : ""}.png`;
+
+function show(id, source) {
+  if ($(id).getAttribute("src") !== source) $(id).src = source;
+}
+
 function showPicture(name) {
   picture = name;
   for (const button of document.querySelectorAll("[data-picture]")) {
@@ -181,20 +190,34 @@ function showPicture(name) {
   }
   if (!current) return;
   const [index, segment] = current;
-  const file = name === "segments" ? `segment-${segment}` : name;
   const version = name === "after" ? `?alignment=${state.alignments.length}` : "";
-  const source = `/pictures/${index}/${file}.png${version}`;
-  if ($("picture-view").getAttribute("src") !== source) $("picture-view").src = source;
+  show("picture-view", name === "segments" ? tile(index, segment) : `/pictures/${index}/${name}.png${version}`);
+  $("figure-enlarged").hidden = name !== "segments" || !detail?.segments[segment - 1].enlarged;
+  if (!$("figure-enlarged").hidden) show("picture-enlarged", tile(index, segment, true));
+  $("picture-enlarged").alt = `Segment ${segment}, enlarged`;
   $("picture-view").alt = {
-    segments: `The image with segment ${segment} outlined`,
-    effect: "What spoke for the class before alignment: orange where the effect is positive",
-    after: "What speaks for the class after alignment: orange where the effect is positive",
+    segments: `Segment ${segment} in its own colours inside a thin line, the rest shaded blue`,
+    effect: `What spoke ${state.direction} the class before alignment, in orange`,
+    after: `What speaks ${state.direction} the class after alignment, in orange`,
   }[name];
 }
 
 function makeCard(index, number, segment, isCurrent) {
   const more = detail?.segments[number - 1];
   const human = segment.source === "human";
+  const answers = Object.entries(ANSWERS).map(([content, { name, keys, words }]) => make("button", {
+    type: "button",
+    class: `choice ${state.follows[content]}`,
+    "aria-pressed": String(segment.content === content),
+    "aria-keyshortcuts": [...keys].join(" "),
+    "data-part": content,
+    title: `${words}: ${state.follows[content]} (${[...keys].join(" or ")})`,
+    on: { click: () => { go([index, number], { focus: false }); tell(index, number, content); } },
+  }, make("kbd", { "aria-hidden": "true" }, keys[0]), name));
+  const look = [false, ...(more?.enlarged ? [true] : [])].map((enlarged) => make("img", {
+    src: tile(index, number, enlarged), width: "136", height: "136", loading: "lazy", decoding: "async",
+    alt: enlarged ? `Segment ${number}, enlarged` : `Segment ${number} inside a thin line`,
+  }));
   const choices = Object.values(KEYS).map((word) => make("button", {
     type: "button",
     class: `choice ${word}`,
@@ -215,17 +238,26 @@ function makeCard(index, number, segment, isCurrent) {
     make("strong", {}, `Segment ${number}`),
     make("span", { class: "quiet" }, `${Math.round(segment.share * 100)} % of the effect${more ? `, ${more.position}` : ""}`),
     make("span", { class: `by ${human ? "human" : ""}` }, human ? "a person" : segment.source || "nobody")),
+  make("div", { class: "look" }, ...look, human ? "" : make("p", { class: "said" }, segment.reason)),
+  make("div", { class: "choices answers", role: "group", "aria-label": `What segment ${number} shows` }, ...answers),
   make("div", { class: "choices", role: "group", "aria-label": `Verdict on segment ${number}` }, ...choices),
-  human ? make("label", { class: "reason" }, make("span", {}, "Why "), reason)
-    : make("p", { class: "said" }, segment.reason),
+  human ? make("label", { class: "reason" }, make("span", {}, "Why "), reason) : "",
   human ? make("button", { type: "button", class: "link", "data-part": "example", on: { click: () => promote(index, number) } }, "Use as example") : "");
 }
 
 async function give(index, number, verdict, reason) {
+  const sent = { verdict, ...(reason === undefined ? {} : { reason }) };
+  if (await enter(index, number, sent, verdict) && $("keys-advance").checked && reason === undefined) step(1);
+}
+
+// Say what a segment shows; the verdict follows.
+async function tell(index, number, content) {
+  if (await enter(index, number, { content }, `${content}, so ${state.follows[content]}`) && $("keys-advance").checked) step(1);
+}
+
+function enter(index, number, sent, said) {
   const image = state.images[index];
-  const said = `Segment ${number} of ${image.id}: ${verdict}.`;
-  const content = { image: image.id, segment: number, verdict, ...(reason === undefined ? {} : { reason }) };
-  if (await edit("/api/verdict", content, said) && $("keys-advance").checked && reason === undefined) step(1);
+  return edit("/api/verdict", { image: image.id, segment: number, ...sent }, `Segment ${number} of ${image.id}: ${said}.`);
 }
 
 function promote(index, number) {
@@ -256,7 +288,7 @@ function onKey(event) {
     k: () => step(-1),
     e: () => promote(...current),
     v: () => showPicture(views[(views.indexOf(picture) + 1) % views.length]),
-  }[key] ?? (KEYS[key] && (() => give(...current, KEYS[key])));
+  }[key] ?? (KEYS[key] && (() => give(...current, KEYS[key]))) ?? (ANSWER_KEYS[key] && (() => tell(...current, ANSWER_KEYS[key])));
   if (!act) return;
   event.preventDefault();
   act();

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-from lvlm_va.testing.answers import Answer, Language
+from tests.serving.answers import Answer, Language
 
 BatchCall = Literal["upload", "validate", "submit", "list", "poll", "results"]
 BatchScript = Callable[[BatchCall, int], Answer]

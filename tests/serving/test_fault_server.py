@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from lvlm_va.testing import FAULTS, Answer, FaultServer
+from tests.serving import FAULTS, Answer, FaultServer
 
 
 def post(server, content, path="/v1/chat/completions"):

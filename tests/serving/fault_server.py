@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
 
-from lvlm_va.testing.answers import Answer, Asked, Language
-from lvlm_va.testing.batch_desk import Batch, BatchDesk, BatchScript
+from tests.serving.answers import Answer, Asked, Language
+from tests.serving.batch_desk import Batch, BatchDesk, BatchScript
 
 Script = Callable[[Asked], Answer]
 _PATHS: dict[str, Language] = {"/chat/completions": "openai", "/messages": "anthropic"}
@@ -65,7 +65,7 @@ class FaultServer:
     Examples
     --------
     >>> from lvlm_va.backends import ChatRequest, OpenAIBackend, Turn, wrap_backend
-    >>> from lvlm_va.testing import FAULTS, FaultServer
+    >>> from tests.serving import FAULTS, FaultServer
     >>> with FaultServer([FAULTS["authentication"]]) as server:
     ...     backend = OpenAIBackend("any", base_url=server.url)
     ...     backend.complete([ChatRequest((Turn("user", ("Hello",)),))])
