@@ -11,7 +11,7 @@ from tests.backends.inner import Inner
 from tests.critique.making import corner_and_centre, make_request, verdicts_of
 
 COUNTS = "The digit counts. The patch in the corner doesn't matter"
-SAID = "Segment covers the corner patch. Answer: artefact"
+SAID = "Segment covers the patch. Answer: artefact"
 
 
 def says(answer):
@@ -55,7 +55,7 @@ def test_each_segment_is_asked_about_by_itself_with_label_and_description():
             "The description of class '3' has words that this critic was not taught: 'femur', 'hospital'.",
         ),
         ("The digit counts: 5 times?", "not taught: '5', 'times', '?'."),
-        ("The digit counts. " * 21, "The description of class '3' is longer than 60 words."),
+        ("The digit counts. " * 31, "The description of class '3' is longer than 90 words."),
     ],
 )
 def test_a_description_that_it_cannot_read_is_unsure_and_says_why(description, reason):

@@ -15,7 +15,7 @@ from lvlm_va.critique.tiny.prompt import WORDS_FILE
 from tests.critique.making import verdicts_of
 from tools.tiny_critic.evaluation import describe_digits, is_right
 from tools.tiny_critic.grammar import vocabulary
-from tools.tiny_critic.real_segments import describe_all, ideal_segments, ppeps_segments
+from tools.tiny_critic.real_segments import describe_all, ideal_segments, ppeps_segments, region_segments
 from tools.tiny_critic.templates import HELD_OUT, TRAINED
 
 MOST_BYTES = 2_000_000
@@ -26,7 +26,11 @@ def critic():
     return TinyCritic()
 
 
-@pytest.fixture(scope="module", params=[ppeps_segments, ideal_segments], ids=["ppeps_wgm", "ideal"])
+@pytest.fixture(
+    scope="module",
+    params=[ppeps_segments, region_segments, ideal_segments],
+    ids=["ppeps_wgm", "regions", "ideal"],
+)
 def known(request):
     return request.param(30, seed=11)
 

@@ -59,7 +59,9 @@ def _parts(rng: np.random.Generator) -> Alpha:
     """Return a band whose width varies, cut across by one to three gaps."""
     turn = rng.normal(0, 0.12) + (np.pi / 2 if rng.random() < 0.3 else 0)
     across, along = _turned(turn, SIDE / 2 + rng.uniform(-4, 4, 2))
-    width = rng.uniform(6, 15) * (1 + rng.uniform(0, 0.5) * np.cos(along / rng.uniform(6, 12) + rng.uniform(-1, 1)))
+    width = rng.uniform(6, 15) * (
+        1 + rng.uniform(0, 0.5) * np.cos(along / rng.uniform(6, 12) + rng.uniform(-1, 1))
+    )
     form = np.abs(across + rng.uniform(-3, 3)) < width
     if rng.random() < 0.6:
         form &= np.abs(along) < rng.uniform(15, 40)

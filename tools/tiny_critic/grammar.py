@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lvlm_va.critique.types import Content
-from tools.tiny_critic.phrases import draw_name, draw_remark, sentences
+from tools.tiny_critic.phrases import draw_name, draw_remark, draw_where, draw_which, sentences
 from tools.tiny_critic.templates import TRAINED, Templates
 from tools.tiny_critic.words import KINDS, MARKS, NAMED, NAMES
 
@@ -17,6 +17,7 @@ _SINGULAR = {"is": "is", "s": "s", "do": "does", "has": "has", "ies": "ies"}
 _PLURAL = {"is": "are", "s": "", "do": "do", "has": "have", "ies": "y"}
 _MAIN_CHANCES = {"figure": 0.45, "patch": 0.3, "strip": 0.1, "tag": 0.1, "background": 0.05}
 _REMARK_CHANCE = 0.3
+_NOR_CHANCE, _ADDED_CHANCE = 0.3, 0.18
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def draw_description(rng: np.random.Generator, label: str) -> Description:
         irrelevant = [others[0]]
     description = describe(rng, matters, irrelevant, label)
     if rng.random() < _REMARK_CHANCE:
-        remarks = [draw_remark(rng, label) for _ in range(1 + (rng.random() < 0.2))]
+        remarks = [draw_remark(rng, label) for _ in range(1 + (rng.random() < 0.35))]
         remark = Clause(" ".join(remarks), {})
         first, *rest = description.clauses
         description = Description((remark, Clause(f" {first.text}", first.says), *rest))
@@ -146,9 +147,11 @@ def describe(
     if rng.random() < 0.5:
         groups = [groups[i] for i in rng.permutation(len(groups))]
     separator = (".", ";", ", and", ", but", ",")[rng.choice(5, p=[0.5, 0.15, 0.12, 0.15, 0.08])]
+    texts = [_sentence(rng, good, bad, label, templates) for good, bad in groups]
+    if any(":" in text for text in texts):
+        separator = "."
     clauses = []
-    for number, (good, bad) in enumerate(groups):
-        text = _sentence(rng, good, bad, label, templates)
+    for number, ((good, bad), text) in enumerate(zip(groups, texts, strict=True)):
         if not number or separator == ".":
             text = text[0].upper() + text[1:]
         end = separator if number < len(groups) - 1 else "."
@@ -162,10 +165,19 @@ def _sentence(
 ) -> str:
     pool = templates.contrasts if good and bad else templates.matters if good else templates.irrelevant
     template = pool[int(rng.integers(len(pool)))]
+    last = ""
+    if len(bad) > 1 and not good and " not " in template and rng.random() < _NOR_CHANCE:
+        *others, one = bad
+        bad, last = tuple(others), f", nor {draw_name(rng, [one], label)[0]}"
     first, plural = draw_name(rng, good or bad, label)
-    forms = _PLURAL if plural else _SINGULAR
-    filled = _fill(template, forms).replace("{X}", first)
-    return filled.replace("{Y}", draw_name(rng, bad, label)[0]) if good and bad else filled
+    filled = _fill(template, _PLURAL if plural else _SINGULAR).replace("{X}", first)
+    if good and bad:
+        return filled.replace("{Y}", draw_name(rng, bad, label)[0])
+    if bad[:1] and bad[0] in MARKS and rng.random() < _ADDED_CHANCE:
+        filled += draw_where(rng, label)
+    if good == ("figure",) and rng.random() < _ADDED_CHANCE:
+        filled += draw_which(rng, label)
+    return filled + last
 
 
 def reply(covers: Sequence[str], says: Mapping[str, bool]) -> str:

@@ -19,7 +19,7 @@ from tools.tiny_critic.words import COVERED, KINDS, NAMED
 _IMAGES, _TEXTS = 64, 32
 _IGNORED = -100
 # The words of a reply that decide; the rest follows from them.
-_DECISIVE = ("figure", "corner", "border", "letter", "plain", "and", "artefact", "object", "surroundings", "mixed",
+_DECISIVE = ("figure", "patch", "strip", "tag", "background", "and", "artefact", "object", "surroundings", "mixed",
              "unsure")  # fmt: skip
 _DECISIVE_WEIGHT = 5.0
 _N_AREAS = 2 * len(KINDS) - 1

@@ -14,7 +14,7 @@ from tools.tiny_critic.scenes import Scene
 from tools.tiny_critic.words import KINDS, MARKS
 
 _CHANCES = {"figure": 0.25, "patch": 0.28, "strip": 0.14, "tag": 0.2, "background": 0.22}
-_STRADDLING_CHANCE = 0.3
+_STRADDLING_CHANCE = 0.15
 _FEWEST_PIXELS = 8
 # A share of a mark or of the figure between these leaves open what the segment covers; no such one is taught.
 _OPEN_MARK = (0.43, 0.57)
@@ -23,8 +23,8 @@ _OPEN_FIGURE = (0.15, 0.28)
 # A mark is what a segment is about that holds this much of it and next to nothing else but ground.
 _MOST_OF_A_MARK = 0.65
 # The figure and a mark fill at least so much of a segment that is about both, and are about as large.
-_LEAST_OF_BOTH = 0.28
-_EQUAL = (0.42, 0.58)
+_LEAST_OF_BOTH = 0.33
+_EQUAL = (0.44, 0.56)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +111,10 @@ def _cells(rng: np.random.Generator, scene: Scene) -> Iterator[tuple[tuple[str, 
 
     They are ragged and hold next to all of the effect, as `PPEPSWGM` cuts it, or connected and smooth as `Regions`.
     """
-    smooth = rng.random() < 0.6
-    size = int(rng.choice([1, 1, 2])) if smooth else int(rng.choice([2, 2, 4, 1]))  # pixels of the view per pixel
+    smooth = rng.random() < 0.5
+    size = (
+        int(rng.choice([1, 1, 2])) if smooth else int(rng.choice([2, 2, 4, 1]))
+    )  # pixels of the view per pixel
     side = SIDE // size
     effect = _effect(rng, scene, side)
     if smooth:

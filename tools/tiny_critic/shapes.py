@@ -78,7 +78,7 @@ def draw_patch(rng: np.random.Generator) -> Alpha:
 
 
 def draw_strip(rng: np.random.Generator) -> Alpha:
-    """Return a bar along most of one edge, the ticks of a ruler there, or a frame around the image."""
+    """Return a bar along most of one edge, a ruler there or only its ticks, or a frame around the image."""
     thick, long = int(rng.integers(3, 9)), int(rng.uniform(0.6, 1) * SIDE)
     start, form = int(rng.integers(0, SIDE - long + 1)), rng.random()
     near = 0 if rng.random() < 0.5 else SIDE - thick
@@ -86,7 +86,15 @@ def draw_strip(rng: np.random.Generator) -> Alpha:
     if form < 0.12:
         width = int(rng.integers(2, 5))
         alpha[:], alpha[width:-width, width:-width] = 1, 0
-    elif form < 0.4:
+    elif form < 0.35:
+        thick, every = int(rng.integers(5, 11)), int(rng.integers(3, 6))
+        near = int(rng.integers(0, 5)) if rng.random() < 0.5 else SIDE - thick - int(rng.integers(0, 5))
+        alpha[near : near + thick, start : start + long] = 1
+        ticks = (
+            slice(near, near + thick // 2) if rng.random() < 0.5 else slice(near + thick // 2, near + thick)
+        )
+        alpha[ticks, start : start + long : every] = rng.uniform(0.35, 0.6)
+    elif form < 0.5:
         near, every = int(rng.integers(0, 4)), int(rng.integers(3, 6))
         ticks = alpha if rng.random() < 0.5 else alpha[::-1]
         ticks[near : near + thick, start : start + long : every] = 1
@@ -97,21 +105,26 @@ def draw_strip(rng: np.random.Generator) -> Alpha:
 
 
 def draw_tag(rng: np.random.Generator) -> Alpha:
-    """Return one to four letters near an edge, sometimes large, faint as a watermark, or in a ring as on a stamp."""
-    form, size = rng.random(), int(rng.integers(11, 20))
+    """Return letters or a line of text near an edge, sometimes large, faint as a watermark, or in a ring as a stamp."""
+    form = rng.random()
+    line = form > 0.7
+    size = int(rng.integers(6, 10) if line else rng.integers(11, 20))
     edge = 4 + size / 3
+    n = int(rng.integers(5, 12) if line else rng.integers(1, 3 if size > 15 else 5))
     along, across = rng.uniform(edge, SIDE - edge), edge if rng.random() < 0.5 else SIDE - edge
-    if rng.random() < 0.3:  # in a corner
+    if line:
+        along = SIDE / 2 + rng.uniform(-8, 8)
+    elif rng.random() < 0.3:  # in a corner
         along = edge if rng.random() < 0.5 else SIDE - edge
-    place = (along, across) if rng.random() < 0.5 else (across, along)
+    place = (along, across) if line or rng.random() < 0.5 else (across, along)
     picture = Image.new("L", (SIDE, SIDE))
     draw = ImageDraw.Draw(picture)
-    write(draw, place, draw_letters(rng, int(rng.integers(1, 3 if size > 15 else 5))), size, bold=rng.random() < 0.5)
+    write(draw, place, draw_letters(rng, n), size, bold=rng.random() < 0.5)
     if form < 0.15:
         x, y = place
         box = (x - edge, y - 0.8 * edge, x + edge, y + 0.8 * edge)
         (draw.ellipse if form < 0.08 else draw.rectangle)(box, outline=255)
-    strength = rng.uniform(0.45, 0.8) if form > 0.8 else 1.0
+    strength = rng.uniform(0.45, 0.8) if form > 0.85 else 1.0
     return np.asarray(picture, np.float64) * (strength / 255)
 
 

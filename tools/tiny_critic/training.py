@@ -24,9 +24,9 @@ _LOG_EVERY = 50
 class Steps:
     """Number of optimiser steps of each stage."""
 
-    look: int = 1500
-    read: int = 1200
-    speak: int = 800
+    look: int = 1300
+    read: int = 1500
+    speak: int = 750
 
 
 def train_tiny_critic(

@@ -43,9 +43,9 @@ class TinyCritic(ModelUser):
     Each segment is shown by itself, at 56x56 pixels, with the class label and its description; the model says
     what the segment covers and, in one of the four words of `VerdictPolicy`, what it is about. It was trained on drawn
     scenes and knows a figure, a patch in a corner or a sticker near the edge, a strip along the border, a tag with
-    letters and the bare background, under some 350 English words: see ``README.md`` in its folder. A description
+    letters and the bare background, under some 400 English words: see ``README.md`` in its folder. A description
     that it cannot read is answered ``unsure``: an empty one, one with words that it was never taught (the reason lists
-    them), one of more than 60 words.
+    them), one of more than 90 words.
 
     Parameters
     ----------
@@ -135,9 +135,7 @@ class TinyCritic(ModelUser):
 
     def chat_requests(self, requests: Sequence[CritiqueRequest]) -> list[ChatRequest]:
         """Return what `critique` would send: one question per segment of a request that can be put to the model."""
-        return [
-            chat for request in requests if self._refusal(request) is None for chat in _chats(request)
-        ]
+        return [chat for request in requests if self._refusal(request) is None for chat in _chats(request)]
 
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Judge each segment of each request.
