@@ -91,3 +91,16 @@ def test_a_label_cannot_add_turns_or_images(label):
 def test_unknown_words_are_listed_once_and_the_label_is_known():
     text = "The femur counts, the femur <image> 7 and the knee do not. The patch is noise."
     assert unknown_words(text, "knee 7", WORDS) == ["femur", "<", ">"]
+
+
+def test_words_joined_by_hyphens_and_apostrophes_are_looked_up_one_by_one():
+    assert unknown_words("A lance-shaped leaf's tip: it counts.", "", WORDS) == []
+    assert unknown_words("The saw-toothed femur's end - counts.", "", WORDS) == ["femur", "-"]
+
+
+@given(st.integers(0, 2**32))
+def test_a_remark_says_nothing_and_comes_first(seed):
+    rng = np.random.default_rng(seed)
+    clauses = draw_description(rng, "3").clauses
+    assert all(clause.says for clause in clauses[1:])
+    assert clauses[0].says or len(clauses) > 1

@@ -63,7 +63,7 @@ def _parts(rng: np.random.Generator) -> Alpha:
         1 + rng.uniform(0, 0.5) * np.cos(along / rng.uniform(6, 12) + rng.uniform(-1, 1))
     )
     form = np.abs(across + rng.uniform(-3, 3)) < width
-    if rng.random() < 0.6:
+    if rng.random() < 0.45:
         form &= np.abs(along) < rng.uniform(15, 40)
     for _ in range(rng.integers(1, 4)):
         bent = along - rng.uniform(-14, 14) - rng.normal(0, 1.5) * np.cos(across / rng.uniform(3, 8))

@@ -108,13 +108,14 @@ def draw_tag(rng: np.random.Generator) -> Alpha:
     """Return letters or a line of text near an edge, sometimes large, faint as a watermark, or in a ring as a stamp."""
     form = rng.random()
     line = form > 0.7
-    size = int(rng.integers(6, 10) if line else rng.integers(11, 20))
-    edge = 4 + size / 3
-    n = int(rng.integers(5, 12) if line else rng.integers(1, 3 if size > 15 else 5))
+    in_corner = not line and rng.random() < 0.45
+    size = int(rng.integers(6, 10) if line else rng.integers(9, 20))
+    edge = size / 3 + rng.uniform(2, 5)
+    n = int(rng.integers(5, 12) if line else rng.integers(1, 3 if size > 15 or in_corner else 5))
     along, across = rng.uniform(edge, SIDE - edge), edge if rng.random() < 0.5 else SIDE - edge
     if line:
         along = SIDE / 2 + rng.uniform(-8, 8)
-    elif rng.random() < 0.3:  # in a corner
+    elif in_corner:
         along = edge if rng.random() < 0.5 else SIDE - edge
     place = (along, across) if line or rng.random() < 0.5 else (across, along)
     picture = Image.new("L", (SIDE, SIDE))

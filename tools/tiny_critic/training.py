@@ -24,8 +24,8 @@ _LOG_EVERY = 50
 class Steps:
     """Number of optimiser steps of each stage."""
 
-    look: int = 1300
-    read: int = 1500
+    look: int = 1600
+    read: int = 1400
     speak: int = 750
 
 
