@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from lvlm_va.critic_exam.grading import grade
+from lvlm_va.critic_exam.sets import load_questions
 from lvlm_va.critique import TinyCritic, tiny_critic_folder
 from lvlm_va.critique.tiny.prompt import WORDS_FILE
 from tests.critique.making import verdicts_of
@@ -57,6 +59,16 @@ def test_it_follows_the_description_on_real_segments(critic, known, templates, r
     ]
     # 0.97 is what 'python -m tools.tiny_critic evaluate' must show on many more.
     assert np.mean(right) >= 0.94
+
+
+@pytest.mark.parametrize("name", ["digits", "radiographs", "lesions"])
+def test_it_judges_drawn_sets_that_it_was_not_trained_on(critic, name):
+    questions = load_questions(name, 16)
+    found = grade(questions, critic.critique(questions.requests))
+    # What the model card says of all images of the exam, less what chance makes of a third of them.
+    assert found.verdict_accuracy >= 0.9
+    assert found.decided >= 0.95 * found.segments
+    assert found.recall >= 0.7
 
 
 def test_a_segment_is_judged_alike_alone_and_among_others(critic, known):
