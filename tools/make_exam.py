@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,21 +23,6 @@ N_IMAGES = 48
 logger = logging.getLogger("make_exam")
 
 
-@dataclass(frozen=True)
-class Net:
-    """How the net of a set is trained."""
-
-    module: str
-    n: int
-    parameters: dict[str, Any]
-
-
-_CONVOLUTIONAL = Net(
-    "resnet8", 800, {"epochs": 10, "batch_size": 16, "schedule": "cosine", "n_references": 5}
-)
-NETS = {"digits": Net("mlp", 0, {"epochs": 40, "batch_size": 32})}
-
-
 def choose(has_shortcut: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return rows, half of them with the shortcut where that many have and lack it."""
     rows = []
@@ -52,9 +35,9 @@ def choose(has_shortcut: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def make(name: str) -> None:
     """Write the sheet of one set."""
-    net = NETS.get(name, _CONVOLUTIONAL)
-    data = SETS[name].load(net.n, None)
-    classifier = LVLMVAClassifier(net.module, random_state=EXAM_SEED, **net.parameters)
+    net = SETS[name].net
+    data = SETS[name].load("train", net.n, None)
+    classifier = LVLMVAClassifier(net.module, random_state=EXAM_SEED, **net.training())
     classifier.fit(data.images, data.labels)
     rows = choose(data.masks.any((1, 2)), np.random.default_rng(EXAM_SEED))
     explanation = classifier.explain(data.images[rows], data.labels[rows])

@@ -26,6 +26,7 @@ class Experiment(StrEnum):
     critiques = "critiques"
     components = "components"
     rounds = "rounds"
+    recorded = "recorded"
     decoy_mnist = "decoy-mnist"
     decoy_fashion_mnist = "decoy-fashion-mnist"
     decoy_digits = "decoy-digits"
@@ -39,6 +40,7 @@ class Variant(StrEnum):
 
 
 # What an experiment looks at besides 'out' and 'seeds'.
+_OF_RECORDED = frozenset(("data_set", "method", "jobs"))
 _OF_COMPARISONS = frozenset(("quick", "data_dir", "fashion_dir", "data_set", "method", "jobs"))
 _SETTINGS = frozenset(("critic", "sampler", "n_align", "propagate", "verdict_accuracy"))
 _OF_DECOYS = {
@@ -46,6 +48,7 @@ _OF_DECOYS = {
     Experiment.decoy_fashion_mnist: _SETTINGS | {"fashion_dir", "variant"},
     Experiment.decoy_digits: _SETTINGS,
 }
+_APPLIES = {Experiment.recorded: _OF_RECORDED, **_OF_DECOYS}
 
 
 def experiment(
@@ -111,6 +114,9 @@ def experiment(
     methods, data sets and seeds of the last command; what earlier ones made in the same folder is kept, and shown again
     by a command that asks for it.
 
+    recorded aligns the nets of the exam by what a large vision-language model said of their segments (`lvlm-va exam
+    --critic recorded`), and by what is true of the same segments.
+
     decoy-... compare the unaligned net, the aligned one, and one aligned with the true masks of all training images,
     as the options say; what is not given is as suits the data: 300 images of low entropy judged by the true masks, or
     150 decoyed digits drawn at random and judged by the tiny critic.
@@ -158,7 +164,7 @@ def _flag(option: str) -> str:
 
 def _refuse_what_does_not_apply(name: Experiment, given: set[str]) -> None:
     """Raise where the user gave an option that this experiment does not look at."""
-    for option in sorted(given - _OF_DECOYS.get(name, _OF_COMPARISONS) - {"name", "out", "seeds"}):
+    for option in sorted(given - _APPLIES.get(name, _OF_COMPARISONS) - {"name", "out", "seeds"}):
         raise typer.BadParameter(f"Does not apply to '{name.value}'.", param_hint=_flag(option))
     for option in sorted(given & {"data_dir", "fashion_dir"} if "quick" in given else ()):
         raise typer.BadParameter("'--quick' leaves the sets that need files out.", param_hint=_flag(option))
@@ -176,17 +182,21 @@ def _compare(
     jobs: int,
 ) -> None:
     from lvlm_va.common.errors import unknown_name
+    from lvlm_va.experiments import recorded
     from lvlm_va.experiments.comparisons import COMPARISONS
     from lvlm_va.experiments.table import run_comparison
     from lvlm_va.experiments.tasks import make_tasks
 
-    tasks = make_tasks(quick=quick, mnist=mnist, fashion=fashion)
+    if name == Experiment.recorded:
+        comparison, tasks = recorded.COMPARISON, recorded.recorded_tasks()
+    else:
+        comparison, tasks = COMPARISONS[name], make_tasks(quick=quick, mnist=mnist, fashion=fashion)
     for data_set in data_sets or ():
         if data_set not in tasks:
             raise unknown_name("data-set", data_set, tasks)
     chosen = {task: tasks[task] for task in data_sets or tasks}
-    run_comparison(
-        COMPARISONS[name].only(methods),
+    results = run_comparison(
+        comparison.only(methods),
         chosen,
         seeds=seeds,
         out=out,
@@ -194,3 +204,7 @@ def _compare(
         jobs=jobs,
         command=_command(),
     )
+    if name == Experiment.recorded:
+        for data_set, shares in recorded.share_of_gain(results).items():
+            for way, share in shares.items():
+                typer.echo(f"{data_set}, {way}: {share:.3f} of the gain of true verdicts in the worst group")

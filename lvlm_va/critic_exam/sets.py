@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lvlm_va.critique import CritiqueRequest, build_requests
 from lvlm_va.datasets import DecoyData, castings, decoy_digits, leaves, lesions, radiographs
 from lvlm_va.datasets.canvas import Recipe, generate
+from lvlm_va.datasets.idx import Split
 
 # Of the images and the nets; for nothing else.
 EXAM_SEED = 4242
@@ -32,22 +33,51 @@ _DIGITS = (
 
 
 @dataclass(frozen=True)
+class ExamNet:
+    """The net whose segments are shown, and how `EXAM_SEED` trains it.
+
+    Attributes
+    ----------
+    module : str
+        Name of a built-in net.
+    n : int
+        Number of training images.
+    epochs, batch_size, schedule, n_references
+        As in `lvlm_va.LVLMVAClassifier`.
+    """
+
+    module: str
+    n: int
+    epochs: int
+    batch_size: int
+    schedule: str | None
+    n_references: int
+
+    def training(self) -> dict[str, Any]:
+        """Return the parameters of training, by name."""
+        return {name: value for name, value in asdict(self).items() if name not in ("module", "n")}
+
+
+@dataclass(frozen=True)
 class ExamSet:
     """A drawn set.
 
     Attributes
     ----------
     load : callable
-        Number of images, and which of them (None for all), to a `DecoyData`.
+        Split, number of images, and which of them (None for all), to a `DecoyData`. Questions are of training images.
     classes : tuple of str
         Names of the classes, by number.
     specifications : mapping of int to str
         What an expert says should count, by class number.
+    net : ExamNet
+        What was trained on it.
     """
 
-    load: Callable[[int, Sequence[int] | None], DecoyData]
+    load: Callable[[Split, int, Sequence[int] | None], DecoyData]
     classes: tuple[str, ...]
     specifications: Mapping[int, str]
+    net: ExamNet = ExamNet("resnet8", 800, epochs=10, batch_size=16, schedule="cosine", n_references=5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,21 +109,26 @@ class Questions:
 
 def _drawn(recipe: Recipe, specifications: Mapping[int, str]) -> ExamSet:
     return ExamSet(
-        lambda n, rows: generate(recipe, "train", n, _SIZE, EXAM_SEED, rows=rows),
+        lambda split, n, rows: generate(recipe, split, n, _SIZE, EXAM_SEED, rows=rows),
         recipe.classes,
         specifications,
     )
 
 
-def _digits(n: int, rows: Sequence[int] | None) -> DecoyData:
-    data = decoy_digits("train", random_state=EXAM_SEED)
+def _digits(split: Split, n: int, rows: Sequence[int] | None) -> DecoyData:
+    data = decoy_digits(split, random_state=EXAM_SEED)
     if rows is None:
         return data
     return DecoyData(data.images[rows], data.labels[rows], data.masks[rows], data.groups[rows])
 
 
 SETS: dict[str, ExamSet] = {
-    "digits": ExamSet(_digits, tuple(map(str, range(10))), dict.fromkeys(range(10), _DIGITS)),
+    "digits": ExamSet(
+        _digits,
+        tuple(map(str, range(10))),
+        dict.fromkeys(range(10), _DIGITS),
+        ExamNet("mlp", 1078, epochs=40, batch_size=32, schedule=None, n_references=20),
+    ),
     "radiographs": _drawn(radiographs.RECIPE, radiographs.RADIOGRAPH_SPECIFICATIONS),
     "lesions": _drawn(lesions.RECIPE, lesions.LESION_SPECIFICATIONS),
     "leaves": _drawn(leaves.RECIPE, leaves.LEAF_SPECIFICATIONS),
@@ -123,7 +158,7 @@ def load_questions(name: str, n_images: int | None = None) -> Questions:
         chosen = np.unique(np.linspace(0, len(chosen) - 1, n_images).round().astype(int))
     rows, segments, shares = kept["rows"][chosen], kept["segments"][chosen], kept["shares"][chosen]
     exam = SETS[name]
-    data = exam.load(int(rows.max()) + 1, rows.tolist())
+    data = exam.load("train", int(rows.max()) + 1, rows.tolist())
     labels = data.labels.tolist()
     requests = build_requests(
         data.images,

@@ -86,6 +86,7 @@ COMPARISONS: dict[str, Comparison] = {
             "erm": erm,
             "ppeps_wgm": lvlm_va(),
             "ppeps_wgm_absolute": lvlm_va(segmenter=PPEPSWGM(effect="absolute")),
+            "regions": lvlm_va(segmenter="regions"),
             "grid": lvlm_va(segmenter="grid"),
             "slic": lvlm_va(segmenter="slic"),
         },

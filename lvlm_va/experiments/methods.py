@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from lvlm_va.comparison import RIVALS
+from lvlm_va.critique import Critic
 from lvlm_va.datasets import DecoyData
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.experiments.critics import critic_maker
@@ -49,7 +50,7 @@ _FINE_TUNED = frozenset(("ground_truth_rrr", "dfr"))
 
 def plain_training(task: Task, data: DecoyData, seed: int) -> Fitted:
     """Return the net that every method is compared with, and that some start from."""
-    start = time.perf_counter()
+    start, seed = time.perf_counter(), seed if task.start_seed is None else task.start_seed
     erm = RIVALS["erm"](**_parameters(task), random_state=seed).fit(data.images, data.labels)
     return Fitted(erm.module_, 0, time.perf_counter() - start)
 
@@ -93,18 +94,26 @@ def lvlm_va(
     make_critic = critic_maker(critic, verdict_accuracy)
 
     def run(task: Task, data: DecoyData, erm: Fitted, seed: int) -> Fitted:
-        start = time.perf_counter()
-        parameters = estimator_parameters(task) | {"module": erm.module, "epochs": 0}
-        parameters |= {"propagate": (propagate and task.propagate) or False, **changes}
-        parameters["n_align"] = min(parameters["n_align"], len(data.labels) // parameters.get("n_rounds", 1))
-        parameters["run_dir"] = runs and runs / f"seed-{seed}"
-        classifier = LVLMVAClassifier(**parameters, critic=make_critic(data, seed), random_state=seed)
-        classifier.fit(data.images, data.labels)
-        seconds = erm.seconds + time.perf_counter() - start
-        findings = measure_findings(classifier, data.masks)
-        return Fitted(classifier.module_, len(classifier.alignment_set_), seconds, findings)
+        run_dir = runs and runs / f"seed-{seed}"
+        chosen = {"propagate": propagate, "run_dir": run_dir, **changes}
+        return align(task, data, erm, seed, make_critic(data, seed), **chosen)
 
     return run
+
+
+def align(
+    task: Task, data: DecoyData, erm: Fitted, seed: int, critic: Critic, *, propagate: bool, **changes: Any
+) -> Fitted:
+    """Return the plainly trained net as LVLM-VA aligns it; the arguments are those of `lvlm_va`."""
+    start = time.perf_counter()
+    parameters = estimator_parameters(task) | {"module": erm.module, "epochs": 0}
+    parameters |= {"propagate": (propagate and task.propagate) or False, **changes}
+    parameters["n_align"] = min(parameters["n_align"], len(data.labels) // parameters.get("n_rounds", 1))
+    classifier = LVLMVAClassifier(**parameters, critic=critic, random_state=seed)
+    classifier.fit(data.images, data.labels)
+    seconds = erm.seconds + time.perf_counter() - start
+    findings = measure_findings(classifier, data.masks)
+    return Fitted(classifier.module_, len(classifier.alignment_set_), seconds, findings)
 
 
 def rival(name: str) -> Method:
@@ -132,7 +141,13 @@ def rival(name: str) -> Method:
 
 def estimator_parameters(task: Task) -> dict[str, Any]:
     """Return the parameters of `LVLMVAClassifier` that suit a task, but for the critic."""
-    chosen = {"sampler": "random", "n_align": task.n_align, "specifications": task.specifications}
+    chosen = {
+        "sampler": "random",
+        "n_align": task.n_align,
+        "specifications": task.specifications,
+        # As the paper cuts; the comparison of segmenters sets the others beside it.
+        "segmenter": "ppeps_wgm",
+    }
     return asdict(task.settings) | chosen
 
 

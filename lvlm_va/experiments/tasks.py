@@ -59,6 +59,10 @@ class Task:
         What an expert says of the classes, for critics that read.
     own_references : bool
         Whether alignment is measured against the references that the methods draw; otherwise against others.
+    start_seed : int or None
+        Seed of the plainly trained net; None: the experiment's.
+    exam_set : str or None
+        The set of the exam whose images are critiqued; None: they are drawn at random.
     """
 
     load: Loader
@@ -70,6 +74,8 @@ class Task:
     files: tuple[Path, ...] = ()
     specifications: Mapping[str, str] | None = None
     own_references: bool = False
+    start_seed: int | None = None
+    exam_set: str | None = None
 
 
 _MLP = TrainingSettings("mlp", epochs=12, align_epochs=12, batch_size=256)
