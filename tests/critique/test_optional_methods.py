@@ -136,7 +136,7 @@ def test_a_judge_is_given_examples(judge):
 # The small model, served elsewhere.
 
 COUNTS = "The digit counts. The patch in the corner does not matter."
-SAID = "Segment covers the corner patch. Verdict: spurious"
+SAID = "Segment covers the patch. Answer: artefact"
 
 
 def readable(positions):

@@ -122,7 +122,7 @@ def test_demo_writes_figures_picture_and_a_page_that_needs_nothing_else(tmp_path
 
     (file,) = tmp_path.glob("verdicts-*.json")
     table = VerdictTable.load(file)
-    corrected = table.replace([replace(verdict, verdict="unsure") for verdict in table.verdicts])
+    corrected = table.replace([replace(verdict, verdict="unsure", content="") for verdict in table.verdicts])
     corrected.save(tmp_path / "corrected.json")
     again = demo.run_demo(tmp_path, seed=0, verdicts=tmp_path / "corrected.json", echo=lines.append)
     assert again["before"] == metrics["before"]

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from lvlm_va.backends import ChatFailure, ChatReply, ImagePart
-from lvlm_va.critique import ModelStoppedError, TinyCritic, check_critiques, collect_critiques
+from lvlm_va.critique import ModelStoppedError, TinyCritic, VerdictPolicy, check_critiques, collect_critiques
 from tests.backends.inner import Inner
 from tests.critique.making import corner_and_centre, make_request, verdicts_of
 
 COUNTS = "The digit counts. The patch in the corner doesn't matter"
-SAID = (
-    "Segment covers the corner patch. The description says the corner patch is irrelevant. Verdict: spurious"
-)
+SAID = "Segment covers the patch. Answer: artefact"
 
 
 def says(answer):
@@ -33,7 +31,8 @@ def test_each_segment_is_asked_about_by_itself_with_label_and_description():
     ]
     check_critiques(requests, critiques := critic.critique(requests))
     assert verdicts_of(critiques) == [["spurious", "spurious"], []]
-    assert critiques[0].verdicts[0].reason == SAID.removesuffix(" Verdict: spurious")
+    assert critiques[0].verdicts[0].reason == SAID.removesuffix(" Answer: artefact")
+    assert critiques[0].verdicts[0].content == "artefact"
     assert critiques[0].verdicts[0].source == "tiny"
     (asked,) = critic.backend.calls
     assert len(asked) == 2
@@ -42,7 +41,7 @@ def test_each_segment_is_asked_about_by_itself_with_label_and_description():
         assert isinstance(image, ImagePart)
         assert image.array.shape == (56, 56, 3)
         assert text == (
-            "Class: 3. The digit counts. The patch in the corner does not matter. Is the outlined segment spurious?"
+            "Class: 3. The digit counts. The patch in the corner does not matter. What is marked?"
         )
         assert request.temperature == 0
 
@@ -55,8 +54,8 @@ def test_each_segment_is_asked_about_by_itself_with_label_and_description():
             "The femur counts, the hospital tag and the femur do not.",
             "The description of class '3' has words that this critic was not taught: 'femur', 'hospital'.",
         ),
-        ("The digit counts: 5 times.", "not taught: ':', '5', 'times'."),
-        ("The digit counts. " * 21, "The description of class '3' is longer than 60 words."),
+        ("The digit counts: 5 times?", "not taught: '5', 'times', '?'."),
+        ("The digit counts. " * 31, "The description of class '3' is longer than 90 words."),
     ],
 )
 def test_a_description_that_it_cannot_read_is_unsure_and_says_why(description, reason):
@@ -82,25 +81,45 @@ def test_one_description_that_cannot_be_read_does_not_hold_up_the_others():
     "text",
     [
         "",
-        "Verdict: spurious",
-        f"{SAID} Verdict: relevant",
+        "Answer: artefact",
+        f"{SAID} Answer: object",
         f"{SAID}\n{SAID}",
-        SAID.replace("spurious", "Spurious"),
-        SAID.replace("spurious", "irrelevant"),
-        "Segment covers the \ufffd. Verdict: spuriou",
+        SAID.replace("artefact", "Artefact"),
+        SAID.replace("artefact", "spurious"),
+        "Segment covers the \ufffd. Answer: artefac",
     ],
 )
 def test_a_reply_of_another_form_states_no_verdict(text):
     (critique,) = says(reply(text)).critique([corner_and_centre(description=COUNTS)])
     assert verdicts_of([critique]) == [["unsure", "unsure"]]
-    assert critique.verdicts[0].reason.startswith("The reply states no verdict")
+    assert critique.verdicts[0].reason.startswith("The reply states no answer")
     assert critique.verdicts[0].status == "none"
+
+
+@pytest.mark.parametrize(
+    ("content", "policy", "verdict"),
+    [
+        ("artefact", VerdictPolicy(), "spurious"),
+        ("object", VerdictPolicy(), "relevant"),
+        ("surroundings", VerdictPolicy(), "relevant"),
+        ("surroundings", VerdictPolicy(surroundings="mask"), "spurious"),
+        ("mixed", VerdictPolicy(), "unsure"),
+        ("mixed", VerdictPolicy(mixed="mask"), "spurious"),
+        ("unsure", VerdictPolicy(mixed="mask"), "unsure"),
+    ],
+)
+def test_the_verdict_follows_from_what_the_segment_is_about_by_the_policy(content, policy, verdict):
+    critic = TinyCritic(
+        Inner(lambda request, before: reply(f"Segment covers it. Answer: {content}")), policy=policy
+    )
+    (critique,) = critic.critique([corner_and_centre(description=COUNTS)])
+    assert {(said.content, said.verdict) for said in critique.verdicts} == {(content, verdict)}
 
 
 def test_a_failure_of_one_request_is_unsure_and_says_why():
     def answer(request, before):
-        bright = request.images[0].array[:10, :10, 0].mean() > 60
-        return ChatFailure("timeout", "no answer in 60 s") if bright else reply(SAID)
+        in_corner = request.images[0].array[:8, :8, 1].min() > 0
+        return ChatFailure("timeout", "no answer in 60 s") if in_corner else reply(SAID)
 
     (critique,) = TinyCritic(Inner(answer)).critique([corner_and_centre(description=COUNTS)])
     assert sorted(verdict.verdict for verdict in critique.verdicts) == ["spurious", "unsure"]
@@ -137,6 +156,11 @@ def test_what_was_finished_before_a_stop_is_kept(tmp_path):
 
 def test_the_fingerprint_follows_the_backend():
     assert TinyCritic(Inner(mark="a")).fingerprint() != TinyCritic(Inner(mark="b")).fingerprint()
+
+
+def test_the_fingerprint_follows_the_policy():
+    masking = TinyCritic(Inner(), policy=VerdictPolicy(surroundings="mask"))
+    assert masking.fingerprint() != TinyCritic(Inner()).fingerprint()
 
 
 def test_a_folder_that_holds_no_tiny_critic_is_refused(tmp_path):

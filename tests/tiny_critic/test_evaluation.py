@@ -17,9 +17,7 @@ from tools.tiny_critic.evaluation import evaluate_tiny_critic
 from tools.tiny_critic.real_segments import ideal_segments, straddling_segments
 from tools.tiny_critic.templates import HELD_OUT, TRAINED
 
-ALWAYS = (
-    "Segment covers the corner patch. The description says the corner patch is irrelevant. Verdict: spurious"
-)
+ALWAYS = "Segment covers the patch. Answer: artefact"
 HEADLINES = ["verdict_accuracy", "reversed_accuracy", "demo_accuracy", "demo_oracle_accuracy", "bytes"]
 
 
@@ -49,7 +47,7 @@ def test_a_critic_that_finds_all_spurious_is_right_where_all_is(monkeypatch):
     assert list(figures) == [*HEADLINES, "detail"]
     assert (figures["demo_accuracy"], figures["demo_oracle_accuracy"]) == (0.5, 0.75)
     assert figures["verdict_accuracy"] + figures["reversed_accuracy"] == pytest.approx(1)
-    for kind in ("ppeps_wgm", "ideal", "straddling"):
+    for kind in ("ppeps_wgm", "regions", "ideal", "straddling"):
         cells = figures["detail"][kind]
         assert set(cells) == {f"{t}_{p}" for t in ("trained", "held_out") for p in ("normal", "reversed")}
         assert all(cell["spurious_recall"] == 1 for cell in cells.values())
@@ -58,7 +56,7 @@ def test_a_critic_that_finds_all_spurious_is_right_where_all_is(monkeypatch):
     assert len(by_template) == 2 * n_templates
     assert len({(cell["template"], cell["polarity"]) for cell in by_template}) == len(by_template)
     assert json.loads(json.dumps(figures)) == figures
-    assert len(lines) == 14
+    assert len(lines) == 18
 
 
 def test_the_command_prints_one_json_object(monkeypatch, tmp_path):

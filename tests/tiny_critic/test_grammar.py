@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lvlm_va.critique.tiny.prompt import normalised, question, unknown_words
 from tools.tiny_critic.grammar import describe, draw_description, draw_label, reply, vocabulary
 from tools.tiny_critic.templates import HELD_OUT, TRAINED
-from tools.tiny_critic.words import KINDS
+from tools.tiny_critic.words import NAMED
 
 WORDS = frozenset(vocabulary())
 
@@ -18,7 +18,7 @@ WORDS = frozenset(vocabulary())
 @given(st.integers(0, 2**32), st.sampled_from([TRAINED, HELD_OUT]))
 def test_every_description_is_made_of_known_words_and_says_what_was_asked(seed, templates):
     rng = np.random.default_rng(seed)
-    order = [str(kind) for kind in rng.permutation(KINDS)]
+    order = [str(kind) for kind in rng.permutation(NAMED)]
     matters, irrelevant = order[: rng.integers(1, 3)], order[3 : 3 + rng.integers(1, 3)]
     description = describe(rng, matters, irrelevant, label := draw_label(rng), templates)
     assert description.says == dict.fromkeys(matters, True) | dict.fromkeys(irrelevant, False)
@@ -40,21 +40,31 @@ def test_held_out_sentences_are_not_trained_on():
 
 
 @pytest.mark.parametrize(
-    ("kind", "says", "verdict"),
+    ("covers", "says", "answer"),
     [
-        ("patch", {"patch": False, "figure": True}, "spurious"),
-        ("patch", {"patch": True, "figure": False}, "relevant"),
-        ("patch", {"figure": True}, "spurious"),
-        ("figure", {"patch": False}, "relevant"),
-        ("tag", {"patch": False, "figure": True}, "unsure"),
-        ("background", {"patch": False, "figure": True}, "relevant"),
-        ("background", {"patch": True, "figure": False}, "spurious"),
-        ("background", {"background": False, "figure": True}, "spurious"),
-        ("background", {"patch": True}, "spurious"),
+        ("patch", {"patch": False, "figure": True}, "artefact"),
+        ("patch", {"patch": True, "figure": False}, "object"),
+        ("patch", {"figure": True}, "artefact"),
+        ("figure", {"patch": False}, "object"),
+        ("figure", {"patch": True, "figure": False}, "artefact"),
+        ("tag", {"patch": False, "figure": True}, "artefact"),
+        ("tag", {"figure": False}, "object"),
+        ("tag", {"patch": False}, "artefact"),
+        ("figure", {"patch": True, "tag": False}, "unsure"),
+        ("background", {"patch": False, "figure": True}, "surroundings"),
+        ("background", {"patch": True, "figure": False}, "surroundings"),
+        ("background", {"background": False, "figure": True}, "surroundings"),
+        ("background", {"background": True, "figure": False}, "object"),
+        ("figure patch", {"patch": False, "figure": True}, "mixed"),
+        ("figure patch", {"patch": True, "figure": True}, "object"),
+        ("figure tag", {"patch": False, "figure": True}, "mixed"),
+        ("figure tag", {"patch": True, "tag": False}, "unsure"),
     ],
 )
-def test_the_verdict_follows_the_description(kind, says, verdict):
-    assert reply(kind, says).endswith(f"Verdict: {verdict}")
+def test_the_answer_follows_the_description(covers, says, answer):
+    said = reply(covers.split(), says)
+    assert said.endswith(f"Answer: {answer}")
+    assert said.startswith("Segment covers the ")
 
 
 @pytest.mark.parametrize(
@@ -81,3 +91,16 @@ def test_a_label_cannot_add_turns_or_images(label):
 def test_unknown_words_are_listed_once_and_the_label_is_known():
     text = "The femur counts, the femur <image> 7 and the knee do not. The patch is noise."
     assert unknown_words(text, "knee 7", WORDS) == ["femur", "<", ">"]
+
+
+def test_words_joined_by_hyphens_and_apostrophes_are_looked_up_one_by_one():
+    assert unknown_words("A lance-shaped leaf's tip: it counts.", "", WORDS) == []
+    assert unknown_words("The saw-toothed femur's end - counts.", "", WORDS) == ["femur", "-"]
+
+
+@given(st.integers(0, 2**32))
+def test_a_remark_says_nothing_and_comes_first(seed):
+    rng = np.random.default_rng(seed)
+    clauses = draw_description(rng, "3").clauses
+    assert all(clause.says for clause in clauses[1:])
+    assert clauses[0].says or len(clauses) > 1

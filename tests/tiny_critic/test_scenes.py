@@ -35,25 +35,28 @@ def test_the_same_chance_draws_the_same_examples(seed):
         drawn.append(draw_examples(rng, draw_scene(rng), 4))
     assert len(drawn[0]) == 4
     for first, second in zip(*drawn, strict=True):
-        assert first.kind == second.kind
+        assert first.covers == second.covers
         np.testing.assert_array_equal(first.view, second.view)
         assert first.inside.any()
 
 
 @pytest.mark.parametrize(
-    ("of_patch", "of_figure", "of_ground", "kind"),
+    ("of_patch", "of_figure", "of_ground", "covers"),
     [
-        (60, 40, 0, "patch"),
-        (40, 60, 0, "figure"),
-        (50, 50, 0, None),
-        (0, 30, 70, "figure"),
-        (0, 10, 90, "background"),
+        (60, 40, 0, ("patch",)),
+        (40, 60, 0, ("figure",)),
+        (50, 50, 0, ("figure", "patch")),
+        (45, 30, 25, None),
+        (0, 30, 70, ("figure",)),
+        (0, 10, 90, ("background",)),
         (0, 20, 80, None),
-        (60, 0, 40, "patch"),
+        (60, 0, 40, ("patch",)),
+        (45, 0, 55, ("patch",)),
+        (25, 0, 75, None),
         (1, 1, 0, None),
     ],
 )
-def test_what_a_segment_covers(of_patch, of_figure, of_ground, kind):
+def test_what_a_segment_covers(of_patch, of_figure, of_ground, covers):
     masks = {name: np.zeros((SIDE, SIDE), bool) for name in ("figure", "patch")}
     masks["patch"][:10, :10] = True
     masks["figure"][20:30, 20:30] = True
@@ -62,4 +65,4 @@ def test_what_a_segment_covers(of_patch, of_figure, of_ground, kind):
     inside = np.zeros((SIDE, SIDE), bool)
     for part, n in ((masks["patch"], of_patch), (masks["figure"], of_figure), (ground, of_ground)):
         inside[tuple(np.argwhere(part)[:n].T)] = True
-    assert kind_of(Scene(np.zeros((SIDE, SIDE, 3), np.uint8), masks), inside) == kind
+    assert kind_of(Scene(np.zeros((SIDE, SIDE, 3), np.uint8), masks), inside) == covers

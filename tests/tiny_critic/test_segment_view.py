@@ -7,24 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvlm_va.critique.tiny.segment_view import SIDE, core, grow, mark, segment_view, to_square
+from lvlm_va.critique.tiny.segment_view import SIDE, core, grow, mark, plain_view, segment_views, to_square
 
 sizes = st.tuples(st.integers(1, 90), st.integers(1, 90))
 
 
 @given(sizes, st.integers(0, 2**32))
-def test_any_segment_of_any_image_is_outlined(size, seed):
+def test_any_segment_of_any_image_is_marked(size, seed):
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 200, (*size, 3)).astype(np.uint8)
-    inside = rng.random(size) < rng.random()
-    inside[rng.integers(size[0]), rng.integers(size[1])] = True
-    before = image.copy(), inside.copy()
-    view = segment_view(image, inside, rng.random(size))
+    segments = (rng.random(size) < rng.random()).astype(int)
+    segments[rng.integers(size[0]), rng.integers(size[1])] = 1
+    before = image.copy(), segments.copy()
+    (view,) = segment_views(image, segments, rng.random(size))
     assert view.shape == (SIDE, SIDE, 3)
     assert view.dtype == np.uint8
-    assert (view == (255, 0, 255)).all(-1).any()
+    assert (view[..., 1] >= 64).any()
     np.testing.assert_array_equal(image, before[0])
-    np.testing.assert_array_equal(inside, before[1])
+    np.testing.assert_array_equal(segments, before[1])
 
 
 @given(st.integers(0, 2**32))
@@ -46,13 +46,26 @@ def test_all_of_a_segment_without_effect_or_with_an_even_one_is_shown():
         np.testing.assert_array_equal(core(inside, effect), inside)
 
 
-def test_the_line_runs_two_pixels_outside_and_the_rest_is_tinted():
+def test_a_view_shows_brightness_the_segment_and_what_is_unlike_the_ground():
+    image = np.full((SIDE, SIDE, 3), 100, np.uint8)
+    image[20:30, 20:30] = (100, 180, 60)
     inside = np.zeros((SIDE, SIDE), bool)
-    inside[20:30, 20:30] = True
-    view = mark(np.full((SIDE, SIDE, 3), 100, np.uint8), inside)
-    np.testing.assert_array_equal(view[25, 18], (255, 0, 255))
-    np.testing.assert_array_equal(view[25, 19], (100, 100, 100))
-    np.testing.assert_array_equal(view[25, 17], (50, 90, 130))
+    inside[25:40, 20:30] = True
+    view = mark(plain_view(image), inside)
+    np.testing.assert_array_equal(view[50, 50], (100, 0, 0))
+    np.testing.assert_array_equal(view[35, 25], (100, 64, 0))
+    np.testing.assert_array_equal(view[22, 25], (142, 0, 80))
+    np.testing.assert_array_equal(view[27, 25], (142, 124, 80))
+    np.testing.assert_array_equal(view[40, 25], (100, 64, 0))  # a pixel around it, too
+    np.testing.assert_array_equal(view[41, 25], (100, 0, 0))
+
+
+def test_beside_a_narrow_image_there_is_ground():
+    image = np.full((56, 20, 3), 90, np.uint8)
+    image[20:36, 8:12] = 200
+    view = plain_view(image)
+    assert (view[:, :18] == (90, 0, 0)).all()
+    assert (view[28, 28] == (200, 0, 110)).all()
 
 
 @pytest.mark.parametrize("size", [(28, 56), (112, 56)])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from lvlm_va.critique import Critic, OracleCritic, TinyCritic
+from lvlm_va.critique import Critic, OracleCritic, SegmentVerdict, TinyCritic, VerdictPolicy
+from lvlm_va.critique.types import Content
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.experiments.evaluation import evaluate
 from lvlm_va.experiments.methods import estimator_parameters
@@ -18,6 +19,7 @@ from tools.tiny_critic.real_segments import (
     describe_all,
     ideal_segments,
     ppeps_segments,
+    region_segments,
     straddling_segments,
 )
 from tools.tiny_critic.templates import HELD_OUT, TRAINED, Templates
@@ -34,8 +36,9 @@ def evaluate_tiny_critic(
     """Return the figures of the model card.
 
     Every description says that the digit matters and the patch does not ("normal"), or the opposite ("reversed"). A
-    verdict is right when it is ``spurious`` for what the description calls irrelevant: the patch and all that is
-    not patch; `unsure` is never right.
+    verdict is right when it is ``spurious`` for what the description calls irrelevant: the patch, or all that is
+    not patch; `unsure` is never right. Bare ground shapes the digit, so the policy keeps surroundings in the normal
+    case and masks them in the reversed one.
 
     Parameters
     ----------
@@ -44,7 +47,7 @@ def evaluate_tiny_critic(
     n_images : int, default=400
         Decoy digits whose segments are judged.
     n_per_template : int, default=16
-        Digits per single template and polarity, half of them with PPEPS-WGM segments and half with ideal ones.
+        Digits per single template and polarity, half of them with regions and half with ideal segments.
     seed : int, default=0
         Seed of the data and of the words of the descriptions.
     echo : callable, optional
@@ -55,11 +58,13 @@ def evaluate_tiny_critic(
     dict
         ``verdict_accuracy`` and ``reversed_accuracy`` (PPEPS-WGM segments, trained templates), ``demo_accuracy`` and
         ``demo_oracle_accuracy``, ``bytes`` of the model's folder, and ``detail``:
-        accuracy by kind of segments, polarity and templates, recall of what is spurious, and accuracy by template.
+        accuracy by kind of segments, polarity and templates, recall of what is spurious, share of mixed and unsure
+        answers, and accuracy by template.
     """
     rng = np.random.default_rng(seed)
     kinds = {
         "ppeps_wgm": ppeps_segments(n_images, seed),
+        "regions": region_segments(n_images, seed),
         "ideal": ideal_segments(n_images, seed),
         "straddling": straddling_segments(n_images, seed),
     }
@@ -67,16 +72,12 @@ def evaluate_tiny_critic(
     for name, known in kinds.items():
         for templates, words in ((TRAINED, "trained"), (HELD_OUT, "held_out")):
             for reverse in (False, True):
-                right, recall = _judge(
-                    critic, known, describe_digits(rng, known, templates, reverse), reverse
-                )
+                cell = _judge(critic, known, describe_digits(rng, known, templates, reverse), reverse)
                 polarity = "reversed" if reverse else "normal"
-                cell = {"accuracy": right, "spurious_recall": recall}
                 detail.setdefault(name, {})[f"{words}_{polarity}"] = cell
-                echo(
-                    f"{name}, {words} templates, {polarity}: accuracy {right:.3f}, recall of spurious {recall:.3f}"
-                )
-    detail["by_template"] = _by_template(critic, (kinds["ppeps_wgm"], kinds["ideal"]), n_per_template, rng)
+                figures = ", ".join(f"{what.replace('_', ' ')} {value:.3f}" for what, value in cell.items())
+                echo(f"{name}, {words} templates, {polarity}: {figures}")
+    detail["by_template"] = _by_template(critic, (kinds["regions"], kinds["ideal"]), n_per_template, rng)
     lowest = min(detail["by_template"], key=lambda cell: float(cell["accuracy"]))
     echo(f"lowest by template: {lowest['accuracy']:.3f}, {lowest['template']!r}, {lowest['polarity']}")
     tiny, oracle = (_demo_accuracy(judge, seed) for judge in (critic, None))
@@ -101,17 +102,25 @@ def describe_digits(
 
 def _judge(
     critic: Critic, known: Sequence[KnownSegments], descriptions: Sequence[str], reverse: bool
-) -> tuple[float, float]:
-    """Return the share of right verdicts, and the share of spurious segments that were found."""
+) -> dict[str, float]:
+    """Return the share of right verdicts, of spurious segments that were found, and of undecided ones."""
     critiques = critic.critique(describe_all(known, descriptions))
-    right, found = [], []
+    right, found, undecided = [], [], []
     for k, critique in zip(known, critiques, strict=True):
-        for on_patch, verdict in zip(k.on_patch, critique.verdicts, strict=True):
+        for on_patch, said in zip(k.on_patch, critique.verdicts, strict=True):
             spurious = on_patch is not reverse
-            right.append(verdict.verdict == ("spurious" if spurious else "relevant"))
+            right.append(is_right(said, spurious, reverse))
+            undecided.append(said.content in ("mixed", "unsure"))
             if spurious:
                 found.append(right[-1])
-    return float(np.mean(right)), float(np.mean(found))
+    figures = {"accuracy": right, "spurious_recall": found, "undecided": undecided}
+    return {name: float(np.mean(values)) for name, values in figures.items()}
+
+
+def is_right(said: SegmentVerdict, spurious: bool, reverse: bool) -> bool:
+    """Return whether an answer leads to the right verdict where surroundings go with the digit."""
+    policy = VerdictPolicy(surroundings="mask" if reverse else "keep")
+    return policy.verdict(cast(Content, said.content)) == ("spurious" if spurious else "relevant")
 
 
 def _by_template(
@@ -123,7 +132,9 @@ def _by_template(
     chosen = [known[i] for known in kinds for i in rng.permutation(len(known))[: n // 2]]
     for template, words, templates in _single_templates():
         for reverse in (False, True):
-            right, _ = _judge(critic, chosen, describe_digits(rng, chosen, templates, reverse), reverse)
+            right = _judge(critic, chosen, describe_digits(rng, chosen, templates, reverse), reverse)[
+                "accuracy"
+            ]
             polarity = "reversed" if reverse else "normal"
             cells.append({"template": template, "words": words, "polarity": polarity, "accuracy": right})
     return cells

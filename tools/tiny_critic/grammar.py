@@ -1,4 +1,4 @@
-"""Class descriptions drawn at random, and the reply that each deserves."""
+"""Class descriptions drawn at random, and the answer that each deserves."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lvlm_va.critique.types import Content
+from tools.tiny_critic.phrases import draw_name, draw_remark, draw_where, draw_which, sentences
 from tools.tiny_critic.templates import TRAINED, Templates
-from tools.tiny_critic.words import KINDS, NAMES, NOUNS
+from tools.tiny_critic.words import KINDS, MARKS, NAMED, NAMES
 
 _SINGULAR = {"is": "is", "s": "s", "do": "does", "has": "has", "ies": "ies"}
 _PLURAL = {"is": "are", "s": "", "do": "do", "has": "have", "ies": "y"}
 _MAIN_CHANCES = {"figure": 0.45, "patch": 0.3, "strip": 0.1, "tag": 0.1, "background": 0.05}
+_REMARK_CHANCE = 0.3
+_NOR_CHANCE, _ADDED_CHANCE = 0.3, 0.18
 
 
 @dataclass(frozen=True)
@@ -83,20 +87,27 @@ def draw_description(rng: np.random.Generator, label: str) -> Description:
     -------
     Description
         It names one to five kinds; mostly something that matters and something that does not, sometimes only one
-        of the two.
+        of the two. Now and then it begins with a remark that says neither.
     """
     main = str(rng.choice(list(_MAIN_CHANCES), p=list(_MAIN_CHANCES.values())))
     matters = [main] if rng.random() < 0.85 else []
-    others = [str(k) for k in rng.permutation([k for k in KINDS if k not in matters])]
+    named = NAMED if rng.random() < 0.3 else KINDS
+    others = [str(k) for k in rng.permutation([k for k in named if k not in matters])]
     if rng.random() < 0.15 and matters:
         matters.append(others.pop())
-    irrelevant = others[: rng.choice(4, p=[0.12, 0.5, 0.28, 0.1])]
+    irrelevant = others[: rng.choice(4, p=[0.12, 0.45, 0.28, 0.15])]
     # What the demo and most uses turn on: the figure against a mark.
     if "figure" not in matters + irrelevant and rng.random() < 0.6:
         irrelevant = ["figure", *irrelevant[:1]]
     if not matters and not irrelevant:
         irrelevant = [others[0]]
-    return describe(rng, matters, irrelevant, label)
+    description = describe(rng, matters, irrelevant, label)
+    if rng.random() < _REMARK_CHANCE:
+        remarks = [draw_remark(rng, label) for _ in range(1 + (rng.random() < 0.35))]
+        remark = Clause(" ".join(remarks), {})
+        first, *rest = description.clauses
+        description = Description((remark, Clause(f" {first.text}", first.says), *rest))
+    return description
 
 
 def describe(
@@ -122,7 +133,7 @@ def describe(
     Returns
     -------
     Description
-        One clause per kind, or one for two kinds where a sentence has room for both.
+        One clause per kind, or one for several kinds where a sentence has room for them.
     """
     groups: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
     yes, no = list(matters), list(irrelevant)
@@ -130,14 +141,17 @@ def describe(
         groups.append(((yes.pop(0),), (no.pop(0),)))
     for kinds, matter in ((yes, True), (no, False)):
         while kinds:
-            joined = tuple(kinds.pop(0) for _ in range(2 if len(kinds) > 1 and rng.random() < 0.4 else 1))
+            n = min(len(kinds), int(rng.choice([1, 2, 3], p=[0.55, 0.3, 0.15])))
+            joined = tuple(kinds.pop(0) for _ in range(n))
             groups.append((joined, ()) if matter else ((), joined))
     if rng.random() < 0.5:
         groups = [groups[i] for i in rng.permutation(len(groups))]
     separator = (".", ";", ", and", ", but", ",")[rng.choice(5, p=[0.5, 0.15, 0.12, 0.15, 0.08])]
+    texts = [_sentence(rng, good, bad, label, templates) for good, bad in groups]
+    if any(":" in text for text in texts):
+        separator = "."
     clauses = []
-    for number, (good, bad) in enumerate(groups):
-        text = _sentence(rng, good, bad, label, templates)
+    for number, ((good, bad), text) in enumerate(zip(groups, texts, strict=True)):
         if not number or separator == ".":
             text = text[0].upper() + text[1:]
         end = separator if number < len(groups) - 1 else "."
@@ -151,61 +165,71 @@ def _sentence(
 ) -> str:
     pool = templates.contrasts if good and bad else templates.matters if good else templates.irrelevant
     template = pool[int(rng.integers(len(pool)))]
-    first, plural = _noun_phrase(rng, good or bad, label)
-    forms = _PLURAL if plural else _SINGULAR
-    filled = _fill(template, forms).replace("{X}", first)
-    return filled.replace("{Y}", _noun_phrase(rng, bad, label)[0]) if good and bad else filled
+    last = ""
+    if len(bad) > 1 and not good and " not " in template and rng.random() < _NOR_CHANCE:
+        *others, one = bad
+        bad, last = tuple(others), f", nor {draw_name(rng, [one], label)[0]}"
+    first, plural = draw_name(rng, good or bad, label)
+    filled = _fill(template, _PLURAL if plural else _SINGULAR).replace("{X}", first)
+    if good and bad:
+        return filled.replace("{Y}", draw_name(rng, bad, label)[0])
+    if bad[:1] and bad[0] in MARKS and rng.random() < _ADDED_CHANCE:
+        filled += draw_where(rng, label)
+    if good == ("figure",) and rng.random() < _ADDED_CHANCE:
+        filled += draw_which(rng, label)
+    return filled + last
 
 
-def _noun_phrase(rng: np.random.Generator, kinds: tuple[str, ...], label: str) -> tuple[str, bool]:
-    """Return the name of a kind, or of two joined by "and", and whether its verb is a plural."""
-    names = [str(rng.choice(NOUNS[kind])).replace("{label}", label) for kind in kinds]
-    plural = len(names) > 1 or names[0].endswith("(p)")
-    return " and ".join(name.removesuffix("(p)") for name in names), plural
-
-
-def reply(kind: str, says: Mapping[str, bool]) -> str:
-    """Return what the critic should say of a segment that covers a kind.
-
-    What a description names follows it. Bare background that it does not name goes with the figure, whose shape
-    shows in it. For what else it does not name: if it names only what matters, the rest is spurious; if only what
-    does not matter, the rest is relevant; if both, the verdict is unsure.
+def reply(covers: Sequence[str], says: Mapping[str, bool]) -> str:
+    """Return what the critic should say of a segment.
 
     Parameters
     ----------
-    kind : str
-        What the segment covers most, from `KINDS`.
+    covers : sequence of str
+        What the segment covers, from `KINDS`: one kind, or the figure and a mark.
     says : mapping of str to bool
         Kind -> whether the description says that it matters.
 
     Returns
     -------
     str
-        A short critique that ends in a verdict.
+        What it covers, and what it is about.
     """
-    parts = [f"Segment covers {NAMES[kind]}."]
-    if kind == "background" and kind not in says and "figure" in says:
-        parts.append("It shows where the figure ends.")
-        kind = "figure"
+    names = " and ".join(NAMES[kind] for kind in covers)
+    return f"Segment covers {names}. Answer: {content(covers, says)}"
+
+
+def content(covers: Sequence[str], says: Mapping[str, bool]) -> Content:
+    """Return what a segment is about.
+
+    What the description says counts is object, what it says does not is an artefact. Bare background is surroundings
+    unless it is said to count. A mark that is not named is an artefact, unless nothing else is left that may count. A
+    figure that is not named is an artefact if only other things count, object if only they do not; if both, the
+    answer is unsure.
+    """
+    answers = {_content(kind, says) for kind in covers}
+    if len(answers) == 1:
+        return answers.pop()
+    return "unsure" if "unsure" in answers else "mixed"
+
+
+def _content(kind: str, says: Mapping[str, bool]) -> Content:
+    if kind == "background":
+        return "object" if says.get(kind) else "surroundings"
     if kind in says:
-        why, verdict = ("matters", "relevant") if says[kind] else ("is irrelevant", "spurious")
-        parts.append(f"The description says {NAMES[kind]} {why}.")
-    elif all(says.values()):
-        parts.append("The description only names what matters.")
-        verdict = "spurious"
-    elif not any(says.values()):
-        parts.append("The description only names what is irrelevant.")
-        verdict = "relevant"
-    else:
-        parts.append(f"The description does not name {NAMES[kind]}.")
-        verdict = "unsure"
-    return " ".join([*parts, f"Verdict: {verdict}"])
+        return "object" if says[kind] else "artefact"
+    nothing_counts = not any(says.values())
+    if kind in MARKS:
+        return "object" if nothing_counts and "figure" in says else "artefact"
+    if nothing_counts:
+        return "object"
+    return "artefact" if all(says.values()) else "unsure"
 
 
 def vocabulary() -> tuple[str, ...]:
     """Return every word of the descriptions that are trained on, in lower case, sorted."""
-    sentences = [*TRAINED.matters, *TRAINED.irrelevant, *TRAINED.contrasts, "and but"]
-    text = " ".join(sentences + [name for names in NOUNS.values() for name in names]).replace("(p)", "")
+    templates = [*TRAINED.matters, *TRAINED.irrelevant, *TRAINED.contrasts, "and but"]
+    text = " ".join([*templates, *sentences()]).replace("(p)", "")
     for forms in (_SINGULAR, _PLURAL):
         text += " " + _fill(text, forms)
     return tuple(sorted(set(re.findall(r"[a-z]+", re.sub(r"[a-z]*\{\w+\}", " ", text).lower()))))

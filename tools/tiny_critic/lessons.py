@@ -7,28 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lvlm_va.critique.tiny.prompt import question
-from lvlm_va.critique.tiny.segment_view import SIDE
 from tools.tiny_critic.grammar import Description, draw_description, draw_label, reply
-from tools.tiny_critic.model import END, IMAGE, N_IMAGE_TOKENS, PAD, PATCH
-from tools.tiny_critic.scenes import Scene, draw_scene
-from tools.tiny_critic.segments import Example, draw_examples
-from tools.tiny_critic.words import KINDS
+from tools.tiny_critic.model import END, IMAGE, N_IMAGE_TOKENS, PAD
+from tools.tiny_critic.pool import Pool
+from tools.tiny_critic.words import COVERED, KINDS, NAMED
 
 _IMAGES, _TEXTS = 64, 32
-_PER_SCENE = 4
 _IGNORED = -100
 # The words of a reply that decide; the rest follows from them.
-_DECISIVE = ("figure", "corner", "border", "letter", "plain", "It", "says", "only", "does", "matters", "irrelevant",
-             "what", "is", "spurious", "relevant", "unsure")  # fmt: skip
+_DECISIVE = ("figure", "patch", "strip", "tag", "background", "and", "artefact", "object", "surroundings", "mixed",
+             "unsure")  # fmt: skip
 _DECISIVE_WEIGHT = 5.0
 _N_AREAS = 2 * len(KINDS) - 1
-# Area of a patch of the image at which it counts as covered.
-_FULL = 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +58,9 @@ class Lessons:
         self._vision, self._language = model.model.vision_tower, model.model.language_model
         seen, said = self._vision.config.hidden_size, self._language.config.hidden_size
         # Helpers that only training needs.
-        self._areas, self._kind = nn.Linear(seen, _N_AREAS), nn.Linear(seen, len(KINDS))
-        self._clauses = nn.Linear(said, 2 * len(KINDS))
+        self._areas, self._kind = nn.Linear(seen, _N_AREAS), nn.Linear(seen, len(COVERED))
+        self._clauses = nn.Linear(said, 2 * len(NAMED))
+        self._pool = Pool(rng)
         self._encoded: dict[str, list[int]] = {}
         self._weights = torch.ones(len(tokenizer))
         self._weights[[self._encode(f" {word}")[0] for word in _DECISIVE]] = _DECISIVE_WEIGHT
@@ -81,8 +76,8 @@ class Lessons:
 
     def look(self) -> Loss:
         """Say for each patch of the image what lies there, and for the image what the segment covers."""
-        pixels, kinds, areas = self._draw_images(_IMAGES)
-        numbers = torch.tensor([KINDS.index(kind) for kind in kinds])
+        pixels, covers, areas = self._draw_images(_IMAGES)
+        numbers = torch.tensor([COVERED.index(covered) for covered in covers])
         tokens = self._vision(pixel_values=pixels).last_hidden_state[:, 1:]
         pooled = self._kind(tokens.mean(1))
         value = F.binary_cross_entropy_with_logits(self._areas(tokens), areas) + F.cross_entropy(
@@ -96,8 +91,8 @@ class Lessons:
 
     def speak(self) -> Loss:
         """Look, read and reply."""
-        pixels, kinds, _ = self._draw_images(_TEXTS)
-        return self._reply(self._draw_texts(kinds), pixels)
+        pixels, covers, _ = self._draw_images(_TEXTS)
+        return self._reply(self._draw_texts(covers), pixels)
 
     def _reply(self, texts: _Texts, pixels: Tensor | None) -> Loss:
         if pixels is None:
@@ -118,56 +113,39 @@ class Lessons:
         right[asked] = logits.argmax(1) == targets[asked]
         return Loss(value, right.all(1).float().mean().item())
 
-    def _draw_images(self, n: int) -> tuple[Tensor, list[str], Tensor]:
-        """Return pixels (n, 3, 56, 56) in [-1, 1], kinds, and the areas (n, tokens, 9) that `look` asks for."""
-        drawn: list[tuple[Scene, Example]] = []
-        while len(drawn) < n:
-            scene = draw_scene(self._rng)
-            drawn += [(scene, example) for example in draw_examples(self._rng, scene, _PER_SCENE)]
-        views = torch.from_numpy(np.stack([example.view for _, example in drawn]))
-        areas = torch.from_numpy(np.stack([_token_areas(scene, example) for scene, example in drawn]))
-        pixels = views.permute(0, 3, 1, 2).float() / 127.5 - 1
-        return pixels, [example.kind for _, example in drawn], areas.float()
+    def _draw_images(self, n: int) -> tuple[Tensor, list[tuple[str, ...]], Tensor]:
+        """Return pixels (n, 3, 56, 56) in [-1, 1], what is covered, and the areas that `look` asks for."""
+        batch = self._pool.draw(n)
+        pixels = torch.from_numpy(batch.views).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return pixels, batch.covers, torch.from_numpy(batch.areas)
 
-    def _draw_texts(self, kinds: list[str] | None) -> _Texts:
+    def _draw_texts(self, covers: list[tuple[str, ...]] | None) -> _Texts:
         rows, targets, ends, says = [], [], [], []
         for row in range(_TEXTS):
             description = draw_description(self._rng, label := draw_label(self._rng))
-            kind = kinds[row] if kinds else self._guessable_kind(description)
-            ids = self._encode("<|im_start|>user\n") + [IMAGE] * (N_IMAGE_TOKENS if kinds else 0)
+            covered = covers[row] if covers else self._guessable(description)
+            ids = self._encode("<|im_start|>user\n") + [IMAGE] * (N_IMAGE_TOKENS if covers else 0)
             before, after = question(label, "\n").split("\n")
             ids += self._encode(before.rstrip())
             for number, clause in enumerate(description.clauses):
                 ids = ids + self._encode(clause.text if number else f" {clause.text}")
                 ends.append((row, len(ids) - 1))
-                says.append([float(clause.says.get(k) is good) for good in (True, False) for k in KINDS])
+                says.append([float(clause.says.get(k) is good) for good in (True, False) for k in NAMED])
             ids += self._encode(after) + self._encode("<|im_end|>\n<|im_start|>assistant\n")
-            answer = [*self._encode(reply(kind, description.says)), END]
+            answer = [*self._encode(reply(covered, description.says)), END]
             rows.append(ids + answer)
             targets.append([_IGNORED] * len(ids) + answer)
         return _Texts(_padded(rows, PAD), _padded(targets, _IGNORED), torch.tensor(ends), torch.tensor(says))
 
-    def _guessable_kind(self, description: Description) -> str:
-        named = list(description.says)
-        pool = named if self._rng.random() < 0.6 else KINDS
-        return str(pool[self._rng.integers(len(pool))])
+    def _guessable(self, description: Description) -> tuple[str, ...]:
+        named = [(kind,) for kind in description.says if kind in KINDS]
+        pool = named if named and self._rng.random() < 0.6 else COVERED
+        return pool[int(self._rng.integers(len(pool)))]
 
     def _encode(self, text: str) -> list[int]:
         if text not in self._encoded:
             self._encoded[text] = self._tokenizer.encode(text)
         return self._encoded[text]
-
-
-def _token_areas(scene: Scene, example: Example) -> NDArray[np.float64]:
-    """Return, per image token, the area of each kind, of the segment, and of each kind within it, up to 1."""
-    empty = np.zeros((SIDE, SIDE), bool)
-    kinds = [scene.masks.get(kind, empty) for kind in KINDS if kind != "background"]
-    layers = np.stack([*kinds, example.inside, *(kind & example.inside for kind in kinds)], -1)
-    side = SIDE // PATCH
-    areas: NDArray[np.float64] = (
-        layers.reshape(side, PATCH, side, PATCH, -1).mean((1, 3)).reshape(side**2, -1)
-    )
-    return np.minimum(areas / _FULL, 1)
 
 
 def _padded(rows: list[list[int]], value: int) -> Tensor:

@@ -13,13 +13,13 @@ import torch
 from lvlm_va.critique.tiny.prompt import WORDS_FILE, question
 from lvlm_va.critique.tiny.segment_view import SIDE
 from tools.tiny_critic.grammar import draw_description, draw_label, reply, vocabulary
-from tools.tiny_critic.words import KINDS
+from tools.tiny_critic.words import COVERED
 
 PATCH = 8
 N_IMAGE_TOKENS = (SIDE // PATCH) ** 2
 PAD, START, TURN, END, IMAGE = range(5)
 _SPECIAL = ["<pad>", "<s>", "<|im_start|>", "<|im_end|>", "<image>"]
-_VOCABULARY_SIZE = 1000
+_VOCABULARY_SIZE = 1400
 _MAX_POSITIONS = 1024
 _CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
@@ -39,7 +39,7 @@ def build_tokenizer() -> Any:
     texts = ["user\nassistant\n"] * 2
     for number in range(8000):
         description = draw_description(rng, label := draw_label(rng))
-        answer = reply(KINDS[number % len(KINDS)], description.says)
+        answer = reply(COVERED[number % len(COVERED)], description.says)
         texts.append(f"{question(label if len(label) < 2 else '', description.text)} {answer}")
     pairs = Tokenizer(models.BPE())
     pairs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

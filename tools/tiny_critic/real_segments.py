@@ -39,9 +39,18 @@ class KnownSegments:
 
 def ppeps_segments(n_images: int, seed: int = 0) -> list[KnownSegments]:
     """Return segments as the pipeline makes them, by PPEPS-WGM from a net that learnt the patch."""
+    return _of_pipeline(n_images, seed, "ppeps_wgm")
+
+
+def region_segments(n_images: int, seed: int = 0) -> list[KnownSegments]:
+    """Return the regions of the same net."""
+    return _of_pipeline(n_images, seed, "regions")
+
+
+def _of_pipeline(n_images: int, seed: int, segmenter: str) -> list[KnownSegments]:
     data = decoy_digits("train", random_state=seed)
     critic = _Recorder(OracleCritic(data.masks))
-    changes = {"critic": critic, "n_align": n_images, "align_epochs": 0}
+    changes = {"critic": critic, "n_align": n_images, "align_epochs": 0, "segmenter": segmenter}
     parameters = estimator_parameters(DECOY_DIGITS) | changes
     LVLMVAClassifier(**parameters, random_state=seed).fit(data.images, data.labels)
     return critic.seen

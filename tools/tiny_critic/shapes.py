@@ -12,6 +12,7 @@ from lvlm_va.critique.tiny.segment_view import SIDE
 
 Alpha = NDArray[np.float64]
 _Box = tuple[float, float, float, float]
+_STICKER_CHANCE = 0.35
 
 
 def draw_figure(rng: np.random.Generator) -> Alpha:
@@ -56,7 +57,9 @@ def draw_figure(rng: np.random.Generator) -> Alpha:
 
 
 def draw_patch(rng: np.random.Generator) -> Alpha:
-    """Return a square, a disc or a triangle in a corner or a few pixels away from it."""
+    """Return a square, a disc or a triangle in a corner or a few pixels away from it, or a sticker near an edge."""
+    if rng.random() < _STICKER_CHANCE:
+        return _sticker(rng)
     side = int(rng.integers(4, 17))
     # Half of them on the grid of an image of 28 pixels.
     side += side % 2 if rng.random() < 0.5 else 0
@@ -75,23 +78,70 @@ def draw_patch(rng: np.random.Generator) -> Alpha:
 
 
 def draw_strip(rng: np.random.Generator) -> Alpha:
-    """Return a bar along most of one edge."""
+    """Return a bar along most of one edge, a ruler there or only its ticks, or a frame around the image."""
     thick, long = int(rng.integers(3, 9)), int(rng.uniform(0.6, 1) * SIDE)
-    start = int(rng.integers(0, SIDE - long + 1))
+    start, form = int(rng.integers(0, SIDE - long + 1)), rng.random()
     near = 0 if rng.random() < 0.5 else SIDE - thick
     alpha = np.zeros((SIDE, SIDE))
-    alpha[near : near + thick, start : start + long] = 1
+    if form < 0.12:
+        width = int(rng.integers(2, 5))
+        alpha[:], alpha[width:-width, width:-width] = 1, 0
+    elif form < 0.35:
+        thick, every = int(rng.integers(5, 11)), int(rng.integers(3, 6))
+        near = int(rng.integers(0, 5)) if rng.random() < 0.5 else SIDE - thick - int(rng.integers(0, 5))
+        alpha[near : near + thick, start : start + long] = 1
+        ticks = (
+            slice(near, near + thick // 2) if rng.random() < 0.5 else slice(near + thick // 2, near + thick)
+        )
+        alpha[ticks, start : start + long : every] = rng.uniform(0.35, 0.6)
+    elif form < 0.5:
+        near, every = int(rng.integers(0, 4)), int(rng.integers(3, 6))
+        ticks = alpha if rng.random() < 0.5 else alpha[::-1]
+        ticks[near : near + thick, start : start + long : every] = 1
+        ticks[near, start : start + long] = 1
+    else:
+        alpha[near : near + thick, start : start + long] = 1
     return alpha if rng.random() < 0.5 else alpha.T
 
 
 def draw_tag(rng: np.random.Generator) -> Alpha:
-    """Return one to three letters near an edge."""
-    along, across = rng.uniform(8, SIDE - 8), 7 if rng.random() < 0.5 else SIDE - 8
-    place = (along, across) if rng.random() < 0.5 else (across, along)
+    """Return letters or a line of text near an edge, sometimes large, faint as a watermark, or in a ring as a stamp."""
+    form = rng.random()
+    line = form > 0.7
+    in_corner = not line and rng.random() < 0.45
+    size = int(rng.integers(6, 10) if line else rng.integers(9, 20))
+    edge = size / 3 + rng.uniform(2, 5)
+    n = int(rng.integers(5, 12) if line else rng.integers(1, 3 if size > 15 or in_corner else 5))
+    along, across = rng.uniform(edge, SIDE - edge), edge if rng.random() < 0.5 else SIDE - edge
+    if line:
+        along = SIDE / 2 + rng.uniform(-8, 8)
+    elif in_corner:
+        along = edge if rng.random() < 0.5 else SIDE - edge
+    place = (along, across) if line or rng.random() < 0.5 else (across, along)
     picture = Image.new("L", (SIDE, SIDE))
-    letters = draw_letters(rng, int(rng.integers(1, 4)))
-    write(ImageDraw.Draw(picture), place, letters, int(rng.integers(11, 17)))
-    return np.asarray(picture, np.float64) / 255
+    draw = ImageDraw.Draw(picture)
+    write(draw, place, draw_letters(rng, n), size, bold=rng.random() < 0.5)
+    if form < 0.15:
+        x, y = place
+        box = (x - edge, y - 0.8 * edge, x + edge, y + 0.8 * edge)
+        (draw.ellipse if form < 0.08 else draw.rectangle)(box, outline=255)
+    strength = rng.uniform(0.45, 0.8) if form > 0.85 else 1.0
+    return np.asarray(picture, np.float64) * (strength / 255)
+
+
+def _sticker(rng: np.random.Generator) -> Alpha:
+    """Return a rounded bar or a disc within a few pixels of an edge, over which it may reach."""
+    long, short = rng.uniform(5, 11), rng.uniform(3, 7)
+    deep, along = rng.uniform(0, 8), rng.uniform(4, SIDE - 4)
+    deep = deep if rng.random() < 0.5 else SIDE - deep
+    x, y = (deep, along) if rng.random() < 0.5 else (along, deep)
+    turn, n = rng.uniform(0, np.pi), 4  # drawn larger, for a smooth edge
+    picture = Image.new("L", (n * SIDE, n * SIDE))
+    draw = ImageDraw.Draw(picture)
+    reach = max(long - short, 0)
+    ends = [(n * (x + s * reach * np.cos(turn)), n * (y + s * reach * np.sin(turn))) for s in (-1, 1)]
+    _strokes(draw, [(float(a), float(b)) for a, b in ends], int(2 * n * short))
+    return np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64) / 255
 
 
 def draw_letters(rng: np.random.Generator, n: int) -> str:
@@ -100,9 +150,11 @@ def draw_letters(rng: np.random.Generator, n: int) -> str:
     return "".join(letters[i] for i in rng.integers(0, len(letters), n))
 
 
-def write(draw: ImageDraw.ImageDraw, centre: tuple[float, float], text: str, size: int) -> None:
+def write(
+    draw: ImageDraw.ImageDraw, centre: tuple[float, float], text: str, size: int, *, bold: bool = False
+) -> None:
     """Write text in Pillow's own typeface around a point."""
-    draw.text(centre, text, fill=255, font=_font(size), anchor="mm")
+    draw.text(centre, text, fill=255, font=_font(size), anchor="mm", stroke_width=0.5 if bold else 0)
 
 
 @functools.cache  # loading it takes longer than drawing

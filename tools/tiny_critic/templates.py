@@ -78,8 +78,11 @@ def _all() -> tuple[list[str], list[str]]:
             f"only {{X}} {verb}{{s}}",
             f"{{X}} should {verb}",
             f"{{X}} must {verb}",
+            f"{{X}} may {verb}",
+            f"only {{X}} may {verb}",
         ]
-        irrelevant += [f"{{X}} {{do}} not {verb}", f"{{X}} should not {verb}", f"{{X}} must not {verb}"]
+        irrelevant += [f"{{X}} {{do}} not {verb}"]
+        irrelevant += [f"{{X}} {modal} not {verb}" for modal in ("should", "must", "may")]
     matters += [f"{{X}} {verb}" for verb, _ in _TELLS] + [good for good, _ in _DEPENDS]
     irrelevant += [f"{{X}} {{do}} not {verb}" for _, verb in _TELLS] + [bad for _, bad in _DEPENDS]
     return matters, irrelevant

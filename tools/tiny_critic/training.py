@@ -24,9 +24,9 @@ _LOG_EVERY = 50
 class Steps:
     """Number of optimiser steps of each stage."""
 
-    look: int = 700
-    read: int = 1600
-    speak: int = 600
+    look: int = 1600
+    read: int = 1400
+    speak: int = 750
 
 
 def train_tiny_critic(

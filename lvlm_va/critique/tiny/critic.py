@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, Self
@@ -24,26 +24,28 @@ from lvlm_va.backends import (
     Turn,
 )
 from lvlm_va.critique.model_user import ModelUser, ask, stop_if_hopeless
+from lvlm_va.critique.policy import VerdictPolicy
 from lvlm_va.critique.tiny.prompt import MOST_WORDS, WORDS_FILE, normalised, question, unknown_words
-from lvlm_va.critique.tiny.segment_view import segment_view
-from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict, Verdict
+from lvlm_va.critique.tiny.segment_view import segment_views
+from lvlm_va.critique.types import CONTENTS, Content, Critique, CritiqueRequest, SegmentVerdict
 
 MODEL_FOLDER = "model"
-_MOST_TOKENS = 64
+_MOST_TOKENS = 32
 _BATCH_SIZE = 64
-_VERSION = 1
-_REPLY = re.compile(r"(Segment covers [^\n]*\.) Verdict: (spurious|relevant|unsure)")
+_VERSION = 2
+_REPLY = re.compile(rf"(Segment covers [^\n]*\.) Answer: ({'|'.join(CONTENTS)})")
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class TinyCritic(ModelUser):
     """Judge segments with the 1 MB vision-language model that ships with the package; nothing leaves the machine.
 
-    Each segment is shown by itself, at 56x56 pixels, with the class label and its description; the model answers in
-    a few words that end in a verdict. It was trained on drawn scenes and knows a figure, a patch in a corner, a
-    strip along the border, a tag with letters and the bare background, under some 150 English words: see
-    ``README.md`` in its folder. A description that it cannot read is answered ``unsure``: an empty one, one
-    with words that it was never taught (the reason lists them), one of more than 60 words.
+    Each segment is shown by itself, at 56x56 pixels, with the class label and its description; the model says
+    what the segment covers and, in one of the four words of `VerdictPolicy`, what it is about. It was trained on drawn
+    scenes and knows a figure, a patch in a corner or a sticker near the edge, a strip along the border, a tag with
+    letters and the bare background, under some 400 English words: see ``README.md`` in its folder. A description
+    that it cannot read is answered ``unsure``: an empty one, one with words that it was never taught (the reason lists
+    them), one of more than 90 words.
 
     Parameters
     ----------
@@ -53,6 +55,8 @@ class TinyCritic(ModelUser):
     folder : path-like, optional
         The model, as ``python -m tools.tiny_critic train`` writes it; by default the one that ships with the package,
         :func:`tiny_critic_folder`.
+    policy : VerdictPolicy, optional
+        What verdict follows from what a segment is about.
     **asking
         ``cache``, ``record``, ``budget``, ``batch``, ``batch_wait`` and ``batch_poll``, as in `ModelUser`, for another
         backend.
@@ -73,12 +77,13 @@ class TinyCritic(ModelUser):
     -----
     In an estimator with a run directory the replies of another backend are kept there, as those of an `LVLMCritic`.
 
-    A segment is shown as the fewest pixels that hold 90 % of its effect. Bare background that a description does
-    not name is judged as the figure whose outline shows in it.
+    A segment is shown as the fewest pixels that hold 90 % of its effect. Bare background is surroundings, also where
+    a description says that it must not count; where it must, it is object.
     """
 
     name = "tiny"
     folder: str | os.PathLike[str] | None = None
+    policy: VerdictPolicy = field(default_factory=VerdictPolicy)
     n_bytes: int = field(init=False)
     _words: frozenset[str] = field(init=False)
     _in_process: bool = field(init=False)
@@ -88,10 +93,11 @@ class TinyCritic(ModelUser):
         backend: ChatBackend | None = None,
         *,
         folder: str | os.PathLike[str] | None = None,
+        policy: VerdictPolicy | None = None,
         **asking: Any,
     ) -> None:
         own = vars(self)
-        own |= {"folder": folder, "_in_process": backend is None}
+        own |= {"folder": folder, "policy": policy or VerdictPolicy(), "_in_process": backend is None}
         with tiny_critic_folder() if folder is None else nullcontext(Path(folder)) as place:
             own["_words"] = _known_words(place)
             if backend is None:
@@ -108,10 +114,10 @@ class TinyCritic(ModelUser):
         """Raise before anything is trained if the model cannot be asked by batches as it should be."""
         self.check_batches()
 
-    def fingerprint(self) -> list[str]:
-        """Return what its answers depend on: the model, the words it knows, how segments are shown."""
+    def fingerprint(self) -> list[Any]:
+        """Return what its answers depend on: the model, the words it knows, how segments are shown, the policy."""
         digest = hashlib.sha256(json.dumps(sorted(self._words)).encode()).hexdigest()
-        return [self.name, str(_VERSION), digest, self.model.fingerprint()]
+        return [self.name, str(_VERSION), digest, self.model.fingerprint(), asdict(self.policy)]
 
     def kept_in(self, folder: str | os.PathLike[str]) -> Self:
         """Return the same that keeps replies and exchanges in a folder; itself where the model runs in this process."""
@@ -129,7 +135,7 @@ class TinyCritic(ModelUser):
 
     def chat_requests(self, requests: Sequence[CritiqueRequest]) -> list[ChatRequest]:
         """Return what `critique` would send: one question per segment of a request that can be put to the model."""
-        return [_chat(requests[row], segment) for row, segment in self._plan(requests)]
+        return [chat for request in requests if self._refusal(request) is None for chat in _chats(request)]
 
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Judge each segment of each request.
@@ -156,10 +162,16 @@ class TinyCritic(ModelUser):
         for row, request in enumerate(requests):
             verdicts, unasked = [], self._refusal(request) or ""
             for segment in range(1, request.n_segments + 1):
-                verdict, reason, status = found.get((row, segment), ("unsure", unasked, ""))
+                content, reason, status = found.get((row, segment), ("unsure", unasked, ""))
                 verdicts.append(
                     SegmentVerdict(
-                        request.image_id, segment, verdict, reason=reason, source=self.name, status=status
+                        request.image_id,
+                        segment,
+                        self.policy.verdict(content),
+                        reason=reason,
+                        source=self.name,
+                        status=status,
+                        content=content,
                     )
                 )
             critiques.append(Critique.from_verdicts(request.image_id, verdicts))
@@ -205,22 +217,23 @@ def _known_words(folder: Path) -> frozenset[str]:
     return frozenset(json.loads(file.read_text(encoding="utf-8"))["words"])
 
 
-def _chat(request: CritiqueRequest, segment: int) -> ChatRequest:
-    view = segment_view(request.image, request.segments == segment, request.effect)
+def _chats(request: CritiqueRequest) -> Iterator[ChatRequest]:
+    """Yield a question for each segment."""
     text = question(request.label, normalised(request.description))
-    return ChatRequest((Turn("user", (ImagePart(view), text)),), max_tokens=_MOST_TOKENS, temperature=0)
+    for view in segment_views(request.image, request.segments, request.effect):
+        yield ChatRequest((Turn("user", (ImagePart(view), text)),), max_tokens=_MOST_TOKENS, temperature=0)
 
 
-def _read(answer: ChatReply | ChatFailure) -> tuple[Verdict, str, str]:
-    """Return the verdict that a reply states, why, and how it was read; unsure where it states none."""
+def _read(answer: ChatReply | ChatFailure) -> tuple[Content, str, str]:
+    """Return what a reply says that the segment is about, why, and how it was read; unsure where it says nothing."""
     if isinstance(answer, ChatFailure):
         return "unsure", f"No reply ({answer.kind}): {answer.message}", "failed"
     stated = _REPLY.fullmatch(answer.text.strip())
     if stated is None:
         return (
             "unsure",
-            f"The reply states no verdict: {answer.text.strip()[:200]!r}",
+            f"The reply states no answer: {answer.text.strip()[:200]!r}",
             "refused" if answer.finish == "refusal" else "none",
         )
-    verdict: Verdict = stated[2]  # type: ignore[assignment]
-    return verdict, stated[1], "line"
+    content: Content = stated[2]  # type: ignore[assignment]
+    return content, stated[1], "line"

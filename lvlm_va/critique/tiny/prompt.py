@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 
 WORDS_FILE = "words.json"
-MOST_WORDS = 60
+MOST_WORDS = 90
 _SHORT_FORMS = (("\u2019", "'"), ("can't", "cannot"), ("n't", " not"))
 _LABEL_LENGTH = 20
 
@@ -14,7 +14,7 @@ _LABEL_LENGTH = 20
 def question(label: str, description: str) -> str:
     """Return the text that goes with the view of a segment."""
     safe = re.sub(r"[^A-Za-z0-9 ]+", " ", label).strip()[:_LABEL_LENGTH]
-    return f"Class: {safe or 'unnamed'}. {description} Is the outlined segment spurious?"
+    return f"Class: {safe or 'unnamed'}. {description} What is marked?"
 
 
 def normalised(description: str) -> str:
@@ -31,5 +31,6 @@ def unknown_words(description: str, label: str, known: Collection[str]) -> list[
     The words of the class label are known.
     """
     own = set(re.findall(r"[a-z]+|[0-9]+", label.lower()))
-    found = re.findall(r"[a-z]+|[0-9]+|[^a-z0-9\s.,;]+", description.lower())
+    joined = re.sub(r"(?<=[a-z])[-'](?=[a-z])", " ", description.lower())
+    found = re.findall(r"[a-z]+|[0-9]+|[^a-z0-9\s.,;:]+", joined)
     return [word for word in dict.fromkeys(found) if word not in known and word not in own]
