@@ -58,7 +58,8 @@ def run_demo(
     """
     out = Path(out)
     data, test = DECOY_DIGITS.load("train", seed), DECOY_DIGITS.load("test", seed)
-    parameters = estimator_parameters(DECOY_DIGITS) | {"critic": TinyCritic(), "run_dir": out}
+    parameters = estimator_parameters(DECOY_DIGITS)
+    parameters |= {"segmenter": "regions", "critic": TinyCritic(), "run_dir": out}
     classifier = LVLMVAClassifier(**parameters, random_state=seed).fit(data.images, data.labels)
     if verdicts is not None:
         classifier.realign(verdicts)

@@ -122,7 +122,12 @@ def _task(name: str) -> Task:
     load, net = SETS[name].load, SETS[name].net
     sizes = {"train": net.n, "test": _N_TEST}
     settings = TrainingSettings(
-        net.module, net.epochs, net.epochs, net.batch_size, schedule=net.schedule, n_references=net.n_references
+        net.module,
+        net.epochs,
+        net.epochs,
+        net.batch_size,
+        schedule=net.schedule,
+        n_references=net.n_references,
     )
     return Task(
         lambda split, seed: load(split, sizes[split], None),

@@ -169,4 +169,4 @@ def _spared(found: Round) -> Tensor:
     codes = found.codes
     exists = torch.arange(codes.values.shape[1]) < found.segmentation.n_segments[:, None]
     spared = exists & (~codes.decided | (codes.human & (codes.values == 0)))
-    return spurious_masks(found.segmentation, spared, dtype=torch.bool)
+    return spurious_masks(replace(found.segmentation, rim=0), spared, dtype=torch.bool)

@@ -239,9 +239,9 @@ def _from_arrays(kind: type[T], arrays: Mapping[str, np.ndarray]) -> T:
     types, values = get_type_hints(kind), {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         array, wanted = arrays[field.name], types[field.name]
-        if array.dtype.kind == "U":
+        holds_tensor = torch.Tensor in (wanted, *get_args(wanted))
+        if array.dtype.kind == "U" or wanted is int:
             values[field.name] = array.item()
         else:
-            holds_tensor = torch.Tensor in (wanted, *get_args(wanted))
             values[field.name] = torch.from_numpy(array) if holds_tensor else array
     return kind(**values)

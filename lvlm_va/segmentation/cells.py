@@ -218,7 +218,7 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
     Parameters
     ----------
     parts : sequence of Segmentation
-        At least one; all of images of one size, and of one kind of effect.
+        At least one; all of images of one size, of one kind of effect and with one rim.
 
     Returns
     -------
@@ -247,6 +247,7 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
         means=torch.cat([widen(part.means, width, torch.nan) for part in parts]),
         covariances=torch.cat([widen(part.covariances, width, torch.nan) for part in parts]),
         effect=parts[0].effect,
+        rim=parts[0].rim,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lvlm_va.ops import segment_masks
@@ -24,6 +25,11 @@ def spurious_masks(segmentation: Segmentation, spurious: Tensor, *, dtype: torch
     Returns
     -------
     Tensor of shape (n, H, W)
-        1 where a pixel belongs to a spurious segment, else 0.
+        1 where a pixel belongs to a spurious segment, or to no segment and to the rim of a spurious one, else 0.
     """
-    return segment_masks(segmentation.labels, spurious, dtype=dtype)
+    masks, rim = segment_masks(segmentation.labels, spurious, dtype=dtype), segmentation.rim
+    if not rim:
+        return masks
+    # Small integers are exact in single precision, which every device pools.
+    reached = F.max_pool2d(masks.float(), 2 * rim + 1, 1, rim)
+    return masks.where(segmentation.labels > 0, reached.to(dtype))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -21,6 +21,11 @@ from lvlm_va.segmentation.types import Segmentation
 
 # Standard deviation of the smoothing, in shorter sides: one pixel of 64.
 _SIGMA = 1 / 64
+
+
+def _grain(sigma: float) -> int:
+    """Return what a region may not be narrower than; images too small to be smoothed are left as they are."""
+    return max(1, round(sigma)) if gaussian_radius(sigma) else 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Regions:
         A fit ends when its log-likelihood per unit of weight grew by less in one update.
     min_share : float, default=0.03
         Least share of the effect of a segment, in [0, 1).
+    rim : int, optional
+        Pixels by which a mask reaches beyond a spurious region. By default as many as the smoothing blurs, at least 1.
     effect : {"positive", "absolute"}, default="positive"
         Which part of the smoothed attributions counts: what an area adds to the explained logit, or how much it changes
         it either way.
@@ -87,6 +94,7 @@ class Regions:
     max_iter: int = 100
     tol: float = 1e-3
     min_share: float = 0.03
+    rim: int | None = None
     effect: Effect = "positive"
 
     name: ClassVar[str] = "regions"
@@ -104,6 +112,8 @@ class Regions:
         check_integer("max_iter", self.max_iter, 1)
         check_real("tol", self.tol, "[0, inf)")
         check_real("min_share", self.min_share, "[0, 1)")
+        if self.rim is not None:
+            check_integer("rim", self.rim, 0)
         check_effect(self.effect)
 
     def segment(self, attributions: Tensor, images: Tensor, seed: int) -> Segmentation:
@@ -134,16 +144,16 @@ class Regions:
         check_attributions(attributions)
         sigma = _SIGMA * min(attributions.shape[2:]) if self.sigma is None else float(self.sigma)
         total = attributions.detach().sum(1, dtype=torch.float64)
-        return segment_in_chunks(
+        found = segment_in_chunks(
             lambda effect, _: self._segment(effect, sigma),
             smoothed(total, sigma)[:, None],
             self.effect,
             self.max_segments,
         )
+        return replace(found, rim=_grain(sigma) if self.rim is None else self.rim)
 
     def _segment(self, effect: Tensor, sigma: float) -> Segmentation:
-        # What a region may not be wider or narrower than; images too small to be smoothed are left as they are.
-        grain = max(1, round(sigma)) if gaussian_radius(sigma) else 0
+        grain = _grain(sigma)
         means, covariances, shares = self._mixture(effect, block=max(1, int(sigma)))
         density = smoothed(effect, sigma)
         owner = ppeps_em(density, means, covariances, shares, max_iter=0).labels

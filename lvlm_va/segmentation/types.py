@@ -28,6 +28,8 @@ class Segmentation:
         Covariances in the same coordinates; NaN past ``n_segments``.
     effect : {"positive", "absolute"}
         The effect that was cut into segments; see `lvlm_va.segmentation.pixel_effect`.
+    rim : int
+        Pixels by which a mask reaches beyond a spurious segment, >= 0; it never reaches into another segment.
     """
 
     labels: Tensor
@@ -36,6 +38,7 @@ class Segmentation:
     means: Tensor
     covariances: Tensor
     effect: Effect = "positive"
+    rim: int = 0
 
     @property
     def outside(self) -> Tensor:
