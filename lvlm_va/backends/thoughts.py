@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 _OPENED, _CLOSED = "<think>", "</think>"
+# In the place of thoughts that were cut out: neither a line nor a JSON object goes on behind it.
+_SEAM = "\n\0\n"
 _NAMES = r"(?:think(?:ing)?|thoughts?|reasoning|seed:think)"
 # Qwen, DeepSeek, GLM, Gemini and kin; Magistral; Kimi; MedGemma; Gemma 4; Cohere; OpenThinker; gpt-oss.
 _OPENING = re.compile(
@@ -15,7 +17,8 @@ _OPENING = re.compile(
 )
 _CLOSING = re.compile(
     rf"</{_NAMES}\s?>|\[/THINK\]|◁/think▷|<unused95>|<channel\|>|<\|END_THINKING\|>|<\|end_of_thought\|>"
-    r"|(?:<\|start\|>assistant)?<\|channel\|>final\b(?:[^<\n]{0,99}<\|message\|>)?|<\|/think(?:ing)?\|>",
+    r"|(?:<\|start\|>assistant)?<\|channel\|>final\b(?:[^<\n]{0,99}(?:<\|constrain\|>[^<\n]{0,99})?<\|message\|>)?"
+    r"|<\|/think(?:ing)?\|>",
     re.IGNORECASE,
 )
 # What is left of gpt-oss's and Gemma's marks where a server drops control tokens.
@@ -56,7 +59,8 @@ def heard(text: str) -> tuple[str, str]:
     if text.lstrip().startswith(_OPENED):
         rest = text.partition(_CLOSED)[2]
     first, *parts = rest.split(_OPENED)
-    spoken = "".join([first, *(part.partition(_CLOSED)[2] for part in parts)]).rpartition(_CLOSED)[2]
+    outside = [first, *(part.partition(_CLOSED)[2] for part in parts if _CLOSED in part)]
+    spoken = _SEAM.join(outside).rpartition(_CLOSED)[2]
     doubtful = "" if spoken == rest else rest.replace(_OPENED, "\n").replace(_CLOSED, "\n")
     return _CONTROL.sub(" ", spoken), _CONTROL.sub(" ", doubtful)
 
