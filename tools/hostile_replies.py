@@ -98,7 +98,7 @@ def _cut(chance: random.Random, text: str) -> str:
 
 def _repeat(chance: random.Random, text: str) -> str:
     lines = text.split("\n")
-    return "\n".join(lines + chance.choices(lines, k=chance.choice((1, 5, 200))))
+    return "\n".join(lines + chance.choices(lines, k=chance.choice((1, 5, 50))))
 
 
 def _renumber(chance: random.Random, text: str) -> str:
@@ -115,7 +115,7 @@ def _nest(chance: random.Random, text: str) -> str:
         (
             json.dumps({"reply": text}),
             f'{{"a": {text}}}',
-            '{"segments": ' * chance.randint(1, 3000) + text,
+            '{"segments": ' * chance.randint(1, 1500) + text,
             f"[{text}, {text}]",
         )
     )

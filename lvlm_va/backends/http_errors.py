@@ -45,6 +45,8 @@ _POSITIVE_WORDS = re.compile(
 )
 _TAG = re.compile(r"<[^>]*>")
 _MOST_SHOWN = 300
+# Of an error's words: patterns take quadratic time in some texts.
+_MOST_READ = 4096
 
 
 class GarbledReplyError(ValueError):
@@ -130,10 +132,10 @@ def read_error_reply(status: int, headers: Mapping[str, str], body: str) -> Erro
         if not isinstance(code, str):
             code = error.get("type")
     else:
-        message, code, parameter = error or _TAG.sub(" ", body), None, None
+        message, code, parameter = error or _TAG.sub(" ", body[:_MOST_READ]), None, None
     return ErrorReply(
         status,
-        message if isinstance(message, str) else json.dumps(message),
+        (message if isinstance(message, str) else json.dumps(message))[:_MOST_READ],
         code if isinstance(code, str) else "",
         parameter if isinstance(parameter, str) else "",
         retry_after(headers),
@@ -157,8 +159,8 @@ def error_within(content: Mapping[str, Any]) -> ChatFailure | None:
 
 def shown(text: str) -> str:
     """Return a server's words on one line, cut to a length for reading, without what a terminal would obey."""
-    line = printable(" ".join(text.encode("utf-8", "replace").decode().split()))
-    return line if len(line) <= _MOST_SHOWN else line[:_MOST_SHOWN] + " ..."
+    line = " ".join(text.encode("utf-8", "replace").decode().split())
+    return printable(line if len(line) <= _MOST_SHOWN else line[:_MOST_SHOWN] + " ...")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

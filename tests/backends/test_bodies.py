@@ -63,6 +63,11 @@ def test_what_cannot_be_unpacked_is_garbled_but_a_status_still_counts(name, body
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("body", [b"<" * 2**20, b'{"error": "' + b"temperature " * 2**16 + b'"}'])
+def test_long_errors_are_understood_in_no_time(body):
+    assert outcome(Answer(body=body, status=422)).kind == "bad_request"
+
+
 def test_a_codec_that_is_none_of_text_is_not_believed():
     answer = Answer(status=503, body="büsy".encode(), headers={"Content-Type": "text/html; charset=zlib"})
     assert outcome(answer).message == "HTTP 503: büsy"
