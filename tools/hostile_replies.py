@@ -207,7 +207,7 @@ def _after_marks(text: str) -> str:
 def _entries(text: str) -> Iterator[dict[str, object]]:
     """Yield the entries of all lists that could be those of an answer, wherever a brace opens."""
     decoder = json.JSONDecoder()
-    text = _TOKENS.sub(" ", _after_marks(text))
+    text = "\n".join(_TOKENS.sub(" ", _after_marks(text)).splitlines())  # whatever sign ends a line
     for start in [match.start() for match in re.finditer(r"\{", text)][-400:]:
         try:
             value, _ = decoder.raw_decode(text, start)
