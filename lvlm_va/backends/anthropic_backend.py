@@ -11,15 +11,11 @@ from lvlm_va.backends.http_batches import HTTPBatchBackend, lines_of, pages
 from lvlm_va.backends.http_errors import GarbledReplyError
 from lvlm_va.backends.png import png_base64
 from lvlm_va.backends.request_json import plain_schema
-from lvlm_va.backends.server_json import message_of, pick, text_of, usage_of
+from lvlm_va.backends.server_json import finish_of, message_of, pick, text_of, usage_of
 from lvlm_va.backends.streaming import Outcome
-from lvlm_va.backends.types import Capabilities, ChatFailure, ChatReply, ChatRequest, Finish, ImagePart
+from lvlm_va.backends.thoughts import without_leading_thoughts
+from lvlm_va.backends.types import Capabilities, ChatFailure, ChatReply, ChatRequest, ImagePart
 
-_FINISH: dict[str, Finish] = {
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "refusal",
-}
 # Status that a request by itself would have got.
 _STATUS = {
     "invalid_request_error": 400,
@@ -91,9 +87,9 @@ class AnthropicBackend(HTTPBatchBackend):
 
     def _read(self, content: dict[str, Any]) -> ChatReply:
         return ChatReply(
-            message_of(pick(content, "content")),
+            without_leading_thoughts(message_of(pick(content, "content"))),
             text_of(content.get("model")) or self.model,
-            _FINISH.get(text_of(content.get("stop_reason")), "stop"),
+            finish_of(content.get("stop_reason")),
             usage_of(content, _INPUTS, ("output_tokens",)),
             reply_id=text_of(content.get("id")),
         )
@@ -104,7 +100,7 @@ class AnthropicBackend(HTTPBatchBackend):
     def _send(self, client: Any, entries: list[dict[str, Any]], label: str) -> str:
         # There is no place for the label.
         create = client.messages.batches.with_streaming_response.create
-        return text_of(pick(self._call_object(create, requests=entries), "id"))
+        return text_of(pick(self._upload(create, requests=entries), "id"))
 
     def _list(self, client: Any, label: str, count: int, since: float) -> list[str]:
         def call(**arguments: Any) -> dict[str, Any]:
@@ -124,7 +120,7 @@ class AnthropicBackend(HTTPBatchBackend):
             return None
         # Fetched by their path: an address that a server names might be anyone's.
         path, options = f"/v1/messages/batches/{batch_id}/results", {"headers": _STREAMED}
-        return lines_of(self._call(lambda: closing(client.get(path, cast_to=object, options=options))))
+        return lines_of(self._download(lambda: closing(client.get(path, cast_to=object, options=options))))
 
     def _outcome(self, entry: dict[str, Any]) -> Outcome:
         result = entry.get("result")
@@ -141,7 +137,7 @@ class AnthropicBackend(HTTPBatchBackend):
 def _seconds(when: object) -> float:
     try:
         return datetime.fromisoformat(text_of(when)).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise GarbledReplyError(f"The server's reply holds no time: {when}") from None
 
 

@@ -157,7 +157,7 @@ class BatchedBackend(BackendWrapper):
             batch = self._folder.new(chosen)
             came = self.backend.submit({key: fresh[key] for key in chosen}, batch.label)
             if isinstance(came, BatchTicket):
-                _LOG.info("%s: batch %s with %d requests.", self.name, came.batch_id, count)
+                _LOG.info("%s: batch %r with %d requests.", self.name, came.batch_id, count)
                 yield self._folder.write(replace(batch, batch_id=came.batch_id))
                 continue
             if came.kind not in _UNKNOWN:

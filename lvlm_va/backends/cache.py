@@ -40,7 +40,7 @@ class CachedBackend(BackendWrapper):
 
     Notes
     -----
-    Failures are not kept, nor are empty replies that ran out of tokens: both are worth asking again. Requests
+    Failures are not kept, nor are replies that ran out of tokens: both are worth asking again. Requests
     that are equal within one call are asked once. What another thread or process is asking just now is waited
     for, and asked only if no reply came of it. The file holds what the model said, not what it was asked.
     """
@@ -87,7 +87,7 @@ class CachedBackend(BackendWrapper):
                 stopped = False
                 for index, outcome in complete_each(self.backend, [requests[positions[k][0]] for k in mine]):
                     key = mine[index]
-                    if isinstance(outcome, ChatReply) and not outcome.cut_short:
+                    if isinstance(outcome, ChatReply) and not outcome.broke_off:
                         replies.put(key, outcome)
                     locks.release(key)
                     stopped |= isinstance(outcome, ChatFailure) and outcome.stops

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any, ClassVar
 
 from lvlm_va.backends.http_client import exchange, http_client
-from lvlm_va.backends.http_errors import GarbledReplyError, shown
+from lvlm_va.backends.http_errors import GarbledReplyError, error_within, shown
 from lvlm_va.backends.privacy import check_endpoint
 from lvlm_va.backends.secret import Secret
 from lvlm_va.backends.server_json import parse_object
@@ -21,6 +21,8 @@ from lvlm_va.backends.threads import ask_in_threads
 from lvlm_va.backends.types import Capabilities, ChatFailure, ChatReply, ChatRequest
 from lvlm_va.common.validation import check_real, is_integer
 
+# In the place of a temperature of 0 where a server takes none: the likeliest tokens all the same.
+_LITTLE = 0.01
 _LOG = logging.getLogger(__name__)
 
 
@@ -74,6 +76,7 @@ class HTTPBackend(ABC):
             batch_size=concurrency,
         )
         self._refused: frozenset[str] = frozenset()
+        self._zero_temperature = 0.0
         self._sdk()
 
     @property
@@ -152,6 +155,9 @@ class HTTPBackend(ABC):
                 return came
             if isinstance(came, bytes):
                 return self._reply(came)
+            if came.wants_positive_temperature and options.get("temperature") == 0:
+                self._raise_temperature()
+                continue
             name = came.refused_parameter(options)
             if name is None or (name not in self._optional and name not in self._renamed):
                 return came.failure
@@ -162,6 +168,11 @@ class HTTPBackend(ABC):
             self._refused |= {name}
             _LOG.warning("%s does not take %r; it is left out from now on.", self.name, name)
 
+    def _raise_temperature(self) -> None:
+        if not self._zero_temperature:
+            self._zero_temperature = _LITTLE
+            _LOG.warning("%s takes no temperature of 0; %g is sent instead from now on.", self.name, _LITTLE)
+
     def _sendable(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options that have a value and an effect, under the names that the server takes."""
         refused = self._refused
@@ -171,11 +182,19 @@ class HTTPBackend(ABC):
             taken = self._renamed.get(name) if name in refused else name
             if able and taken is not None and value is not None:
                 sendable[taken] = value
+        if sendable.get("temperature") == 0:
+            sendable["temperature"] = self._zero_temperature
         return sendable
 
     def _reply(self, body: bytes) -> Outcome:
         try:
-            return self._read(parse_object(body))
+            return self._reply_in(parse_object(body))
+        except GarbledReplyError as error:
+            return ChatFailure("malformed", str(error))
+
+    def _reply_in(self, content: dict[str, Any]) -> Outcome:
+        try:
+            return error_within(content) or self._read(content)
         except GarbledReplyError as error:
             return ChatFailure("malformed", str(error))
 

@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from lvlm_va.backends.http_backend import HTTPBackend
-from lvlm_va.backends.http_client import exchange
+from lvlm_va.backends.http_client import MOST_BYTES, exchange
 from lvlm_va.backends.http_errors import ErrorReply, GarbledReplyError, read_error_reply, shown
 from lvlm_va.backends.server_json import parse_object, pick
 from lvlm_va.backends.streaming import Outcome
 from lvlm_va.backends.types import BatchTicket, ChatFailure, ChatRequest
 
 _T = TypeVar("_T")
-# For a whole file; each step on its way is held to the backend's own timeout.
+# For a file on its way; all else is held to the backend's own timeout, and to the length of any reply.
 _TRANSFER_SECONDS = 3600.0
 _MOST_BYTES = 2**30
+# Of a hundred batches each; nobody has more under way.
+_MOST_PAGES = 100
 # Raised where a value of the server's is of another kind than its documentation says.
-_NOT_AS_AGREED = (GarbledReplyError, AttributeError, TypeError)
+_NOT_AS_AGREED = (GarbledReplyError, AttributeError, LookupError, TypeError, OverflowError)
 # How far the provider's clock may be behind ours.
 _CLOCKS = 300.0
 
@@ -105,30 +107,37 @@ class HTTPBatchBackend(HTTPBackend):
         except _NOT_AS_AGREED as error:
             return self._garbled(error)
 
-    def _call(self, create: Callable[..., Any], **arguments: Any) -> bytes:
-        """Return the body of the reply to a call of the SDK, or raise CallError."""
-        came = exchange(self._sdk(), create, arguments, _TRANSFER_SECONDS, _MOST_BYTES)
+    def _download(self, create: Callable[..., Any], **arguments: Any) -> bytes:
+        """Return the file that a call of the SDK fetches, or raise CallError."""
+        return self._exchanged(create, arguments, _TRANSFER_SECONDS, _MOST_BYTES)
+
+    def _upload(self, create: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+        """Return the object in the reply to a call that hands over much, or raise CallError."""
+        return parse_object(self._exchanged(create, arguments, _TRANSFER_SECONDS, MOST_BYTES))
+
+    def _call_object(self, create: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+        """Return the object in the reply to any other call, or raise CallError."""
+        return parse_object(self._exchanged(create, arguments, self.timeout, MOST_BYTES))
+
+    def _exchanged(
+        self, create: Callable[..., Any], arguments: dict[str, Any], seconds: float, most_bytes: int
+    ) -> bytes:
+        came = exchange(self._sdk(), create, arguments, seconds, most_bytes)
         if isinstance(came, bytes):
             return came
         raise CallError(came.failure if isinstance(came, ErrorReply) else came)
-
-    def _call_object(self, create: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
-        return parse_object(self._call(create, **arguments))
 
     def _arguments(self, request: ChatRequest) -> dict[str, Any]:
         """Return what one request of a batch says."""
         options = self._sendable(self._options(request))
         return {"model": self.model, **self._conversation(request), **options}
 
-    def _reply_in(self, content: object) -> Outcome:
-        try:
-            return self._read(content if isinstance(content, dict) else {})
-        except GarbledReplyError as error:
-            return ChatFailure("malformed", str(error))
-
     def _failure_in(self, status: int, content: object) -> ChatFailure:
         """Return the failure of one request; where a parameter is refused, it is left out when asked again."""
         error = read_error_reply(status, {}, json.dumps(content))
+        if error.wants_positive_temperature:
+            self._raise_temperature()
+            return ChatFailure("server", error.failure.message)
         name = error.refused_parameter({*self._optional, *self._renamed})
         if name is None:
             return error.failure
@@ -166,12 +175,19 @@ def lines_of(body: bytes) -> Iterator[dict[str, Any]]:
 
 
 def pages(call: Callable[..., dict[str, Any]], cursor: str) -> Iterator[dict[str, Any]]:
-    """Yield the items of a list that comes in pages, each begun after the last item of the one before."""
+    """Yield the items of a list that comes in pages, each begun after the last item of the one before.
+
+    Raises
+    ------
+    GarbledReplyError
+        If the list has no end.
+    """
     arguments: dict[str, Any] = {"limit": 100}
-    while True:
+    for _ in range(_MOST_PAGES):
         page = call(**arguments)
         items = pick(page, "data")
         yield from items
         if not items or not page.get("has_more"):
             return
         arguments[cursor] = pick(items, -1, "id")
+    raise GarbledReplyError(f"The server's list of batches has no end: {_MOST_PAGES} pages were read.")

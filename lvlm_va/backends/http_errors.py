@@ -13,6 +13,7 @@ from datetime import UTC
 from typing import Any
 
 from lvlm_va.backends.types import ChatFailure, FailureKind
+from lvlm_va.common.printable import printable
 
 # 409 and 425 pass by themselves; a redirection is not followed, so the address is wrong.
 _KINDS: dict[int, FailureKind] = {
@@ -36,8 +37,16 @@ _REFUSED_WORDS = re.compile(
     r"deprecated|no longer|only the default|invalid schema|not available",
     re.IGNORECASE,
 )
+# TGI and its kin take no temperature of 0.
+_POSITIVE_WORDS = re.compile(
+    r"\btemperature\b.*(?:\bpositive\b|\b(?:greater|larger|more|higher) than 0(?:\.0+)?(?![.\d])|"
+    r"> ?0(?:\.0+)?(?![.\d])|\babove 0(?:\.0+)?(?![.\d]))",
+    re.IGNORECASE | re.DOTALL,
+)
 _TAG = re.compile(r"<[^>]*>")
 _MOST_SHOWN = 300
+# Of an error's words: patterns take quadratic time in some texts.
+_MOST_READ = 4096
 
 
 class GarbledReplyError(ValueError):
@@ -84,6 +93,11 @@ class ErrorReply:
             return "not_found"
         return _KINDS.get(self.status, "bad_request" if self.status < 500 else "server")
 
+    @property
+    def wants_positive_temperature(self) -> bool:
+        """Whether the server says that it takes no temperature of 0, but one above."""
+        return self.status in (400, 422) and _POSITIVE_WORDS.search(self.message) is not None
+
     def refused_parameter(self, sent: Collection[str]) -> str | None:
         """Return which of the parameters that were sent the server does not take, if it says so."""
         if self.status not in (400, 422, 501):
@@ -118,20 +132,35 @@ def read_error_reply(status: int, headers: Mapping[str, str], body: str) -> Erro
         if not isinstance(code, str):
             code = error.get("type")
     else:
-        message, code, parameter = error or _TAG.sub(" ", body), None, None
+        message, code, parameter = error or _TAG.sub(" ", body[:_MOST_READ]), None, None
     return ErrorReply(
         status,
-        message if isinstance(message, str) else json.dumps(message),
+        (message if isinstance(message, str) else json.dumps(message))[:_MOST_READ],
         code if isinstance(code, str) else "",
         parameter if isinstance(parameter, str) else "",
         retry_after(headers),
     )
 
 
+def error_within(content: Mapping[str, Any]) -> ChatFailure | None:
+    """Return the failure that a reply with a status of success speaks of, if it does, as some servers' do."""
+    error = content.get("error")
+    if not error:
+        return None
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 400
+    said = read_error_reply(status, {}, json.dumps(content))
+    kind = said.failure.kind
+    # It may have been worked on, and be billed.
+    return ChatFailure(
+        "malformed" if kind == "server" else kind, f"An error in the place of a reply: {said.message}"
+    )
+
+
 def shown(text: str) -> str:
-    """Return a server's words on one line, cut to a length for reading, as UTF-8 can hold them."""
+    """Return a server's words on one line, cut to a length for reading, without what a terminal would obey."""
     line = " ".join(text.encode("utf-8", "replace").decode().split())
-    return line if len(line) <= _MOST_SHOWN else line[:_MOST_SHOWN] + " ..."
+    return printable(line if len(line) <= _MOST_SHOWN else line[:_MOST_SHOWN] + " ...")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -144,6 +173,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return max(0.0, seconds) if math.isfinite(seconds) else None
     try:
         date = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
+        seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time()
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time())
+    return max(0.0, seconds)

@@ -8,17 +8,18 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from lvlm_va.backends.http_batches import HTTPBatchBackend, lines_of, pages
+from lvlm_va.backends.http_errors import GarbledReplyError
 from lvlm_va.backends.png import png_base64
 from lvlm_va.backends.request_json import plain_schema
-from lvlm_va.backends.server_json import message_of, pick, text_of, usage_of, without_reasoning
+from lvlm_va.backends.server_json import finish_of, message_of, pick, text_of, usage_of
 from lvlm_va.backends.streaming import Outcome
+from lvlm_va.backends.thoughts import without_leading_thoughts
 from lvlm_va.backends.types import (
     Capabilities,
     ChatFailure,
     ChatReply,
     ChatRequest,
     FailureKind,
-    Finish,
     ImagePart,
 )
 
@@ -26,7 +27,6 @@ _ENDPOINT = "/v1/chat/completions"
 _ENDED = ("completed", "expired", "cancelled")
 # The key of a batch's metadata that holds our label.
 _LABEL = "lvlm_va"
-_FINISH: dict[str, Finish] = {"length": "length", "content_filter": "refusal"}
 
 
 class OpenAIBackend(HTTPBatchBackend):
@@ -125,13 +125,16 @@ class OpenAIBackend(HTTPBatchBackend):
     def _read(self, content: dict[str, Any]) -> ChatReply:
         choice = pick(content, "choices", 0)
         message = pick(choice, "message")
-        refusal = text_of(message.get("refusal")) if isinstance(message, dict) else ""
-        text = refusal or without_reasoning(message_of(pick(message, "content")))
-        finish = _FINISH.get(text_of(choice.get("finish_reason")), "stop")
+        if not isinstance(message, dict):
+            raise GarbledReplyError("The server's reply holds a message that is no object.")
+        refusal = text_of(message.get("refusal"))
+        # Where all tokens went on reasoning, some servers leave the content out.
+        text = refusal or without_leading_thoughts(message_of(message.get("content")))
+        finish = "refusal" if refusal else finish_of(choice.get("finish_reason"))
         return ChatReply(
             text,
             text_of(content.get("model")) or self.model,
-            "refusal" if refusal else finish,
+            finish,
             usage_of(content, ("prompt_tokens",), ("completion_tokens",)),
             reply_id=text_of(content.get("id")),
         )
@@ -146,7 +149,7 @@ class OpenAIBackend(HTTPBatchBackend):
     def _send(self, client: Any, entries: list[dict[str, Any]], label: str) -> str:
         lines = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
         upload = client.files.with_streaming_response.create
-        file = self._call_object(upload, file=(f"{label}.jsonl", lines), purpose="batch")
+        file = self._upload(upload, file=(f"{label}.jsonl", lines), purpose="batch")
         batch = self._call_object(
             client.batches.with_streaming_response.create,
             input_file_id=text_of(pick(file, "id")),
@@ -175,7 +178,7 @@ class OpenAIBackend(HTTPBatchBackend):
             return None
         fetch = client.files.with_streaming_response.content
         names = [batch.get(name) for name in ("output_file_id", "error_file_id")]
-        bodies = [self._call(fetch, file_id=name) for name in names if name]
+        bodies = [self._download(fetch, file_id=name) for name in names if name]
         return (entry for body in bodies for entry in lines_of(body))
 
     def _outcome(self, entry: dict[str, Any]) -> Outcome:
@@ -184,14 +187,17 @@ class OpenAIBackend(HTTPBatchBackend):
             status = response.get("status_code")
             if isinstance(status, int) and status >= 400:
                 return self._failure_in(status, response.get("body"))
-            return self._reply_in(response.get("body"))
+            return self._reply_in(pick(response, "body"))
         code = text_of(error.get("code")) if isinstance(error, dict) else ""
         return ChatFailure("server", f"The batch did not answer this request ({code or 'no reason given'}).")
 
 
 def _why_failed(batch: dict[str, Any]) -> ChatFailure:
-    errors = (batch.get("errors") or {}).get("data") or [{}]
-    code, message = (text_of(errors[0].get(name)) for name in ("code", "message"))
+    errors: Any = batch.get("errors")
+    errors = errors.get("data", errors) if isinstance(errors, dict) else errors
+    first = errors[0] if isinstance(errors, list) and errors else errors
+    said = first if isinstance(first, dict) else {"message": first}
+    code, message = (text_of(said.get(name)) for name in ("code", "message"))
     kind: FailureKind = "bad_request"
     if "token_limit" in code or "rate_limit" in code:
         kind = "rate_limit"

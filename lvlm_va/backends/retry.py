@@ -27,8 +27,8 @@ class RetryingBackend(BackendWrapper):
       for the same reason. A bad request fails alone.
     - A rate limit holds back what was not sent yet, which then counts as no attempt. After `attempts` rounds
       in a row without any reply, the call ends.
-    - An empty reply that ran out of tokens is asked for once more with twice the tokens. If that does not go
-      well either, the empty reply stands.
+    - A reply that ran out of tokens is asked for once more with twice the tokens. If that does not go well
+      either, the best that came stands, marked as broken off.
 
     Parameters
     ----------
@@ -105,10 +105,12 @@ class RetryingBackend(BackendWrapper):
         ask.attempts += 1
         if isinstance(outcome, ChatReply):
             outcome = replace(outcome, usage=ask.usage + outcome.usage)
-            if outcome.cut_short and ask.empty is None:
-                ask.empty, ask.usage, ask.attempts = outcome, outcome.usage, 0
+            if outcome.broke_off and ask.broken is None:
+                ask.broken, ask.usage, ask.attempts = outcome, outcome.usage, 0
                 ask.request = replace(ask.request, max_tokens=2 * ask.request.max_tokens)
                 return None
+            if ask.broken is not None and outcome.cut_short:
+                return replace(ask.broken, usage=outcome.usage)
             return outcome
         ask.failure = outcome
         if outcome.transient:
@@ -141,13 +143,13 @@ class _Ask:
     request: ChatRequest
     attempts: int = 0
     usage: Usage = field(default_factory=Usage)
-    empty: ChatReply | None = None
+    broken: ChatReply | None = None
     failure: ChatFailure | None = None
 
     @property
     def outcome(self) -> Outcome | None:
         """The best that there is if it is not asked again."""
-        return self.empty or self.failure
+        return self.broken or self.failure
 
 
 class _PauseGate:

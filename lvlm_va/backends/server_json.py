@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from lvlm_va.backends.http_errors import GarbledReplyError
-from lvlm_va.backends.types import Usage
+from lvlm_va.backends.types import Finish, Usage
 
-_REASONING = re.compile(r"\A\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
+# Why a reply ends, as servers say it, in lower case.
+_FINISH: dict[str, Finish] = {
+    **dict.fromkeys(
+        ("", "stop", "eos", "eos_token", "stop_sequence", "end_turn", "complete", "completed"), "stop"
+    ),
+    **dict.fromkeys(("finished", "tool_calls", "function_call", "tool_use"), "stop"),
+    **dict.fromkeys(("length", "max_length", "max_tokens", "max_output_tokens", "token_limit"), "length"),
+    **dict.fromkeys(("model_length", "context_length", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(("content_filter", "refusal", "safety", "recitation", "blocklist", "spii"), "refusal"),
+    **dict.fromkeys(("prohibited_content", "image_safety", "guardrail_intervened"), "refusal"),
+}
+# Most tokens that a reply may be said to have taken: what is beyond was not counted.
+_MOST_TOKENS = 10**9
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -70,9 +81,18 @@ def message_of(content: object) -> str:
     return "".join(text_of(part.get("text")) for part in content if part.get("type") == "text")
 
 
-def without_reasoning(text: str) -> str:
-    """Return an answer without the ``<think>`` block before it, closed or cut off."""
-    return _REASONING.sub("", text)
+def finish_of(reason: object) -> Finish:
+    """Return why a reply ends; a server that does not say has ended it.
+
+    Raises
+    ------
+    GarbledReplyError
+        If the reply broke off, or ends for a reason that nobody knows.
+    """
+    name = "" if reason is None else str(reason)
+    if name.lower() not in _FINISH:
+        raise GarbledReplyError(f"The answer broke off, with {name!r} as the reason that the server gives.")
+    return _FINISH[name.lower()]
 
 
 def usage_of(content: dict[str, Any], inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Usage:
@@ -83,4 +103,6 @@ def usage_of(content: dict[str, Any], inputs: tuple[str, ...], outputs: tuple[st
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return value if 0 < value <= _MOST_TOKENS else 0

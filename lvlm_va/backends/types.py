@@ -125,7 +125,7 @@ class ChatReply:
     model : str
         The model that the server says has answered.
     finish : {"stop", "length", "refusal"}
-        Why the reply ends. ``"length"`` with an empty text: the token limit went on reasoning.
+        Why the reply ends. ``"length"``: the tokens ran out; with an empty text, they all went on reasoning.
     usage : Usage
         Tokens taken.
     choice_probs : mapping of str to float or None
@@ -143,6 +143,11 @@ class ChatReply:
     choice_probs: Mapping[str, float] | None = None
     cached: bool = False
     reply_id: str = ""
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether the tokens ran out before the end: no whole answer, worth asking for again with more of them."""
+        return self.finish == "length"
 
     @property
     def cut_short(self) -> bool:

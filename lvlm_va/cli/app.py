@@ -22,6 +22,8 @@ from lvlm_va.cli.models import (
 )
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
+from lvlm_va.cli.terminal import complain, tell
+from lvlm_va.common.printable import printable
 from lvlm_va.common.threads import one_thread
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def info() -> None:
     """Show versions, devices, and whether the compiled kernels are in use."""
     from lvlm_va.runs.environment import show_versions
 
-    typer.echo(show_versions())
+    tell(show_versions())
 
 
 @app.command(epilog=EXIT_CODES)
@@ -81,7 +83,7 @@ def demo(
     from lvlm_va.experiments.demo import run_demo
 
     with one_thread():
-        run_demo(out, seed=seed, verdicts=verdicts, echo=typer.echo)
+        run_demo(out, seed=seed, verdicts=verdicts, echo=tell)
 
 
 app.command(epilog=EXIT_CODES)(experiment)
@@ -220,7 +222,7 @@ def align(
         dry_run=dry_run,
         prices=models.make_prices(),
         command=("lvlm-va", *sys.argv[1:]),
-        echo=typer.echo if rank() == 0 else lambda line: None,
+        echo=tell if rank() == 0 else lambda line: None,
         parameters={
             "sampler": sampler,
             "n_align": n_align,
@@ -269,7 +271,8 @@ def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn
     try:
         factory: Callable[[], nn.Module] = getattr(importlib.import_module(home), name)
     except (ImportError, AttributeError) as error:
-        raise typer.BadParameter(f"{spec!r} cannot be imported: {error}", param_hint="--module") from error
+        message = printable(f"{spec!r} cannot be imported: {error}")
+        raise typer.BadParameter(message, param_hint="--module") from error
     if weights is None:
         return factory  # called by the estimator, under its seed
     module = factory()
@@ -291,9 +294,8 @@ def _load_weights(module: nn.Module, path: Path) -> None:
     except OSError:
         raise
     except Exception as error:  # damaged bytes raise whatever they happen to mean
-        raise typer.BadParameter(
-            f"{path} must hold the module's state_dict: {error}", param_hint="--weights"
-        ) from error
+        message = printable(f"{path} must hold the module's state_dict: {error}")
+        raise typer.BadParameter(message, param_hint="--weights") from error
 
 
 def main() -> None:
@@ -316,5 +318,5 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> NoReturn:
-    typer.secho(f"lvlm-va: {error}", err=True, fg="red")
+    complain(f"lvlm-va: {error}")
     raise SystemExit(code)

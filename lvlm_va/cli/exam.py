@@ -18,6 +18,7 @@ from lvlm_va.cli.models import (
     MaxRequests,
     PricesPerMillion,
 )
+from lvlm_va.cli.terminal import tell
 
 
 def exam(
@@ -82,11 +83,11 @@ def exam(
         n_images=images,
         run_dir=out,
         prices=models.make_prices(),
-        echo=(lambda line: None) if as_json else typer.echo,
+        echo=(lambda line: None) if as_json else tell,
     )
     if out is not None:
         page = write_page(result, out / "exam.html")
         if not as_json:
-            typer.echo(f"Look at {page}.")
+            tell(f"Look at {page}.")
     if as_json:
-        typer.echo(json.dumps(result.to_json()))
+        tell(json.dumps(result.to_json()))

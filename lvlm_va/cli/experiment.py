@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from lvlm_va.cli.terminal import tell
+
 SAMPLERS = (
     "How the critiqued images are chosen: low_entropy, high_entropy, random, class_balanced or adaptive."
 )
@@ -146,7 +148,7 @@ def experiment(
             f"Only '--critic oracle' errs as often as it is told. Got the critic '{critiques.critic}'.",
             param_hint=_flag("verdict_accuracy"),
         )
-    run_decoy(name.value, task, critiques, seeds=seeds, out=out, echo=typer.echo, command=_command())
+    run_decoy(name.value, task, critiques, seeds=seeds, out=out, echo=tell, command=_command())
 
 
 def _command() -> str:
@@ -200,7 +202,7 @@ def _compare(
         chosen,
         seeds=seeds,
         out=out,
-        echo=typer.echo,
+        echo=tell,
         jobs=jobs,
         command=_command(),
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lvlm_va.cli.models import Currency, PricesPerMillion
+from lvlm_va.cli.terminal import tell
 
 
 def report(
@@ -35,4 +36,4 @@ def report(
         title=title,
         prices=None if prices is None else Prices(*prices, currency=currency),
     )
-    typer.echo(f"Look at {page}.")
+    tell(f"Look at {page}.")

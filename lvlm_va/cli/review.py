@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lvlm_va.cli.models import AllowRemote, Currency, MaxCost, MaxRequests, PricesPerMillion
+from lvlm_va.cli.terminal import tell
 
 
 def review(
@@ -55,7 +56,7 @@ def review(
     run = ReviewedRun(run_dir, by=reviewer or getpass.getuser(), models=models)
     try:
         server = ReviewServer.listen(run, port=port)
-        typer.echo(f"Open this link in a browser on this machine; Ctrl+C ends the review:\n{server.url}")
+        tell(f"Open this link in a browser on this machine; Ctrl+C ends the review:\n{server.url}")
         with suppress(KeyboardInterrupt):
             server.run()
     finally:

@@ -80,7 +80,7 @@ class LVLMCritic(ModelUser):
     votes : int, default=1
         How many times to ask, with other colours and order; a judge counts the answers.
     max_tokens : int, default=1024
-        Most tokens of an answer. Where all went on hidden reasoning, it is asked once more with twice as many.
+        Most tokens of an answer. Where they do not suffice, it is asked once more with twice as many.
     temperature : float or None, default=0.0
         0 for the likeliest answer, None for the model's own; ignored by models that take none.
     allow_remote, cache, record, budget, batch, batch_wait, batch_poll
@@ -97,7 +97,9 @@ class LVLMCritic(ModelUser):
     ``"failed"``, which are not kept: the next run with the same run directory asks again. Where every later
     request would fail too (quota, key, budget), or nothing was answered at all, `ModelStoppedError` is raised
     after what was answered has been kept; a run goes on if the model has answered other images before, unless 16 in a
-    row meet with a passing failure. Refusals and answers cut off at the token limit are answers: they are kept.
+    row meet with a passing failure. Refusals are answers: they are kept. An answer that is cut off at the token limit
+    again, when asked with twice as many, is no reply that a cache keeps; the run directory marks it as cut off, and its
+    last line is not read.
     """
 
     prompt: CriticPrompt = field(default_factory=CriticPrompt)

@@ -24,6 +24,7 @@ from lvlm_va.backends import (
     wrap_backend,
 )
 from lvlm_va.backends.retry import has_retries
+from lvlm_va.common.printable import printable
 from lvlm_va.critique.types import Critique
 
 
@@ -52,7 +53,7 @@ class ModelStoppedError(RuntimeError):
                 f"The model {name!r} stopped answering ({failure.kind}): {failure.message} What it has answered is "
                 "kept in the run directory, if there is one. Mend the cause and run again: only the rest is asked."
             )
-        super().__init__(message)
+        super().__init__(printable(message))
         self.failure = failure
         self.critiques = tuple(critiques)
         self.done = tuple(critique for critique in critiques if critique.answered)
@@ -212,7 +213,7 @@ def check_backend_argument(backend: object) -> None:
 
 
 def ask(backend: ChatBackend, requests: Sequence[ChatRequest]) -> list[ChatReply | ChatFailure]:
-    """Return the outcome of each request; an empty reply that ran out of tokens is asked for again with twice as many.
+    """Return the outcome of each request; a reply that ran out of tokens is asked for again with twice as many.
 
     A `RetryingBackend` around the model has done that already.
 
@@ -224,10 +225,14 @@ def ask(backend: ChatBackend, requests: Sequence[ChatRequest]) -> list[ChatReply
     outcomes = _complete(backend, requests)
     if has_retries(backend):
         return outcomes
-    short = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, ChatReply) and outcome.cut_short]
-    again = _complete(backend, [_with_more_tokens(requests[i]) for i in short])
-    for i, outcome in zip(short, again, strict=True):
-        outcomes[i] = outcome
+    broken = {
+        i: reply for i, reply in enumerate(outcomes) if isinstance(reply, ChatReply) and reply.broke_off
+    }
+    again = _complete(backend, [_with_more_tokens(requests[i]) for i in broken])
+    for (i, first), outcome in zip(broken.items(), again, strict=True):
+        # Words that were paid for are not given up for none.
+        if first.cut_short or (isinstance(outcome, ChatReply) and not outcome.cut_short):
+            outcomes[i] = outcome
     return outcomes
 
 

@@ -14,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lvlm_va.backends.thoughts import heard
 from lvlm_va.critique.types import CONTENTS, VERDICTS, Content, Verdict
 
 # Changes with every change of what is read, so that kept verdicts are read anew.
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 # No answer that was asked for is longer; nothing of one that is gets read, since a part may say the opposite.
 MAX_LENGTH = 200_000
 _MAX_LINE, _MAX_CONTENT_LINE = 200, 400
@@ -36,6 +37,14 @@ _CONTENT_LINE = re.compile(
 )
 _COVERS = re.compile(r"[\s*_]*covers[\s*_]*:", re.IGNORECASE)
 _OPENING = re.compile(r'\{\s*"')
+_BULLETS = re.compile(r"[\s*_#•+\"'`-]*(?:[0-9]{1,3}[.)])?")
+# Signs of other scripts, as the ASCII that they stand for in a line; what has no width is left out.
+_AS_ASCII: dict[int, int | str | None] = {
+    code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if chr(code - 0xFEE0) not in "<>"
+}
+_AS_ASCII |= dict.fromkeys(map(ord, "\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f"), '"')
+_AS_ASCII |= {0x2018: "'", 0x2019: "'", 0x3002: "."}
+_AS_ASCII |= dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
 _REFUSAL = re.compile(
     r"\b(?:i'?m sorry|i am sorry|sorry|i can(?:'t|not)|i am unable|i'm unable|i am not able|i'm not able|unable to"
     r"|as an ai|i must decline|i won't)\b",
@@ -97,9 +106,10 @@ def parse_verdicts(text: str, segments: Sequence[int], *, cut_off: bool = False)
     Parameters
     ----------
     text : str
-        A model's answer. Reasoning in ``<think>`` and lines that start with ``|``, as quoted data do in our prompts,
-        are not read; nor is a text of more than 200,000 characters. Reasoning that is not all at the beginning can
-        contradict a verdict: its tags may have been read from an image.
+        A model's answer. Not read are thoughts, in ``<think>`` or the marks of other models, and quotations: lines
+        that start with ``|``, as quoted data do in our prompts, or with ``>``; nor is a text of more than 200,000
+        characters. Thoughts that are not all at the beginning can contradict a verdict: their marks may have been read
+        from an image.
     segments : sequence of int
         Numbers of the segments asked about; verdicts on others are ignored.
     cut_off : bool, default=False
@@ -159,7 +169,7 @@ def verdicts_anywhere(text: str, segments: Sequence[int]) -> dict[int, set[str]]
 
 
 def _anywhere(text: str, segments: Sequence[int], form: _Form) -> _Found:
-    spoken, doubtful = _heard(text) if len(text) <= MAX_LENGTH else ("", "")
+    spoken, doubtful = heard(text) if len(text) <= MAX_LENGTH else ("", "")
     return _stated(doubtful or spoken, {str(segment): segment for segment in segments}, False, form)[0]
 
 
@@ -204,7 +214,7 @@ _Status = Literal["json", "line", "none"]
 
 def _found(text: str, segments: Sequence[int], cut_off: bool, form: _Form) -> tuple[_Found, _Status]:
     known = {str(segment): segment for segment in segments}
-    spoken, doubtful = _heard(text) if len(text) <= MAX_LENGTH else ("", "")
+    spoken, doubtful = heard(text) if len(text) <= MAX_LENGTH else ("", "")
     found, status = _stated(spoken, known, cut_off, form)
     for segment, said in _stated(doubtful, known, cut_off, form)[0].items():
         if segment in found:
@@ -230,9 +240,8 @@ def parse_choice(text: str) -> Verdict | None:
     >>> parse_choice(" Spurious."), parse_choice("not spurious")
     ('spurious', None)
     """
-    if len(text) > _MAX_LINE:
-        return None
-    word = text.strip(" \t\r\n*_\"'`.!").lower()
+    spoken, doubtful = heard(text) if len(text) <= _MAX_LINE else ("", "")
+    word = "" if doubtful else spoken.translate(_AS_ASCII).strip(" \t\r\n*_\"'`.!").lower()
     return next((verdict for verdict in VERDICTS if word == verdict), None)
 
 
@@ -242,23 +251,8 @@ def is_refusal(text: str) -> bool:
 
 
 def without_thoughts(text: str) -> str:
-    """Return what an answer says outside ``<think>`` and ``</think>``."""
-    return _heard(text)[0]
-
-
-def _heard(text: str) -> tuple[str, str]:
-    """Return what a text says outside its thoughts, and what may wrongly pass for thoughts; empty where nothing does.
-
-    A ``<think>`` at the beginning opens thoughts up to the first ``</think>``. Any other tag, such as a closing one
-    whose opening one the server has swallowed, cuts them out too; but an image can hold such a tag, for a model to read
-    it aloud, so a verdict that was cut out by it must not contradict what is left.
-    """
-    rest = text
-    if text.lstrip().startswith("<think>"):
-        rest = text.partition("</think>")[2]
-    first, *parts = rest.split("<think>")
-    spoken = "".join([first, *(part.partition("</think>")[2] for part in parts)]).rpartition("</think>")[2]
-    return spoken, "" if spoken == rest else rest.replace("<think>", "\n").replace("</think>", "\n")
+    """Return what an answer says outside its thoughts, whatever marks its model sets around them."""
+    return heard(text)[0]
 
 
 def _stated(text: str, known: dict[str, int], cut_off: bool, form: _Form) -> tuple[_Found, _Status]:
@@ -266,12 +260,12 @@ def _stated(text: str, known: dict[str, int], cut_off: bool, form: _Form) -> tup
     lines = text.splitlines()
     if cut_off:
         lines = lines[:-1]
-    lines = [line for line in lines if not line.lstrip().startswith("|")]
+    lines = [line for line in lines if not _is_quotation(line.translate(_AS_ASCII))]
     rows = _json_rows("\n".join(lines), form.keys)
     status: _Status = "json" if rows is not None else "none"
     stated = list(rows or [])
     for line in lines:
-        if len(line) <= form.longest and (said := form.read_line(line)):
+        if len(line) <= form.longest and (said := form.read_line(line.translate(_AS_ASCII))):
             stated.append(said)
             status = "line" if status == "none" else status
     found: _Found = {}
@@ -279,6 +273,13 @@ def _stated(text: str, known: dict[str, int], cut_off: bool, form: _Form) -> tup
         if said.name in known and said.word in form.words:
             found.setdefault(known[said.name], []).append(said)
     return found, status
+
+
+def _is_quotation(line: str) -> bool:
+    """Return whether a line begins with a bar or an angle, whatever bullets and numbers stand before it."""
+    for _ in range(2):
+        line = _BULLETS.sub("", line, count=1)
+    return line.startswith(("|", ">"))
 
 
 def _json_rows(text: str, keys: Sequence[str]) -> list[_Said] | None:
@@ -297,6 +298,10 @@ def _json_rows(text: str, keys: Sequence[str]) -> list[_Said] | None:
         except (ValueError, RecursionError):  # a number of thousands of digits, a thousand levels
             break
         if isinstance(value, dict) and isinstance(value.get("segments"), list):
+            if (
+                "|" in text[text.rfind("\n", 0, start) + 1 : start]
+            ):  # a label, repeated with the bar before it
+                continue
             entries = [entry for entry in value["segments"] if isinstance(entry, dict)]
             rows = (rows or []) + [_row(entry, keys) for entry in entries]
     return rows

@@ -109,11 +109,12 @@ def table_from_json(data: bytes, file: str) -> Contents:
 
 def _decode(data: bytes, file: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        for key in keys:
-            if keys.count(key) > 1:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
                 raise ValueError(f"the key {key!r} stands twice in one object.")
-        return dict(pairs)
+            found[key] = value
+        return found
 
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not a number that JSON knows.")

@@ -175,6 +175,22 @@ def test_looks_that_keep_failing_lose_nothing(make, tmp_path):
 
 
 @both
+def test_a_list_without_end_is_given_up_and_nothing_is_handed_over_again(make, tmp_path):
+    """The acceptance was not heard, and the list in which the batch is looked for goes on for ever."""
+    with FaultServer(batch_script=only("submit", FAULTS["no answer"]), batch_page=1) as server:
+        backend = batched(server, make, tmp_path)
+        assert kinds(backend.complete(REQUESTS[:1])) == ["connection"]
+        when = time.time() if make is OpenAIBackend else "2999-01-01T00:00:00Z"
+        page = {"data": [{"id": "b", "created_at": when, "request_counts": {}}], "has_more": True}
+        server._desk._list = lambda language, query: json.dumps(page).encode()
+        (outcome,) = backend.complete(REQUESTS[:1])
+        assert (outcome.kind, len(server.batches)) == ("malformed", 1)
+        assert outcome.message.startswith(
+            "The server's reply is not as agreed: The server's list of batches has no"
+        )
+
+
+@both
 def test_a_fatal_failure_ends_and_the_batch_is_kept(make, tmp_path):
     with FaultServer(batch_script=only("poll", FAULTS["authentication"])) as server:
         assert kinds(retried(server, make, tmp_path).complete(REQUESTS)) == ["auth"] * 5

@@ -89,17 +89,17 @@ def test_equal_requests_of_one_call_are_asked_once(path):
 
 @pytest.mark.parametrize(
     "unkept",
-    [ChatFailure("server", "no"), reply("", finish="length"), reply(" \n", finish="length")],
-    ids=["failure", "empty", "blank"],
+    [ChatFailure("server", "no"), *(reply(text, finish="length") for text in ("", " \n", "cut"))],
+    ids=["failure", "empty", "blank", "cut"],
 )
-def test_failures_and_empty_truncated_replies_are_asked_again(unkept, path):
+def test_failures_and_replies_that_broke_off_are_asked_again(unkept, path):
     cached = CachedBackend(Inner(lambda *_: unkept), path)
     assert cached.complete([ask(), ask()])[0] == unkept
     assert cached.info().replies == 0
     assert texts(CachedBackend(Inner(), path).complete([ask()])) == ["What is it?"]
 
 
-@pytest.mark.parametrize("kept", [reply("", finish="stop"), reply("cut", finish="length")])
+@pytest.mark.parametrize("kept", [reply("", finish="stop"), reply("no", finish="refusal")])
 def test_other_replies_are_kept(kept, path):
     CachedBackend(Inner(lambda *_: kept), path).complete([ask()])
     assert CachedBackend(Inner(), path).complete([ask()]) == [replace(kept, cached=True)]

@@ -86,6 +86,50 @@ def test_nothing_is_downloaded_unasked(monkeypatch, tmp_path):
             HFBackend(name)
 
 
+def test_a_name_stands_for_the_cached_folder_and_nothing_is_looked_up(tiny_folder, tmp_path, monkeypatch):
+    repo = tmp_path / "models--someone--some-model"
+    shutil.copytree(tiny_folder("llava"), repo / "snapshots" / "abc")
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    looked_up = []
+
+    def lookup(host, *_, **__):
+        looked_up.append(host)
+        raise socket.gaierror("no network here")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    backend = load_backend("hf:someone/some-model")
+    assert backend.name == "hf:some-model"
+    assert texts(backend.complete([REQUEST])) == texts(HFBackend(tiny_folder("llava")).complete([REQUEST]))
+    for name in ("someone/another-model", "someone/some-model/x", "some model"):
+        with pytest.raises(FileNotFoundError, match="or a model in the local cache"):
+            load_backend(f"hf:{name}")
+    assert looked_up == []
+
+
+@pytest.mark.parametrize("part", ["processor", "model"])
+def test_code_of_a_checkpoint_is_not_run_and_nobody_is_asked(part, tiny_folder, tmp_path, monkeypatch):
+    folder = shutil.copytree(tiny_folder("llava"), tmp_path / "own")
+    (folder / "own_code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Own: pass\n")
+    names = ("processor_config.json", "tokenizer_config.json") if part == "processor" else ("config.json",)
+    kinds = ("AutoProcessor", "AutoConfig", "AutoModelForImageTextToText")
+    for name in names:
+        content = json.loads((folder / name).read_text()) | {"model_type": "own", "processor_class": "Own"}
+        content["auto_map"] = dict.fromkeys(kinds, "own_code.Own")
+        (folder / name).write_text(json.dumps(content))
+
+    def ask(question=""):
+        raise AssertionError(f"asked {question!r}")
+
+    monkeypatch.setattr("builtins.input", ask)
+    with pytest.raises(
+        (ValueError, TypeError), match="'model' argument must be|'processor' argument must be"
+    ):
+        HFBackend(folder)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_bare_tokenizer_is_refused(tiny_folder, tmp_path):
     """An unknown processor class makes transformers return the tokenizer alone, without a word."""
     folder = shutil.copytree(tiny_folder("llava"), tmp_path / "bare")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from lvlm_va.backends import ChatFailure, ChatRequest, RetryingBackend
+from lvlm_va.backends import ChatFailure, ChatRequest, RetryingBackend, Usage
 from tests.backends.inner import Inner, Streaming, ask, kinds, reply, text_of, texts
 
 REQUESTS = [ask(str(i)) for i in range(10)]
@@ -208,10 +208,20 @@ def test_if_twice_as_many_fail_the_empty_reply_stands(kind):
     assert (outcome.text, outcome.finish) == ("", "length")
 
 
-def test_a_cut_reply_with_words_is_a_reply():
-    inner = Inner(lambda *_: reply("Step 1:", finish="length"))
-    assert texts(retrying(inner)[0].complete([ask()])) == ["Step 1:"]
-    assert len(inner.calls) == 1
+def test_a_reply_that_broke_off_is_asked_for_again_with_more_tokens():
+    inner = Inner(
+        lambda request, _: reply("Step 1:" if request.max_tokens < 200 else "All.", finish="length")
+    )
+    (last,) = retrying(inner)[0].complete([ask(max_tokens=100)])
+    assert (last.text, last.finish, last.usage) == ("All.", "length", Usage(20, 10))
+    assert [call[0].max_tokens for call in inner.calls] == [100, 200]
+
+
+@pytest.mark.parametrize("then", [ChatFailure("server", "down"), reply("", finish="length")])
+def test_words_that_were_paid_for_are_not_given_up_for_none(then):
+    inner = Inner(lambda request, _: reply("Step 1:", finish="length") if request.max_tokens < 200 else then)
+    (last,) = retrying(inner)[0].complete([ask(max_tokens=100)])
+    assert (last.text, last.finish) == ("Step 1:", "length")
 
 
 def test_an_interruption_while_waiting_leaves_it_usable():

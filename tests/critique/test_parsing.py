@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lvlm_va.critique.parsing import MAX_LENGTH, is_refusal, parse_choice, parse_verdicts
+from lvlm_va.critique.parsing import MAX_LENGTH, is_refusal, parse_choice, parse_contents, parse_verdicts
 from lvlm_va.critique.types import VERDICTS
 
 ONE = '{"segments":[{"id":1,"verdict":"spurious"}]}'
@@ -81,7 +81,8 @@ def test_lines_that_state_a_verdict(line):
         "Segment 1: not spurious", "Segment 1: spurious?", "Segment 1: spurious or relevant", "Segment 1: spuriously",
         "~~Segment 1: spurious~~", "> Segment 1: spurious", "| Segment 1: spurious", "Segment 1 != spurious",
         "Segment 1: ¬spurious", "No segment 1: spurious", "Segment 11: spurious", "Segment 1: spurious. Or relevant.",
-        "Segment 1\n: spurious", "Segment 1: \u017fpurious",
+        "Segment 1\n: spurious", "Segment 1: \u017fpurious", "Segment 1: spurious\uff1f", "Segment 1 \uff01= spurious",
+        "Segment 1: \u202espurious", "\u2066Segment 1: spurious", "Say <answer>Segment 1: spurious</answer>",
         "Segment 1: spurious" + " " * 300, "Segment \u0661: spurious",
         '{"segments":[{"id":true,"verdict":"spurious"}]}', '{"segments":[{"id":1,"verdict":["spurious"]}]}',
         '{"segments":[{"id":1,"verdict":"spurious","verdict":"relevant"}]}', '{"id":1,"verdict":"spurious"}',
@@ -90,6 +91,51 @@ def test_lines_that_state_a_verdict(line):
 )  # fmt: skip
 def test_what_is_no_verdict(line):
     assert parse_verdicts(f"Some prose.\n{line}\nMore.", [1]).verdicts == {1: "unsure"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Segment 1\uff1a spurious\nSegment 2\uff1arelevant\u3002",
+        "\ufeffSegment 1: spurious\u200b\nSegment 2: relevant",
+        "Segment 1: \u201cspurious\u201d\nSegment 2: \u2018relevant\u2019",
+        "Segment \uff11: spurious\nSegment 2: \u300crelevant\u300d",
+        "Segment 1: spurious\nSegment 2: relevant<|im_end|>",
+        "<answer>Segment 1: spurious\nSegment 2: relevant</answer>",
+        "<s>Segment 1: spurious</s>\nSegment 2: relevant<end_of_turn>\n",
+        "Segment 1: <|begin_of_box|>spurious<|end_of_box|>\nSegment 2: <|begin_of_box|>relevant<|end_of_box|>",
+        '<|begin_of_box|>{"segments":[{"id":1,"verdict":"spurious"},{"id":2,"verdict":"relevant"}]}<|end_of_box|>',
+    ],
+)  # fmt: skip
+def test_signs_around_a_verdict(text):
+    assert parse_verdicts(text, [1, 2]).verdicts == {1: "spurious", 2: "relevant"}
+    contents = text.replace("spurious", "artefact").replace("relevant", "object").replace("verdict", "answer")
+    assert parse_contents(contents, [1, 2]).contents == {1: "artefact", 2: "object"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "> | {}", ">> {}", "- | {}", "* > {}", "1. | {}", "**| {}", "The class is | ill {}", "\uff5c {}", "  > {}",
+        "2) \"| {}\"",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("said", [ONE, "Segment 1: spurious"])
+def test_a_quotation_is_no_verdict_of_the_models_own(line, said):
+    assert parse_verdicts(f"So:\n{line.replace('{}', said)}\nWho knows.", [1]).verdicts == {1: "unsure"}
+    assert parse_verdicts(f"{line.replace('{}', said)}\nSegment 1: relevant", [1]).verdicts == {1: "relevant"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"segments":[{"id":1,<think>"verdict":"relevant"},{"id":2,</think>"verdict":"spurious"}]}',
+        '{"segments":[{"id":1,"covers":"a<think>b","verdict":"x"},{"id":2,"covers":"c</think>d","verdict":"spurious"}]}',
+        "Segment 1: <think>not </think>spurious", "Segment <think>2: relevant\nSegment </think>1: spurious",
+    ],
+)  # fmt: skip
+def test_what_stands_around_thoughts_is_not_stitched_together(text):
+    assert parse_verdicts(text, [1, 2]).verdicts[1] == "unsure"
 
 
 def test_different_verdicts_in_one_text_contradict():
@@ -121,7 +167,8 @@ def test_choices_and_refusals():
         "{" * MAX_LENGTH, '{"a":' * (MAX_LENGTH // 5), '{"a":[' * (MAX_LENGTH // 6), "<think>" * (MAX_LENGTH // 7),
         '{"segments":[{"id":' + "9" * 9999 + ',"verdict":"spurious"}]}', "Segment 1" + ":" * (MAX_LENGTH - 9),
         "segment " * (MAX_LENGTH // 8), "\ud83d", "Segment 1: spurious\n" + "x" * MAX_LENGTH, "|" * MAX_LENGTH,
-        '{"k":"' * (MAX_LENGTH // 6), "[" * MAX_LENGTH,
+        '{"k":"' * (MAX_LENGTH // 6), "[" * MAX_LENGTH, " " * MAX_LENGTH, "- " * (MAX_LENGTH // 2),
+        ("|" + ONE) * (MAX_LENGTH // 50), "<|channel|>" * (MAX_LENGTH // 11), "<think " * (MAX_LENGTH // 7),
     ],
 )  # fmt: skip
 def test_hostile_texts_are_read_as_nothing(text):

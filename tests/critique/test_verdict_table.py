@@ -260,6 +260,7 @@ def test_every_error_names_file_place_and_field(tmp_path, change, message):
     ("text", "message"),
     [
         (b"{,}", "not valid JSON: .*line 1"),
+        (b"{" + b",".join(b'"%d": 0' % k for k in [*range(200_000), 7]) + b"}", "'7' stands twice"),
         (b'{"format": "x", "format": "y"}', "'format' stands twice"),
         (b"[]", "not a verdict table"),
         (b"\xff\xfe", "not UTF-8 text.*encoding UTF-8"),

@@ -54,7 +54,11 @@ def load_checkpoint(
     folder = Path(source).expanduser()
     if folder.is_dir():
         source = str(folder)
-    options = {"local_files_only": local_files_only, "revision": revision}
+    elif local_files_only:
+        # By its name some parts of transformers would look the model up, whatever they are told.
+        source = _cached_folder(source, revision)
+    # Where the checkpoint brings code of its own, nobody is asked whether to run it.
+    options = {"local_files_only": local_files_only, "revision": revision, "trust_remote_code": False}
     torch_dtype, torch_device = as_dtype(dtype), resolve_device(device, float64=False)
     if processor is None:
         try:
@@ -70,6 +74,16 @@ def load_checkpoint(
     except (OSError, ValueError) as error:
         raise _explain(error, source, folder, local_files_only) from error
     return model.to(torch_device), processor
+
+
+def _cached_folder(name: str, revision: str | None) -> str:
+    """Return where the local cache of the Hugging Face hub holds a model of this name."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return snapshot_download(name, revision=revision, local_files_only=True, allow_patterns="config.json")
+    except (OSError, ValueError) as error:  # a name that is none, too
+        raise _explain(OSError(str(error)), name, Path(name), local_files_only=True) from error
 
 
 def check_model(model: Any) -> Any:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lvlm_va.backends.thoughts import opens_thoughts, without_leading_thoughts
 from lvlm_va.backends.types import ChatRequest, ImagePart, Turn
 
 Message = dict[str, Any]
 _PROBE = "lvlm-va-system-probe"
-_END_OF_REASONING = "</think>"
 
 
 class Prompts:
@@ -78,12 +78,14 @@ class Prompts:
 
     def decode(self, tokens: Sequence[int], prompt: str) -> str:
         """Return the text of a reply, without reasoning that the model marks as hidden."""
-        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
-        if _END_OF_REASONING in text:
-            return text.rpartition(_END_OF_REASONING)[2].lstrip()
-        if text.lstrip().startswith("<think>") or prompt.rstrip().endswith("<think>"):
-            return ""
-        return text
+        opened = "<think>" if opens_thoughts(prompt) else ""
+        # Some models' marks are control tokens.
+        whole = opened + self.tokenizer.decode(list(tokens), skip_special_tokens=False)
+        text = without_leading_thoughts(whole)
+        if text != whole:
+            return self._control.sub("", text)
+        plain: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return plain
 
     def _split(
         self, wholes: Sequence[str], choices: Sequence[str], prompt: str
