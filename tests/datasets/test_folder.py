@@ -1,5 +1,8 @@
 """Folders of images with their table."""
 
+import itertools
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -123,18 +126,18 @@ def test_isic(tmp_path):
 
 def test_knees(tmp_path):
     """16-bit grey, of which 12 bits are used, in one folder per grade and without a table."""
-    save(tmp_path / "0" / "9001.png", halves(100, 4095, dtype=np.uint16))
-    save(tmp_path / "4" / "9002.png", halves(7, 7, dtype=np.uint16))
+    save(tmp_path / "0" / "9001.png", halves(0, 4080, dtype=np.uint16))
+    save(tmp_path / "4" / "9002.png", halves(16, 16, dtype=np.uint16))
     (tmp_path / "4" / "notes.txt").write_text("no image")
     data = load(tmp_path, None, mode="L")
     assert data.labels.tolist() == ["0", "4"]
     assert data.image_ids == ("0/9001.png", "4/9002.png")
     assert (data.images[0, 0] == halves(0, 255)).all()
-    assert not data.images[1].any()
+    assert (data.images[1] == 1).all()  # one window for all: what is darker stays darker
     assert (load(tmp_path, None).images == data.images).all()  # colour repeats the grey
 
-    write(tmp_path, "path,label", "0/9001.png,0")
-    assert (load(tmp_path, mode="L").images == data.images[:1]).all()
+    write(tmp_path, "path,label,split", "0/9001.png,0,train", "4/9002.png,4,test")
+    assert (load(tmp_path, mode="L", split="test").images == data.images[1:]).all()
     with pytest.raises(ValueError, match="'columns', 'extension' and 'classes' arguments must be left out"):
         load(tmp_path, None, extension=".png")
     save(tmp_path / "loose.png", halves(0, 1))
@@ -183,7 +186,174 @@ def test_masks_in_every_mode(root, mode):
     assert (load(root).masks[1] == mask).all()
 
 
+def test_one_window_for_all_splits(tmp_path):
+    """A marker, of one thousandth of the pixels or less, does not change what the others become."""
+    for i, (black, white) in enumerate(((0, 1000), (500, 1000), (0, 2000))):
+        values = halves(black, white, 64, 64, np.uint16)
+        values[0, 0] = 60_000 * (i == 0)
+        save(tmp_path / f"{i}.png", values)
+    write(tmp_path, "path,label,split", "0.png,a,train", "1.png,b,train", "2.png,a,test")
+    whole = load(tmp_path, mode="L", size=(64, 64))
+    assert whole.window == (0, 2000)
+    assert whole.images[:, 0, 9, [0, -1]].tolist() == [[0, 128], [64, 128], [0, 255]]
+    for split, rows in (("train", [0, 1]), ("test", [2])):
+        assert (load(tmp_path, mode="L", size=(64, 64), split=split).images == whole.images[rows]).all()
+    given = load(tmp_path, mode="L", size=(64, 64), window=(500, 1000))
+    assert given.images[:, 0, 9, [0, -1]].tolist() == [[0, 255]] * 3
+
+    save(tmp_path / "8bit.png", halves(0, 255))
+    write(tmp_path, "path,label", "8bit.png,a")
+    assert load(tmp_path).window is None
+
+
+def test_a_deep_image_that_no_window_was_taken_for_is_named(root):
+    folder = open_image_folder(root, image_size=(6, 8))
+    save(root / "a.png", halves(0, 300, dtype=np.uint16))
+    with pytest.raises(ValueError, match=r"a\.png: .* more than 8 bits.* pass window=\(black, white\)"):
+        folder[0]
+
+
+def palette(colour, **options):
+    """An image of one colour, which its palette holds at 1."""
+    image = Image.new("P", (8, 6), 1)
+    image.putpalette([0, 0, 0, *colour])
+    return image, options
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        palette(RED),
+        palette(RED, transparency=b"\xff\x00"),
+        palette(RED, transparency=0),
+        (Image.new("RGBA", (8, 6), (*RED, 0)), {}),
+        (Image.new("CMYK", (8, 6), tuple(255 - RED) + (0,)), {}),
+    ],
+    ids=["palette", "transparent entries", "transparent entry", "transparent", "inks"],
+)
+def test_colours_are_those_of_the_file(tmp_path, image, options):
+    (tmp_path / "c").mkdir()
+    image.save(tmp_path / "c" / ("a.tif" if image.mode == "CMYK" else "a.png"), **options)
+    assert (load(tmp_path, None).images[0] == RED[:, None, None]).all()
+    grey = load(tmp_path, None, mode="L").images
+    assert (grey == grey[0, 0, 0, 0]).all()
+    assert abs(int(grey[0, 0, 0, 0]) - 69) <= 1
+
+
+def test_a_dark_colour_is_no_black_of_a_mask(root):
+    mask = np.zeros((6, 8, 3), np.uint8)
+    mask[:, 4:] = (0, 0, 1)
+    save(root / "masks" / "b.png", mask)
+    assert (load(root).masks[1] == halves(False, True, dtype=bool)).all()
+
+
+def tree(root, *names):
+    for name in names:
+        save(root / name, halves(0, 255))
+    return load(root, None)
+
+
+def test_links_are_followed_and_what_tools_leave_is_left_out(tmp_path):
+    tree(tmp_path / "store", "cat/a.png")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "cat").symlink_to(tmp_path / "store" / "cat")
+    (tmp_path / "root" / "__MACOSX" / "cat").mkdir(parents=True)
+    (tmp_path / "root" / "__MACOSX" / "cat" / "._a.png").write_bytes(b"\0\5\x16\7")
+    data = tree(
+        tmp_path / "root",
+        "dog/b.gif",
+        "dog/.ipynb_checkpoints/b.png",
+        ".git/c.png",
+        "dog/@eaDir/b.png/thumb.png",
+    )
+    assert data.image_ids == ("cat/a.png", "dog/b.gif")
+
+
+def test_folders_of_splits(tmp_path):
+    data = tree(tmp_path, "train/cat/a.png", "train/dog/a.png", "Validation/cat/b.png", "test/dog/c.png")
+    assert dict(zip(data.image_ids, zip(data.labels, data.splits, strict=True), strict=True)) == {
+        "train/cat/a.png": ("cat", "train"),
+        "train/dog/a.png": ("dog", "train"),
+        "Validation/cat/b.png": ("cat", "Validation"),
+        "test/dog/c.png": ("dog", "test"),
+    }
+    assert load(tmp_path, None, split="test").image_ids == ("test/dog/c.png",)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["cat/a.png", "test/dog/b.png"],
+            "folder per split, or a folder per class. Got both, such as test and cat",
+        ),
+        (["train/a.png", "test/b.png"], r"called as splits are, \['test', 'train'\]"),
+        (["cat/a.png", "cat/more/b.png"], r"cat: holds images, such as a\.png, and folders of images"),
+    ],
+)
+def test_what_is_a_class_must_be_clear(tmp_path, names, message):
+    with pytest.raises(ValueError, match=message):
+        tree(tmp_path, *names)
+
+
+def test_no_class_is_lost(tmp_path):
+    tree(tmp_path, "cat/a.png")
+    (tmp_path / "cat" / "notes").mkdir()
+    load(tmp_path, None)
+    (tmp_path / "dog").mkdir()
+    (tmp_path / "dog" / "scan.dcm").write_bytes(b"")
+    with pytest.raises(ValueError, match="dog: holds no image, so its class would be lost"):
+        load(tmp_path, None)
+    (tmp_path / "dog" / "scan.dcm").unlink()
+    (tmp_path / "dog").rmdir()
+    (tmp_path / "dog").symlink_to(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match=r"dog: is a link to .*gone, which does not exist"):
+        load(tmp_path, None)
+    (tmp_path / "dog").unlink()
+    (tmp_path / "dog").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="dog: is a link to a folder that it lies in"):
+        load(tmp_path, None)
+
+
+def test_patients_are_told_from_groups(root):
+    write(root, "path,label,group,patient", "a.png,cat,tag,7", "sub/b.png,dog,none,")
+    data = load(root)
+    assert (data.groups.tolist(), data.patients.tolist()) == (["tag", "none"], ["7", ""])
+    data = load(root, columns={"patient": "group"})
+    assert (data.groups, data.patients.tolist()) == (None, ["tag", "none"])
+    rows = [f"{i}.png,cat,{i // 2}" for i in range(60)]
+    for i in range(60):
+        save(root / f"{i}.png", halves(0, 1))
+    write(root, "path,label,group", *rows)
+    with pytest.warns(
+        UserWarning, match=r"labels\.csv: has 30 groups of 60 images.*columns=\{'patient': ...\}"
+    ):
+        load(root)
+    assert load(root, columns={"patient": "group"}).groups is None
+
+
 # Errors.
+
+
+def test_only_the_named_formats_are_opened(root):
+    (root / "a.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    with pytest.raises(
+        ValueError, match=r"labels\.csv, line 2, path: .*a\.png: .*\(cannot identify image file"
+    ):
+        load(root)
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(root):
+    header = (
+        b"BM"
+        + struct.pack("<IHHI", 54, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, 9000, 9000, 1, 24, *[0] * 6)
+    )
+    (root / "a.png").write_bytes(header)  # without a single pixel
+    with pytest.raises(ValueError, match=r"a\.png: .* has 9,000 x 9,000 pixels; of more than 67,108,864"):
+        load(root)
 
 
 @pytest.mark.parametrize(
@@ -210,8 +380,10 @@ def test_masks_in_every_mode(root, mode):
             "line 2: the column 'mask_path' must hold paths below",
         ),
         (["path,label", "labels.csv,cat"], "line 2, path: .*labels.csv: cannot be read as an image"),
+        (["path,label", "..\\a.png,cat"], "line 2: .* paths below the root"),
+        (["path,label", "C:\\scans\\a.png,cat"], "line 2: .* paths below the root"),
         (["path,label,mask_path", "a.png,cat,labels.csv"], "line 2, mask_path: .*labels.csv: cannot be read"),
-        (["path,label", 'a.png,"cat'], "not a CSV table"),
+        (["path,label", 'a.png,"cat'], "line 2: not a CSV table"),
     ],
 )
 def test_every_error_names_file_line_and_column(root, lines, message):
@@ -243,9 +415,26 @@ def test_truncated_images_are_named(root):
         load(root)
 
 
-def test_tables_in_other_encodings(root):
-    write(root, "path,label", "a.png,Bär", encoding="latin-1")
-    with pytest.raises(ValueError, match=r"not a CSV table in UTF-8.*Save it as 'CSV UTF-8'"):
+def test_tables_as_spreadsheets_write_them(root):
+    for encoding, separator in itertools.product(("utf-8", "utf-8-sig", "utf-16"), ",;\t"):
+        lines = [
+            ["path", "label", "notes"],
+            ["sub\\b.png", "Bär", '"1,5; 2\t' + "7 " * 70_000 + '"'],
+            ["", "", ""],
+        ]
+        write(root, *map(separator.join, lines), encoding=encoding)
+        data = load(root)
+        assert (data.image_ids, data.labels.tolist()) == (("sub/b.png",), ["Bär"])
+    write(root, "path;MEL;NV", "a.png;1,0;0,0")
+    assert load(root, columns={"label": ["MEL", "NV"]}).labels.tolist() == ["MEL"]
+
+
+def test_tables_of_unknown_encoding(root):
+    write(root, "path;label", "a.png;cat", "sub/b.png;Bär", encoding="cp1252")
+    with pytest.warns(UserWarning, match=r"labels\.csv, line 3: is not in UTF-8"):
+        assert load(root).labels.tolist() == ["cat", "Bär"]
+    (root / "labels.csv").write_bytes(b"path,label\na.png,\x81\n")
+    with pytest.raises(ValueError, match=r"line 2: not a CSV table in UTF-8.*Save it as 'CSV UTF-8'"):
         load(root)
 
 
@@ -261,6 +450,8 @@ def test_tables_in_other_encodings(root):
             "'columns' argument must be one of .*Did you mean 'label'",
         ),
         ({"columns": {"group": "grp"}}, ValueError, r"has no column \['grp'\] for the group"),
+        ({"window": (9, 9)}, ValueError, r"'window' argument must be a pair \(black, white\)"),
+        ({"window": 9}, ValueError, r"'window' argument must be a pair"),
         ({"columns": {"label": []}}, ValueError, "for the label"),
         (
             {"columns": {"path": ["path", "label"]}},
