@@ -227,7 +227,7 @@ def palette(colour, **options):
         palette(RED, transparency=b"\xff\x00"),
         palette(RED, transparency=0),
         (Image.new("RGBA", (8, 6), (*RED, 0)), {}),
-        (Image.new("CMYK", (8, 6), tuple(255 - RED) + (0,)), {}),
+        (Image.new("CMYK", (8, 6), (*(255 - RED).tolist(), 0)), {}),
     ],
     ids=["palette", "transparent entries", "transparent entry", "transparent", "inks"],
 )
