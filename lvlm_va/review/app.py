@@ -71,7 +71,7 @@ def make_app(run: ReviewedRun, *, token: str, place: str, port: int) -> ASGIApp:
 
     def export(request: Request) -> Response:
         table = run.journal.table()
-        text = table_to_json(table.verdicts, table.specifications, table.examples)
+        text = table_to_json(table.verdicts, table.specifications, table.examples, table.digests)
         name = {"Content-Disposition": f'attachment; filename="{TABLE_FILE}"', "Cache-Control": "no-store"}
         return Response(text, media_type="application/json", headers=name)
 

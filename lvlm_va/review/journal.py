@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -86,6 +87,7 @@ class Journal:
         self.by = by
         self.entries: list[Entry] = []
         self.values: Values = {}
+        self._digests: Mapping[str, str] = {}
         self._done: list[tuple[Change, ...]] = []
         self._undone: list[tuple[Change, ...]] = []
         self._seen: tuple[int, int] | None = None
@@ -101,7 +103,7 @@ class Journal:
         self._held.callback(self._lock.release)
         try:
             self._file = self._held.enter_context(closing(JournalFile(self._path)))
-            self._open(values_of(found), {"run": run, **(facts or {})})
+            self._open(found, {"run": run, **(facts or {})})
         except BaseException:
             self.close()
             raise
@@ -123,7 +125,7 @@ class Journal:
 
     def table(self) -> VerdictTable:
         """Return the present state."""
-        return table_of(self.values)
+        return replace(table_of(self.values), digests=self._digests)
 
     def edit(
         self, new: Mapping[Address, Any], *, revision: int, action: Action = "edit", by: str | None = None
@@ -188,7 +190,7 @@ class Journal:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _open(self, found: Values, facts: Mapping[str, Any]) -> None:
+    def _open(self, table: VerdictTable, facts: Mapping[str, Any]) -> None:
         before: Values = {}
         for number, entry in enumerate(self._file.read(), start=1):
             before = self.values
@@ -199,15 +201,18 @@ class Journal:
                     f"{self._path}, line {number}: does not follow from the others: {error}"
                 ) from error
         runs = [entry.facts["run"] for entry in self.entries if entry.action == "start"]
-        if runs:
+        if runs and runs[-1] != facts["run"]:
             self._mend(before)
+        self._digests = table.digests
         if runs and runs[-1] == facts["run"]:
+            self._mend(before)
             return
+        found = values_of(table)
         if runs:
             kept = {a: v for a, v in self.values.items() if a.kind in ("description", "examples")}
             found = {**found, **kept}
         elif self._table_path.exists():
-            found = merged(found, VerdictTable.load(self._table_path))
+            found = merged(found, self._load())
         self._commit("start", differences(self.values, found), facts)
 
     def _check(self, revision: int) -> None:
@@ -227,7 +232,7 @@ class Journal:
         if signature is not None:
             # What critics said anew stands in the journal alone.
             now, then = ({a: v for a, v in s.items() if a.kind != "critique"} for s in (self.values, before))
-            table = VerdictTable.load(self._table_path)
+            table = self._load()
             written = values_of(table)
             if written not in (now, then):
                 taken = merged(now, table)
@@ -266,6 +271,11 @@ class Journal:
             self._done.append(entry.changes)
             self._undone = []
 
+    def _load(self) -> VerdictTable:
+        found = VerdictTable.load(self._table_path)
+        found.require_segments_of(VerdictTable(digests=self._digests))
+        return found
+
     def _signature(self) -> tuple[int, int] | None:
         try:
             status = self._table_path.stat()
@@ -275,7 +285,7 @@ class Journal:
 
     def _write(self, table: VerdictTable) -> None:
         with atomic_path(self._table_path) as temporary, temporary.open("wb") as stream:
-            stream.write(table_to_json(table.verdicts, table.specifications, table.examples))
+            stream.write(table_to_json(table.verdicts, table.specifications, table.examples, self._digests))
             stream.flush()
             os.fsync(stream.fileno())
         self._seen = self._signature()
