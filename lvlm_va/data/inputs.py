@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lvlm_va.common.warnings import warn
-from lvlm_va.data.stored_images import ImageReader, ImageRows, ImageShape, StoredImages, as_array, stacked
+from lvlm_va.data.pixels import as_array, stacked
+from lvlm_va.data.stored_images import ImageReader, ImageRows, ImageShape, StoredImages
 
 # A Dataset that takes more than this many bytes as float32 is not read into memory.
 LARGEST_IN_MEMORY = 2**30

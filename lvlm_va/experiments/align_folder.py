@@ -86,6 +86,9 @@ def align_folder(
     folder = open_image_folder(
         data, table, image_size=image_size, mode=mode, columns=columns, extension=extension, window=window
     )
+    if folder.window is not None:
+        low, high = folder.window
+        echo(f"In images of more than 8 bits {low:g} became black and {high:g} white (window).")
     training, test = _training_and_test(folder, echo)
     classifier = LVLMVAClassifier(
         module, critic=critic, judge=judge, specifications=specifications or None, run_dir=out, **parameters

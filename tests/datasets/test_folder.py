@@ -1,50 +1,13 @@
 """Folders of images with their table."""
 
 import itertools
-import struct
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lvlm_va.datasets import load_image_folder, open_image_folder
-
-RED = np.array([200, 10, 30], np.uint8)
-
-
-def save(path, array, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(array)).save(path, **options)
-
-
-def halves(left, right, height=6, width=8, dtype=np.uint8):
-    """An image whose left half has one value and whose right half has another."""
-    array = np.full((height, width), left, dtype)
-    array[:, width // 2 :] = right
-    return array
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Two images, the second with a mask, in the layout that needs no options."""
-    save(tmp_path / "a.png", np.tile(RED, (6, 8, 1)))
-    save(tmp_path / "sub" / "b.png", halves(0, 255))
-    save(tmp_path / "masks" / "b.png", halves(0, 1))
-    write(
-        tmp_path,
-        "path,label,group,split,mask_path",
-        "a.png,cat,cat/tag,train,",
-        "./sub/b.png,dog,dog/none,test,masks/b.png",
-    )
-    return tmp_path
-
-
-def write(root, *lines, name="labels.csv", encoding="utf-8"):
-    (root / name).write_text("\n".join(lines) + "\n", encoding=encoding)
-
-
-def load(root, *args, size=(6, 8), **options):
-    return load_image_folder(root, *args, image_size=size, **options)
+from lvlm_va.datasets import open_image_folder
+from tests.datasets.folders import RED, halves, load, save, write
 
 
 def test_everything_a_table_can_say(root):
@@ -186,135 +149,6 @@ def test_masks_in_every_mode(root, mode):
     assert (load(root).masks[1] == mask).all()
 
 
-def test_one_window_for_all_splits(tmp_path):
-    """A marker, of one thousandth of the pixels or less, does not change what the others become."""
-    for i, (black, white) in enumerate(((0, 1000), (500, 1000), (0, 2000))):
-        values = halves(black, white, 64, 64, np.uint16)
-        values[0, 0] = 60_000 * (i == 0)
-        save(tmp_path / f"{i}.png", values)
-    write(tmp_path, "path,label,split", "0.png,a,train", "1.png,b,train", "2.png,a,test")
-    whole = load(tmp_path, mode="L", size=(64, 64))
-    assert whole.window == (0, 2000)
-    assert whole.images[:, 0, 9, [0, -1]].tolist() == [[0, 128], [64, 128], [0, 255]]
-    for split, rows in (("train", [0, 1]), ("test", [2])):
-        assert (load(tmp_path, mode="L", size=(64, 64), split=split).images == whole.images[rows]).all()
-    given = load(tmp_path, mode="L", size=(64, 64), window=(500, 1000))
-    assert given.images[:, 0, 9, [0, -1]].tolist() == [[0, 255]] * 3
-
-    save(tmp_path / "8bit.png", halves(0, 255))
-    write(tmp_path, "path,label", "8bit.png,a")
-    assert load(tmp_path).window is None
-
-
-def test_a_deep_image_that_no_window_was_taken_for_is_named(root):
-    folder = open_image_folder(root, image_size=(6, 8))
-    save(root / "a.png", halves(0, 300, dtype=np.uint16))
-    with pytest.raises(ValueError, match=r"a\.png: .* more than 8 bits.* pass window=\(black, white\)"):
-        folder[0]
-
-
-def palette(colour, **options):
-    """An image of one colour, which its palette holds at 1."""
-    image = Image.new("P", (8, 6), 1)
-    image.putpalette([0, 0, 0, *colour])
-    return image, options
-
-
-@pytest.mark.parametrize(
-    ("image", "options"),
-    [
-        palette(RED),
-        palette(RED, transparency=b"\xff\x00"),
-        palette(RED, transparency=0),
-        (Image.new("RGBA", (8, 6), (*RED, 0)), {}),
-        (Image.new("CMYK", (8, 6), (*(255 - RED).tolist(), 0)), {}),
-    ],
-    ids=["palette", "transparent entries", "transparent entry", "transparent", "inks"],
-)
-def test_colours_are_those_of_the_file(tmp_path, image, options):
-    (tmp_path / "c").mkdir()
-    image.save(tmp_path / "c" / ("a.tif" if image.mode == "CMYK" else "a.png"), **options)
-    assert (load(tmp_path, None).images[0] == RED[:, None, None]).all()
-    grey = load(tmp_path, None, mode="L").images
-    assert (grey == grey[0, 0, 0, 0]).all()
-    assert abs(int(grey[0, 0, 0, 0]) - 69) <= 1
-
-
-def test_a_dark_colour_is_no_black_of_a_mask(root):
-    mask = np.zeros((6, 8, 3), np.uint8)
-    mask[:, 4:] = (0, 0, 1)
-    save(root / "masks" / "b.png", mask)
-    assert (load(root).masks[1] == halves(False, True, dtype=bool)).all()
-
-
-def tree(root, *names):
-    for name in names:
-        save(root / name, halves(0, 255))
-    return load(root, None)
-
-
-def test_links_are_followed_and_what_tools_leave_is_left_out(tmp_path):
-    tree(tmp_path / "store", "cat/a.png")
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "cat").symlink_to(tmp_path / "store" / "cat")
-    (tmp_path / "root" / "__MACOSX" / "cat").mkdir(parents=True)
-    (tmp_path / "root" / "__MACOSX" / "cat" / "._a.png").write_bytes(b"\0\5\x16\7")
-    data = tree(
-        tmp_path / "root",
-        "dog/b.gif",
-        "dog/.ipynb_checkpoints/b.png",
-        ".git/c.png",
-        "dog/@eaDir/b.png/thumb.png",
-    )
-    assert data.image_ids == ("cat/a.png", "dog/b.gif")
-
-
-def test_folders_of_splits(tmp_path):
-    data = tree(tmp_path, "train/cat/a.png", "train/dog/a.png", "Validation/cat/b.png", "test/dog/c.png")
-    assert dict(zip(data.image_ids, zip(data.labels, data.splits, strict=True), strict=True)) == {
-        "train/cat/a.png": ("cat", "train"),
-        "train/dog/a.png": ("dog", "train"),
-        "Validation/cat/b.png": ("cat", "Validation"),
-        "test/dog/c.png": ("dog", "test"),
-    }
-    assert load(tmp_path, None, split="test").image_ids == ("test/dog/c.png",)
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (
-            ["cat/a.png", "test/dog/b.png"],
-            "folder per split, or a folder per class. Got both, such as test and cat",
-        ),
-        (["train/a.png", "test/b.png"], r"called as splits are, \['test', 'train'\]"),
-        (["cat/a.png", "cat/more/b.png"], r"cat: holds images, such as a\.png, and folders of images"),
-    ],
-)
-def test_what_is_a_class_must_be_clear(tmp_path, names, message):
-    with pytest.raises(ValueError, match=message):
-        tree(tmp_path, *names)
-
-
-def test_no_class_is_lost(tmp_path):
-    tree(tmp_path, "cat/a.png")
-    (tmp_path / "cat" / "notes").mkdir()
-    load(tmp_path, None)
-    (tmp_path / "dog").mkdir()
-    (tmp_path / "dog" / "scan.dcm").write_bytes(b"")
-    with pytest.raises(ValueError, match="dog: holds no image, so its class would be lost"):
-        load(tmp_path, None)
-    (tmp_path / "dog" / "scan.dcm").unlink()
-    (tmp_path / "dog").rmdir()
-    (tmp_path / "dog").symlink_to(tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match=r"dog: is a link to .*gone, which does not exist"):
-        load(tmp_path, None)
-    (tmp_path / "dog").unlink()
-    (tmp_path / "dog").symlink_to(tmp_path)
-    with pytest.raises(ValueError, match="dog: is a link to a folder that it lies in"):
-        load(tmp_path, None)
-
-
 def test_patients_are_told_from_groups(root):
     write(root, "path,label,group,patient", "a.png,cat,tag,7", "sub/b.png,dog,none,")
     data = load(root)
@@ -333,27 +167,6 @@ def test_patients_are_told_from_groups(root):
 
 
 # Errors.
-
-
-def test_only_the_named_formats_are_opened(root):
-    (root / "a.png").write_bytes(
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n%%EndComments\nshowpage\n%%EOF\n"
-    )
-    with pytest.raises(
-        ValueError, match=r"labels\.csv, line 2, path: .*a\.png: .*\(cannot identify image file"
-    ):
-        load(root)
-
-
-def test_too_many_pixels_are_refused_before_they_are_decoded(root):
-    header = (
-        b"BM"
-        + struct.pack("<IHHI", 54, 0, 0, 54)
-        + struct.pack("<IiiHHIIiiII", 40, 9000, 9000, 1, 24, *[0] * 6)
-    )
-    (root / "a.png").write_bytes(header)  # without a single pixel
-    with pytest.raises(ValueError, match=r"a\.png: .* has 9,000 x 9,000 pixels; of more than 67,108,864"):
-        load(root)
 
 
 @pytest.mark.parametrize(
