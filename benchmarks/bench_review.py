@@ -34,6 +34,7 @@ class Link:
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._connection = http.client.HTTPConnection(parts.netloc)
         self._headers: dict[str, str] = {}
+        self._root = parts.path.rstrip("/")
         answer = self._send("GET", f"/?{parts.query}", None)
         self._headers["Cookie"] = answer.headers["Set-Cookie"].partition(";")[0]
 
@@ -48,7 +49,7 @@ class Link:
         return json.loads(self._send("POST", path, json.dumps(sent)).content)  # type: ignore[attr-defined]
 
     def _send(self, method: str, path: str, body: str | None) -> http.client.HTTPResponse:
-        self._connection.request(method, path, body, self._headers)
+        self._connection.request(method, self._root + path, body, self._headers)
         answer = self._connection.getresponse()
         answer.content = answer.read()  # type: ignore[attr-defined]
         assert answer.status == 200, answer.content  # type: ignore[attr-defined]

@@ -155,6 +155,12 @@ def align(
     ] = None,
     extension: Annotated[str, typer.Option(help="Added to the table's paths, such as '.jpg'.")] = "",
     image_size: Annotated[tuple[int, int], typer.Option(help="Height and width of the images.")] = (224, 224),
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Values that become black and white in images of more than 8 bits; by default taken from all of them."
+        ),
+    ] = None,
     grey: Annotated[bool, typer.Option("--grey", help="Read the images as one channel.")] = False,
     sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "low_entropy",
     n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
@@ -185,8 +191,8 @@ def align(
 ) -> None:
     """Align your own classifier on your own images.
 
-    The table has a row per image: path, label and, where known, split (train, test), group, mask_path. The images
-    of the test split, if any, are measured before and after; with masks of the spurious pixels, alignment too.
+    The table has a row per image: path, label and, where known, split (train, test), group, patient, mask_path. The
+    images of the test split, if any, are measured before and after; with masks of the spurious pixels, alignment too.
 
     On several GPUs: torchrun --nproc-per-node 4 -m lvlm_va align ..., or accelerate launch -m lvlm_va align ...
 
@@ -218,6 +224,7 @@ def align(
         table=None if table == "folders" else table,
         columns=_pairs(column, "--column"),
         extension=extension,
+        window=window,
         verdicts=verdicts,
         dry_run=dry_run,
         prices=models.make_prices(),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict
-from lvlm_va.critique.verdict_table import VerdictTable
+from lvlm_va.critique.verdict_table import VerdictTable, segments_digest
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ class TableCritic:
             made for other segments.
         """
         table = VerdictTable.load(self.path)
+        seen = {request.image_id: segments_digest(request.segments) for request in requests}
+        try:
+            table.require_segments_of(VerdictTable(digests=seen))
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(self.path)}: {error}") from error
         n_segments = {request.image_id: request.n_segments for request in requests}
         for verdict in table.verdicts:
             if verdict.segment > n_segments.get(verdict.image_id, verdict.segment):

@@ -11,7 +11,7 @@ from lvlm_va.critique.types import JudgeExample, SegmentVerdict
 FORMAT = "lvlm_va verdict table"
 VERSION = 1
 
-Contents = tuple[tuple[SegmentVerdict, ...], dict[str, str], tuple[JudgeExample, ...]]
+Contents = tuple[tuple[SegmentVerdict, ...], dict[str, str], tuple[JudgeExample, ...], dict[str, str]]
 
 _T = TypeVar("_T")
 
@@ -24,7 +24,7 @@ _TABLE: _Fields = {
     "examples": ((list,), False),
     "images": ((list,), True),
 }
-_IMAGE: _Fields = {"image_id": ((str,), True), "segments": ((list,), True)}
+_IMAGE: _Fields = {"image_id": ((str,), True), "digest": ((str,), False), "segments": ((list,), True)}
 _SEGMENT: _Fields = {
     "segment": ((int,), True),
     "verdict": ((str,), True),
@@ -46,7 +46,10 @@ _NAMES = {
 
 
 def table_to_json(
-    verdicts: Iterable[SegmentVerdict], specifications: Mapping[str, str], examples: Iterable[JudgeExample]
+    verdicts: Iterable[SegmentVerdict],
+    specifications: Mapping[str, str],
+    examples: Iterable[JudgeExample],
+    digests: Mapping[str, str],
 ) -> bytes:
     """Return the UTF-8 JSON text of a table, one object per image with its segments."""
     images: dict[str, list[dict[str, Any]]] = {}
@@ -66,7 +69,12 @@ def table_to_json(
         "version": VERSION,
         "specifications": dict(specifications),
         "examples": [{"critique": e.critique, "verdict": e.verdict, "note": e.note} for e in examples],
-        "images": [{"image_id": image_id, "segments": segments} for image_id, segments in images.items()],
+        "images": [
+            {"image_id": name}
+            | ({"digest": digests[name]} if name in digests else {})
+            | {"segments": segments}
+            for name, segments in images.items()
+        ],
     }
     text = json.dumps(table, indent=2, ensure_ascii=False) + "\n"
     # Half a surrogate pair, as a model's cut-off answer may hold, has no UTF-8 form; "\ud83d" is JSON's own
@@ -75,7 +83,7 @@ def table_to_json(
 
 
 def table_from_json(data: bytes, file: str) -> Contents:
-    """Return the verdicts, specifications and examples of a table's text.
+    """Return the verdicts, specifications, examples and digests of a table's text.
 
     Parameters
     ----------
@@ -104,7 +112,9 @@ def table_from_json(data: bytes, file: str) -> Contents:
         _build(JudgeExample, example, _EXAMPLE, f"{file}, example {number}")
         for number, example in enumerate(table.get("examples", []), start=1)
     )
-    return tuple(_verdicts(table["images"], file)), specifications, examples
+    verdicts = tuple(_verdicts(table["images"], file))
+    digests = {image["image_id"]: image["digest"] for image in table["images"] if "digest" in image}
+    return verdicts, specifications, examples, digests
 
 
 def _decode(data: bytes, file: str) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lvlm_va.common.files import atomic_path
 from lvlm_va.common.html import html_table
@@ -31,6 +35,9 @@ class VerdictTable:
         Class label -> what the expert says should count for this class.
     examples : tuple of JudgeExample
         Few-shot examples for the judge.
+    digests : mapping of str to str
+        Image -> digest of the map of its segments, by which a table of another run is known; an image whose segments
+        nobody has seen is missing. Tables are equal whatever they hold here.
 
     Raises
     ------
@@ -52,6 +59,7 @@ class VerdictTable:
     verdicts: tuple[SegmentVerdict, ...] = ()
     specifications: Mapping[str, str] = field(default_factory=dict)
     examples: tuple[JudgeExample, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict, compare=False)
     _by_key: dict[tuple[str, int], SegmentVerdict] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -77,6 +85,7 @@ class VerdictTable:
         object.__setattr__(self, "verdicts", verdicts)
         object.__setattr__(self, "specifications", dict(self.specifications))
         object.__setattr__(self, "examples", tuple(self.examples))
+        object.__setattr__(self, "digests", dict(self.digests))
         object.__setattr__(self, "_by_key", by_key)
 
     def __getitem__(self, key: tuple[str, int]) -> SegmentVerdict:
@@ -112,9 +121,7 @@ class VerdictTable:
             If two edits are on the same segment.
         """
         edited = VerdictTable(tuple(replace(edit, source=source) for edit in edits))
-        return VerdictTable(
-            tuple({**self._by_key, **edited._by_key}.values()), self.specifications, self.examples
-        )
+        return replace(self, verdicts=tuple({**self._by_key, **edited._by_key}.values()))
 
     def corrected_by(self, edits: VerdictTable) -> VerdictTable:
         """Return the table with all that another one says otherwise.
@@ -133,8 +140,9 @@ class VerdictTable:
         Raises
         ------
         ValueError
-            If a verdict is on a segment that this table does not have.
+            If a verdict is on a segment that this table does not have, or of another run.
         """
+        edits.require_segments_of(self)
         changed = []
         for edit in edits.verdicts:
             old = self.get(edit.image_id, edit.segment)
@@ -151,6 +159,15 @@ class VerdictTable:
             specifications=edits.specifications or self.specifications,
             examples=edits.examples or self.examples,
         )
+
+    def require_segments_of(self, other: VerdictTable) -> None:
+        """Raise ValueError where this table knows other segments of an image than another one does."""
+        for name, digest in self.digests.items():
+            if other.digests.get(name, digest) != digest:
+                raise ValueError(
+                    "The verdicts must be on segments of this run. Got a table of another run, in which the segments "
+                    f"of image {name!r} lie elsewhere, instead."
+                )
 
     def _repr_html_(self) -> str:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
@@ -180,7 +197,7 @@ class VerdictTable:
         path : str or path-like
             The file; replaced where it exists.
         """
-        text = table_to_json(self.verdicts, self.specifications, self.examples)
+        text = table_to_json(self.verdicts, self.specifications, self.examples, self.digests)
         with atomic_path(path) as temporary:
             temporary.write_bytes(text)
 
@@ -208,6 +225,12 @@ class VerdictTable:
             The message names the file, the image, the segment and the field.
         """
         return cls(*table_from_json(Path(path).read_bytes(), str(path)))
+
+
+def segments_digest(segments: NDArray[np.integer]) -> str:
+    """Return 16 hexadecimal digits that stand for a map (H, W) of segments."""
+    numbers = np.ascontiguousarray(segments, "<i4")
+    return hashlib.sha256(repr(numbers.shape).encode() + numbers.tobytes()).hexdigest()[:16]
 
 
 def _check_entries(argument: str, entries: Iterable[object], kind: type) -> None:

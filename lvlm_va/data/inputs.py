@@ -17,13 +17,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lvlm_va.common.warnings import warn
-from lvlm_va.data.stored_images import ImageReader, ImageRows, ImageShape, StoredImages, as_array
+from lvlm_va.data.pixels import as_array, stacked
+from lvlm_va.data.stored_images import ImageReader, ImageRows, ImageShape, StoredImages
 
 # A Dataset that takes more than this many bytes as float32 is not read into memory.
 LARGEST_IN_MEMORY = 2**30
+# Where the brightest pixel of all images is no brighter, they are hardly in [0, 1]: 14 bits in uint16 end below.
+_DARK = 0.25
 
 
 def open_dataset(
@@ -70,14 +73,9 @@ def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]
     """
     items = [data[i] for i in range(_length(data))]
     tuples = bool(items) and isinstance(items[0], tuple | list)
-    images = [as_array(item[0] if tuples else item) for item in items]
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        raise ValueError(
-            f"The 'X' argument must hold images of one shape. Got shapes {sorted(shapes)[:3]} instead."
-        )
+    images = stacked([item[0] if tuples else item for item in items])
     labels = np.asarray([item[1] for item in items]) if tuples and len(items[0]) > 1 else None
-    return np.stack(images) if images else np.empty((0, 0)), labels
+    return images, labels
 
 
 def _length(data: Dataset[Any]) -> int:
@@ -99,7 +97,9 @@ def check_images(
         Gets ``n_features_in_``, the number of values of an image (and ``feature_names_in_``). Its ``num_workers``, if
         it has any, read a large Dataset.
     X : array-like, Tensor, Dataset or StoredImages
-        Unsigned integers are divided by their largest value (uint8 by 255); other types become floating.
+        Unsigned integers are divided by the largest value of their type (uint8 by 255, uint16 by 65,535, also where
+        they use 12 bits only); other types become floating. Pillow images are turned upright by their EXIF orientation,
+        palettes and CMYK become RGB.
     y : array-like, None or "no_validation"
         Labels; None takes them from the Dataset.
     reset : bool
@@ -112,6 +112,10 @@ def check_images(
     y : ndarray of shape (n,) or None
         The labels, None without validation of y.
     """
+    if isinstance(X, DataLoader):
+        raise TypeError(
+            "The 'X' argument must be an array or a map-style Dataset. Got a DataLoader instead: pass its dataset."
+        )
     if isinstance(X, Dataset):
         X, labels = open_dataset(X, getattr(estimator, "num_workers", None))
         y = labels if y is None else y
@@ -119,7 +123,7 @@ def check_images(
         _check_shape(estimator, X.shape, reset=reset)
         return X, _check_stored(estimator, X, y, reset=reset)
     if isinstance(X, list | tuple) and X and (isinstance(X[0], Image.Image) or np.ndim(X[0]) > 1):
-        X = np.stack([as_array(image) for image in X])
+        X = stacked(X)
     if isinstance(X, Tensor):
         X = as_array(X)
     if hasattr(X, "columns") and all(dtype == np.uint8 for dtype in X.dtypes):
@@ -210,7 +214,7 @@ def as_image_rows(X: NDArray[Any] | StoredImages, image_shape: ImageShape, dtype
 
 
 def warn_of_unusual_images(X: NDArray[Any] | StoredImages) -> None:
-    """Warn of images that look as if they were not (n, C, H, W) in [0, 1], on which the penalty's weight rests."""
+    """Warn of images that do not seem to be (n, C, H, W) and to fill [0, 1], on which the penalty's weight rests."""
     if X.ndim == 4 and X.shape[-1] in (1, 3, 4) and X.shape[1] > 4:
         warn(
             f"The 'X' argument should have shape (n, C, H, W). Got {tuple(X.shape)}, which looks like (n, H, W, C): "
@@ -221,6 +225,12 @@ def warn_of_unusual_images(X: NDArray[Any] | StoredImages) -> None:
         warn(
             f"The 'X' argument should hold images in [0, 1]. Got values from {low:g} to {high:g}; the penalty's weight "
             "depends on that scale. Pass uint8, or divide by 255."
+        )
+    elif high <= _DARK:
+        warn(
+            f"The 'X' argument should hold images that fill [0, 1]. Got values from {low:g} to {high:g} (integers are "
+            "divided by the largest value of their type): of 10, 12 or 14 bits in uint16, or of 0 and 1 in uint8, "
+            "divide by the largest value that there can be."
         )
 
 

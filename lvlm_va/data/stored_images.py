@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lvlm_va.common.distributed import on_each, rank, world_size
 from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.data.pixels import as_array
 
 # Channels, height, width.
 ImageShape = tuple[int, int, int]
@@ -33,17 +33,6 @@ CHUNK = 64
 _UNREAD = object()
 # Images that are read a second time, to see that they stay what they were.
 _READ_TWICE = 8
-
-
-def as_array(image: Any) -> NDArray[Any]:
-    """Return an image as an array, the channels of a Pillow image first."""
-    if isinstance(image, Image.Image):
-        pixels = np.asarray(image)
-        return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels
-    if isinstance(image, Tensor):
-        image = image.detach().cpu()
-        image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
-    return np.asarray(image)
 
 
 @dataclass(frozen=True)

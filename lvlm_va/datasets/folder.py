@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,10 +15,13 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from lvlm_va.common.errors import unknown_name
-from lvlm_va.datasets.image_file import Mode, read_image, read_mask, read_size
+from lvlm_va.common.warnings import warn
+from lvlm_va.datasets.class_folders import rows_of_class_folders
+from lvlm_va.datasets.image_file import Mode, Window, read_image, read_mask, read_size, shared_window
 from lvlm_va.datasets.label_table import Columns, LabelledImage, read_label_table
 
-_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+# So many groups, of fewer images on the average, are hardly kinds of images.
+_MANY_GROUPS, _FEW_IMAGES = 20, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,10 @@ class FolderData:
     masks : ndarray of shape (n, H, W), bool, or None
         Ground truth: true where a pixel is spurious. Empty for an image whose row names no mask; None where
         the table has no such column.
+    patients : ndarray of shape (n,), str, or None
+        Whom an image shows, empty where nobody knows; None where the table has no such column.
+    window : (float, float) or None
+        The values that became black and white in images of more than 8 bits; None where there are none.
     """
 
     images: NDArray[np.uint8]
@@ -45,6 +53,8 @@ class FolderData:
     groups: NDArray[np.str_] | None
     splits: NDArray[np.str_] | None
     masks: NDArray[np.bool_] | None
+    patients: NDArray[np.str_] | None = None
+    window: Window | None = None
 
 
 class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
@@ -54,18 +64,26 @@ class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
 
     Attributes
     ----------
-    labels, image_ids, groups, splits
+    labels, image_ids, groups, splits, patients, window
         As in `FolderData`.
     """
 
     def __init__(
-        self, root: Path, source: Path, rows: Sequence[LabelledImage], size: tuple[int, int], mode: Mode
+        self,
+        root: Path,
+        source: Path,
+        rows: Sequence[LabelledImage],
+        size: tuple[int, int],
+        mode: Mode,
+        window: Window | None,
     ) -> None:
         self._root, self._source, self._rows, self._size, self._mode = root, source, rows, size, mode
+        self.window = window
         self.labels: NDArray[np.str_] = np.array([row.label for row in rows])
         self.image_ids = tuple(row.path for row in rows)
         self.groups = _column(row.group for row in rows)
         self.splits = _column(row.split for row in rows)
+        self.patients = _column(row.patient for row in rows)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -73,12 +91,12 @@ class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], str]:
         row = self._rows[index]
         with _naming(self._source, row, "path"):
-            return read_image(self._root / row.path, self._size, self._mode), row.label
+            return read_image(self._root / row.path, self._size, self._mode, self.window), row.label
 
     def select(self, chosen: NDArray[np.bool_]) -> FolderDataset:
         """Return the images marked True."""
         rows = [row for row, kept in zip(self._rows, chosen, strict=True) if kept]
-        return FolderDataset(self._root, self._source, rows, self._size, self._mode)
+        return FolderDataset(self._root, self._source, rows, self._size, self._mode, self.window)
 
     def read_masks(self) -> NDArray[np.bool_] | None:
         """Return the masks of all images, as `FolderData` has them, in memory."""
@@ -103,12 +121,14 @@ def load_image_folder(
     columns: Columns | None = None,
     extension: str = "",
     classes: Mapping[str, str] | None = None,
+    window: Window | None = None,
 ) -> FolderData:
     """Read images and what a CSV table (or their folders) say of them into memory.
 
-    Images are turned upright by their EXIF orientation, and resized to `image_size` (bilinear, antialiased;
-    the aspect is not kept), masks to the nearest pixel. Images of more than 8 bits are stretched, each from
-    its darkest to its brightest value. They take n·C·H·W bytes; `open_image_folder` leaves them in their files.
+    Images are BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, of at most 67,108,864 (2²⁶) pixels. They are turned upright by
+    their EXIF orientation, and resized to `image_size` (bilinear, antialiased; the aspect is not kept), masks to the
+    nearest pixel. Transparency is dropped, and of several frames the first is taken. They take n·C·H·W bytes;
+    `open_image_folder` leaves them in their files.
 
     Parameters
     ----------
@@ -116,9 +136,12 @@ def load_image_folder(
         Folder that the table's paths start from. A path may not lead out of it, save through a symbolic link
         that lies in it.
     table : str, path-like or None, default="labels.csv"
-        CSV table, with its path taken from `root` unless absolute: UTF-8, commas, a header, one row per
-        image. Columns ``path`` and ``label``; if they exist, also ``group``, ``split`` and ``mask_path``.
-        None takes every image in the folders below `root`, with the name of its folder as its label.
+        CSV table, with its path taken from `root` unless absolute: UTF-8; commas, semicolons or tabs; a header; one
+        row per image. Columns ``path`` (with either slash) and ``label``; if they exist, also ``group`` (the kind of
+        image, such as ``"ill/tag"``, of which the worst is reported), ``patient``, ``split`` and ``mask_path``.
+        None takes every image in the folders below `root`, with the name of its folder as its label, and where those
+        lie in folders such as ``train`` and ``test``, that as its split. Links are followed; what tools leave (names
+        that begin with a dot, ``__MACOSX``, ``@eaDir``) is left out.
     image_size : (int, int)
         Height and width in pixels.
     split : str or None, default=None
@@ -133,6 +156,11 @@ def load_image_folder(
     classes : mapping of str to str or None, default=None
         Label in the table to class, such as ``{"MEL": "malignant", "NV": "benign"}``; rows with another label,
         or none, are left out. None takes all rows, with their labels as classes.
+    window : (float, float) or None, default=None
+        The values that become black (0) and white (255) in images of more than 8 bits, as of 16-bit radiographs; those
+        between go linearly, those outside are cut off. None takes the 0.1 and 99.9 % quantiles of all such images of
+        the table or the folder, whatever the split (of 256 images, evenly spread, where there are more). Images of
+        another folder, such as new ones to predict, must be given the `window` of these.
 
     Returns
     -------
@@ -162,6 +190,9 @@ def load_image_folder(
     Knee X-rays, 16-bit grey, one folder per grade:
 
     >>> data = load_image_folder("knees/train", None, image_size=(224, 224), mode="L")  # doctest: +SKIP
+    >>> test = load_image_folder(
+    ...     "knees/test", None, image_size=(224, 224), mode="L", window=data.window
+    ... )  # doctest: +SKIP
     """
     folder = open_image_folder(
         root,
@@ -172,13 +203,21 @@ def load_image_folder(
         columns=columns,
         extension=extension,
         classes=classes,
+        window=window,
     )
     height, width = image_size
     images = np.empty((len(folder), 3 if mode == "RGB" else 1, height, width), np.uint8)
     for i in range(len(folder)):
         images[i], _ = folder[i]
     return FolderData(
-        images, folder.labels, folder.image_ids, folder.groups, folder.splits, folder.read_masks()
+        images,
+        folder.labels,
+        folder.image_ids,
+        folder.groups,
+        folder.splits,
+        folder.read_masks(),
+        folder.patients,
+        folder.window,
     )
 
 
@@ -192,12 +231,13 @@ def open_image_folder(
     columns: Columns | None = None,
     extension: str = "",
     classes: Mapping[str, str] | None = None,
+    window: Window | None = None,
 ) -> FolderDataset:
     """Return the images of a folder as a Dataset that decodes each when it is asked for.
 
     Parameters
     ----------
-    root, table, image_size, split, mode, columns, extension, classes
+    root, table, image_size, split, mode, columns, extension, classes, window
         As in `load_image_folder`, which raises the same errors; an image that cannot be read, when it is asked for.
 
     Returns
@@ -218,14 +258,18 @@ def open_image_folder(
         )
     source = root if table is None else root / table
     rows = (
-        _rows_of_folders(root)
+        rows_of_class_folders(root)
         if table is None
         else read_label_table(source, columns or {}, extension, classes)
     )
+    everything = [root / row.path for row in rows]
     if split is not None:
         rows = _of_split(source, rows, split)
     _check_existence(root, source, rows)
-    return FolderDataset(root, source, rows, size, mode)
+    _warn_of_patients(source, rows)
+    # Of all, so that it is the same for each split.
+    window = shared_window(everything) if window is None else _check_window(window)
+    return FolderDataset(root, source, rows, size, mode, window)
 
 
 def _check_size(image_size: object) -> tuple[int, int]:
@@ -238,17 +282,23 @@ def _check_size(image_size: object) -> tuple[int, int]:
     return sizes
 
 
-def _rows_of_folders(root: Path) -> list[LabelledImage]:
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-    if not found:
-        raise FileNotFoundError(f"The 'root' argument must hold images. Got {root} without any instead.")
-    loose = [path.name for path in found if path.parent == root]
-    if loose:
+def _check_window(window: object) -> Window:
+    ends = tuple(window) if isinstance(window, Sequence) else ()
+    if len(ends) != 2 or not all(map(math.isfinite, ends)) or ends[0] >= ends[1]:
         raise ValueError(
-            "The 'root' argument must hold one folder per class where 'table' is None. "
-            f"Got {len(loose)} images outside of any, such as {loose[0]}, in {root} instead."
+            "The 'window' argument must be a pair (black, white) of numbers, the smaller one first. Got "
+            f"{window!r} instead."
         )
-    return [LabelledImage(None, path.relative_to(root).as_posix(), path.parent.name) for path in found]
+    return ends
+
+
+def _warn_of_patients(source: Path, rows: Sequence[LabelledImage]) -> None:
+    groups = {row.group for row in rows if row.group is not None}
+    if len(groups) > _MANY_GROUPS and len(groups) * _FEW_IMAGES > len(rows):
+        warn(
+            f"{source}: has {len(groups)} groups of {len(rows)} images. Groups should be a few kinds of images, of "
+            "which the worst is reported. If these are patients, say so with columns={'patient': ...}."
+        )
 
 
 def _of_split(source: Path, rows: list[LabelledImage], split: str) -> list[LabelledImage]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -11,27 +12,60 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+from lvlm_va.common.pictures import as_seen
+
+# Suffix -> Pillow's name for the format. No other is opened, whatever a file is called: some have programs started.
+FORMATS = {
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".pgm": "PPM",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+# In colour they take 0.3 GB, and as much again while they are turned or converted.
+MOST_PIXELS = 2**26
 # What Pillow raises on damaged or monstrous files.
-_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+# Files that a window is taken from, pixels of each along a side, and quantiles of each.
+_SURVEYED, _SIDE, _QUANTILES = 256, 256, 1001
+_ENDS = (0.001, 0.999)
 
 Mode = Literal["RGB", "L"]
+# The values that become black and white.
+Window = tuple[float, float]
 
 
-def read_image(path: Path, image_size: tuple[int, int], mode: Mode) -> NDArray[np.uint8]:
+def read_image(
+    path: Path, image_size: tuple[int, int], mode: Mode, window: Window | None = None
+) -> NDArray[np.uint8]:
     """Return an image, upright and resized.
 
-    The EXIF orientation is applied. Images of more than 8 bits (16-bit radiographs, floating TIFF) are
-    stretched linearly, each from its own darkest to its own brightest value. Resizing is bilinear, with
-    antialiasing where it makes the image smaller; the aspect is not kept.
+    The EXIF orientation is applied, palettes and CMYK become colours, transparency is dropped, and of several frames
+    the first is taken. Resizing is bilinear, with antialiasing where it makes the image smaller; the aspect is not
+    kept.
 
     Parameters
     ----------
     path : Path
-        The file, in any format that Pillow reads.
+        The file, in one of `FORMATS`, of at most `MOST_PIXELS` pixels.
     image_size : (int, int)
         Height and width in pixels.
     mode : {"RGB", "L"}
         Colour, or grey (ITU-R 601 luma).
+    window : (float, float) or None, default=None
+        Of an image of more than 8 bits (16-bit radiographs, floating TIFF), the values that become 0 and 255; those
+        between go linearly, those outside are cut off.
 
     Returns
     -------
@@ -41,11 +75,12 @@ def read_image(path: Path, image_size: tuple[int, int], mode: Mode) -> NDArray[n
     Raises
     ------
     ValueError
-        If the file is no image, or is damaged.
+        If the file is no image, is damaged or too large, or has more than 8 bits and no window is given.
     """
-    image = _open_upright(path)
-    deep = image.mode[0] in "IF"  # I, I;16, I;16B, F: more than 8 bits
-    image = _stretched(path, image) if deep else image.convert(mode)
+    with _opened(path) as opened:
+        deep = _is_deep(opened)
+        image = as_seen(opened)
+        image = _windowed(image, window) if deep else image.convert(mode)
     height, width = image_size
     values = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     pixels = np.rint(values).astype(np.uint8) if deep else values
@@ -53,6 +88,35 @@ def read_image(path: Path, image_size: tuple[int, int], mode: Mode) -> NDArray[n
         # Laid out as it is shaped: collating batches of anything else takes a DataLoader twice as long.
         return np.array(pixels.transpose(2, 0, 1), order="C")
     return np.repeat(pixels[None], 3 if mode == "RGB" else 1, axis=0)
+
+
+def shared_window(paths: Sequence[Path]) -> Window | None:
+    """Return one window for all images of more than 8 bits: their 0.1 and 99.9 % quantiles.
+
+    One for each image would make how bright its brightest thing is a shortcut.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The files. Of more than 256, as many are looked at, evenly spread; all count alike, whatever their size.
+
+    Returns
+    -------
+    (float, float) or None
+        None where none of those has more than 8 bits. What cannot be read is passed over.
+    """
+    found = []
+    for place in np.linspace(0, len(paths) - 1, min(len(paths), _SURVEYED)).astype(int):
+        try:
+            with _opened(paths[place]) as image:
+                if _is_deep(image):
+                    found.append(_quantiles(image))
+        except ValueError:  # said when the image is asked for
+            continue
+    if not found:
+        return None
+    low, high = np.quantile(np.concatenate(found), _ENDS, method="nearest").tolist()
+    return low, high
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -63,7 +127,7 @@ def read_size(path: Path) -> tuple[int, int]:
     ValueError
         If the file is no image.
     """
-    with _naming(path), Image.open(path) as image:
+    with _opened(path) as image:
         sideways = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         return (image.width, image.height) if sideways else (image.height, image.width)
 
@@ -88,15 +152,16 @@ def read_mask(path: Path, image_size: tuple[int, int], original_size: tuple[int,
     Raises
     ------
     ValueError
-        If the file is no image, is damaged, or has another size than its image.
+        If the file is no image, is damaged or too large, or has another size than its image.
     """
-    image = _open_upright(path)
-    if (image.height, image.width) != original_size:
+    with _opened(path) as opened:
+        image = ImageOps.exif_transpose(opened)
+        values = np.asarray(image) if len(image.getbands()) == 1 else np.asarray(image.convert("RGB")).any(-1)
+    if values.shape != original_size:
         raise ValueError(
             f"{path}: must have the size of its image, {original_size[0]}x{original_size[1]} pixels. Got "
-            f"{image.height}x{image.width} instead."
+            f"{values.shape[0]}x{values.shape[1]} instead."
         )
-    values = np.asarray(image if len(image.getbands()) == 1 else image.convert("RGB").convert("L"))
     height, width = image_size
     nearest = Image.fromarray((values != 0).astype(np.uint8)).resize(
         (width, height), Image.Resampling.NEAREST
@@ -105,24 +170,46 @@ def read_mask(path: Path, image_size: tuple[int, int], original_size: tuple[int,
     return mask
 
 
-def _open_upright(path: Path) -> Image.Image:
-    with _naming(path), Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        upright.load()
-        return upright
-
-
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        yield
+        with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(
+                    f"it has {image.width:,} x {image.height:,} pixels; of more than {MOST_PIXELS:,} make it smaller "
+                    "first"
+                )
+            yield image
     except _UNREADABLE as error:
         raise ValueError(f"{path}: cannot be read as an image ({error}).") from error
 
 
-def _stretched(path: Path, image: Image.Image) -> Image.Image:
-    values: NDArray[Any] = np.asarray(image, np.float32)
-    low, high = values.min(), values.max()
-    if not np.isfinite(high - low):
-        raise ValueError(f"{path}: holds values that are not finite.")
-    return Image.fromarray((values - low) * (255 / ((high - low) or 1)))
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode[0] in "IF"  # I, I;16, I;16B, F: more than 8 bits
+
+
+def _values(image: Image.Image) -> NDArray[np.float32]:
+    values: NDArray[Any] = np.array(image, np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are not finite")
+    return values
+
+
+def _windowed(image: Image.Image, window: Window | None) -> Image.Image:
+    values = _values(image)
+    if window is None:
+        raise ValueError(
+            "it has more than 8 bits, which none of the images had that were looked at beforehand; pass "
+            "window=(black, white)"
+        )
+    low, high = window
+    values.clip(low, high, out=values)
+    values -= low
+    values *= 255 / ((high - low) or 1)
+    return Image.fromarray(values)
+
+
+def _quantiles(image: Image.Image) -> NDArray[np.float32]:
+    values = _values(image)
+    step = max(1, math.isqrt(values.size) // _SIDE)
+    return np.quantile(values[::step, ::step], np.linspace(0, 1, _QUANTILES), method="nearest")

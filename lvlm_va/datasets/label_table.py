@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.warnings import warn
 
 # What a table says about an image -> its column.
 Columns = Mapping[str, str | Sequence[str]]
@@ -16,10 +18,13 @@ DEFAULT_COLUMNS = {
     "path": "path",
     "label": "label",
     "group": "group",
+    "patient": "patient",
     "split": "split",
     "mask_path": "mask_path",
 }
 _NEEDED = ("path", "label")
+_MAY_BE_EMPTY = ("patient", "mask_path")
+_SEPARATORS = ",;\t"
 
 
 @dataclass(frozen=True)
@@ -34,8 +39,9 @@ class LabelledImage:
         Path of the image below the root, with forward slashes.
     label : str
         Class.
-    group, split, mask_path : str or None
-        None where the table has no such column; a `mask_path` is empty for an image without a mask.
+    group, split, mask_path, patient : str or None
+        None where the table has no such column; a `mask_path` is empty for an image without a mask, a `patient` for
+        one that nobody knows.
     """
 
     line: int | None
@@ -44,6 +50,7 @@ class LabelledImage:
     group: str | None = None
     split: str | None = None
     mask_path: str | None = None
+    patient: str | None = None
 
 
 def read_label_table(
@@ -54,10 +61,11 @@ def read_label_table(
     Parameters
     ----------
     file : Path
-        Comma-separated, in UTF-8, with a header.
+        With a header, whose cells commas, semicolons or tabs part. In UTF-8, or UTF-16 with a byte order mark; other
+        text is read as Windows writes it in western Europe (cp1252), with a warning.
     columns : mapping of str to str or sequence of str
-        Names of columns that are not called ``path``, ``label``, ``group``, ``split`` and ``mask_path``. For
-        the label it may be a list of one-hot columns, whose names are then the classes.
+        Names of columns that are not called ``path``, ``label``, ``group``, ``patient``, ``split`` and ``mask_path``.
+        For the label it may be a list of one-hot columns, whose names are then the classes.
     extension : str
         Added to each image path.
     classes : mapping of str to str or None, default=None
@@ -79,19 +87,15 @@ def read_label_table(
     for key in columns:
         if key not in DEFAULT_COLUMNS:
             raise unknown_name("columns", key, DEFAULT_COLUMNS)
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            lines = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file}: not a CSV table in UTF-8: {error}. Save it as 'CSV UTF-8'.") from error
+    (_, header), *lines = _read_lines(file)
     used = _used_columns(file, header, columns)
     images, first_line = [], dict[str, int]()
     for line, row in lines:
+        if not any(row):
+            continue
         if len(row) != len(header):
             raise ValueError(f"{file}, line {line}: has {len(row)} cells. The header has {len(header)}.")
-        cells = dict(zip(header, (cell.strip() for cell in row), strict=True))
+        cells = dict(zip(header, row, strict=True))
         image = _parse(f"{file}, line {line}", line, cells, used, extension, classes)
         if image is None:
             continue
@@ -112,10 +116,49 @@ def read_label_table(
     return images
 
 
+def _read_lines(file: Path) -> list[tuple[int, list[str]]]:
+    """Return the cells of each line that is not blank, with its number; the header, if only an empty one, first."""
+    text = _decoded(file)
+    header = io.StringIO(text.lstrip("\r\n"), newline=None).readline()
+    separator = max(_SEPARATORS, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    # A cell may be of any length, such as a mask in run lengths. The limit is one for the whole process.
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {reader.line_num}: not a CSV table: {error}.") from error
+    finally:
+        csv.field_size_limit(limit)
+    return lines or [(1, [])]
+
+
+def _decoded(file: Path) -> str:
+    data = file.read_bytes()
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line, found = data.count(b"\n", 0, error.start) + 1, error
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{file}, line {line}: not a CSV table in UTF-8: {found}. Save it as 'CSV UTF-8'."
+        ) from found
+    warn(
+        f"{file}, line {line}: is not in UTF-8, and was read as Windows writes text in western Europe (cp1252). Save "
+        "it as 'CSV UTF-8' if letters came out wrong."
+    )
+    return text
+
+
 def _used_columns(file: Path, header: list[str], columns: Columns) -> dict[str, str | list[str]]:
     """Return the columns that are in the table; missing ones are an error if needed or asked for by name."""
     used: dict[str, str | list[str]] = {}
     for key, default in DEFAULT_COLUMNS.items():
+        if key not in columns and default in columns.values():
+            continue  # it says something else here
         column = columns.get(key, default)
         names = [column] if isinstance(column, str) else list(column)
         missing = [name for name in names if name not in header]
@@ -156,7 +199,7 @@ def _parse(
             return None
         values["label"] = classes[values["label"]]
     for key, value in values.items():
-        if not value and key != "mask_path":
+        if not value and key not in _MAY_BE_EMPTY:
             raise ValueError(f"{where}: the column {used[key]!r} is empty. Each image must have a {key}.")
     values["path"] = _below_root(where, used["path"], values["path"] + extension)
     if values.get("mask_path"):
@@ -168,7 +211,7 @@ def _one_hot(where: str, cells: Mapping[str, str], columns: Sequence[str]) -> st
     chosen = []
     for column in columns:
         try:
-            number = float(cells[column])
+            number = float(cells[column].replace(",", "."))
         except ValueError:
             number = -1.0
         if number not in (0, 1):
@@ -181,8 +224,8 @@ def _one_hot(where: str, cells: Mapping[str, str], columns: Sequence[str]) -> st
 
 
 def _below_root(where: str, column: object, path: str) -> str:
-    normal = posixpath.normpath(path)
-    if posixpath.isabs(normal) or Path(normal).is_absolute() or normal.split("/")[0] == "..":
+    normal = posixpath.normpath(path.replace("\\", "/"))
+    if posixpath.isabs(normal) or PureWindowsPath(path).is_absolute() or normal.split("/")[0] == "..":
         raise ValueError(
             f"{where}: the column {column!r} must hold paths below the root folder. Got {path!r} instead."
         )

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lvlm_va.datasets.folder import FolderData, load_image_folder
+from lvlm_va.datasets.image_file import Window
 from lvlm_va.datasets.label_table import Columns
 
 ISIC_COLUMNS: Columns = {"path": "isic_id", "label": "diagnosis_1"}
@@ -120,6 +121,7 @@ def knee_radiographs(
     columns: Columns | None = None,
     classes: Mapping[str, str] | None = None,
     extension: str = "",
+    window: Window | None = None,
 ) -> FolderData:
     """Return knee radiographs, grouped by class and, if the table says it, by tag.
 
@@ -140,6 +142,8 @@ def knee_radiographs(
         ``arthritic``.
     extension : str, default=""
         Added to each path in the table.
+    window : (float, float) or None, default=None
+        The values that become black and white in images of more than 8 bits, as in :func:`load_image_folder`.
 
     Returns
     -------
@@ -166,6 +170,7 @@ def knee_radiographs(
         columns={**KNEE_COLUMNS, **(columns or {})},
         extension=extension,
         classes=KNEE_CLASSES if classes is None else classes,
+        window=window,
     )
     if data.groups is None:
         return data

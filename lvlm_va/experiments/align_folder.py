@@ -14,10 +14,12 @@ from torch import nn
 from lvlm_va.backends import Prices
 from lvlm_va.common.distributed import on_first
 from lvlm_va.common.files import atomic_path, write_json
+from lvlm_va.common.warnings import warn
 from lvlm_va.critique import Critic, Judge, Specification
 from lvlm_va.data.inputs import open_dataset
 from lvlm_va.data.stored_images import StoredImages
 from lvlm_va.datasets import FolderDataset, open_image_folder
+from lvlm_va.datasets.splits import usual_split
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.report import keep_command, read_run
 
@@ -35,6 +37,7 @@ def align_folder(
     table: str | None,
     columns: Mapping[str, str],
     extension: str,
+    window: tuple[float, float] | None = None,
     parameters: Mapping[str, Any],
     verdicts: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
@@ -47,14 +50,14 @@ def align_folder(
     Parameters
     ----------
     data : path-like
-        Folder of images. Without a split column all of them are training images.
+        Folder of images. Without splits all of them are training images; those for validation are left out.
     module, critic, judge, specifications
         As in `LVLMVAClassifier`.
     out : path-like
         Run directory; gets ``aligned.safetensors``, the aligned weights, ``metrics.json`` and ``report.html``.
     image_size : (int, int)
         Height and width.
-    mode, table, columns, extension
+    mode, table, columns, extension, window
         As in `lvlm_va.datasets.load_image_folder`.
     parameters : mapping of str to object
         More parameters of `LVLMVAClassifier`.
@@ -73,17 +76,20 @@ def align_folder(
     -------
     LVLMVAClassifier
         The estimator, fitted unless this is a dry run.
+
+    Raises
+    ------
+    ValueError
+        If a split is none for training, validation or test, or none is for training.
     """
     out = Path(out)
     folder = open_image_folder(
-        data, table, image_size=image_size, mode=mode, columns=columns, extension=extension
+        data, table, image_size=image_size, mode=mode, columns=columns, extension=extension, window=window
     )
-    splits = np.full(len(folder.labels), "train") if folder.splits is None else folder.splits
-    training, test = folder.select(splits == "train"), folder.select(splits == "test")
-    if not len(training):
-        raise ValueError(
-            f"The 'split' column must mark images as 'train'. Got only {sorted(set(splits))} instead."
-        )
+    if folder.window is not None:
+        low, high = folder.window
+        echo(f"In images of more than 8 bits {low:g} became black and {high:g} white (window).")
+    training, test = _training_and_test(folder, echo)
     classifier = LVLMVAClassifier(
         module, critic=critic, judge=judge, specifications=specifications or None, run_dir=out, **parameters
     )
@@ -99,6 +105,29 @@ def align_folder(
     kept_command = command if verdicts is None else ()
     on_first(lambda: _tell(classifier, len(training), test_data, out, prices, kept_command, echo))
     return classifier
+
+
+def _training_and_test(
+    folder: FolderDataset, echo: Callable[[str], Any]
+) -> tuple[FolderDataset, FolderDataset]:
+    splits = ["train"] * len(folder) if folder.splits is None else folder.splits.tolist()
+    usual = np.array([usual_split(split) for split in splits])
+    training, validation, test = (usual == name for name in ("train", "validation", "test"))
+    if not training.any() or not (training | validation | test).all():
+        raise ValueError(
+            "The splits must be 'train', 'test' and 'validation', or usual words for these, and there must be training "
+            f"images. Got {sorted(set(splits))} instead."
+        )
+    if validation.any():
+        echo(f"Left out: {validation.sum()} images for validation.")
+    if folder.patients is not None:
+        both = sorted({*folder.patients[training].tolist()} & {*folder.patients[test].tolist()} - {""})
+        if both:
+            warn(
+                f"The training and the test images should be of different patients. Got {len(both)} in both, such as "
+                f"{both[0]!r}: the measured accuracy is that for known patients."
+            )
+    return folder.select(training), folder.select(test)
 
 
 def _read_test(test: FolderDataset, num_workers: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lvlm_va.common.files import atomic_path
 from lvlm_va.report.measures import Measures
-from lvlm_va.report.plots import Example, new_figure, plot_before_after, plot_segments
+from lvlm_va.report.plots import Example, new_figure, plain, plot_before_after, plot_segments
 from lvlm_va.report.run_record import RunRecord
 
 _COLUMNS = 5
@@ -72,7 +72,7 @@ def write_figures(record: RunRecord, folder: str | os.PathLike[str]) -> tuple[Pa
         plot_segments(
             record.images[row], record.segmentation.labels[row].numpy(), _verdicts(record, row), ax=axes
         )
-        axes.set_title(record.label(row), fontsize=11)
+        axes.set_title(plain(record.label(row)), fontsize=11)
     figure.supxlabel("✗ should not count   ✓ should count   ? unsure", fontsize=11)
     _save(figure, written[1])
     if record.measures is not None:
@@ -132,7 +132,7 @@ def _group_figure(measures: Measures) -> Any:
         axes.errorbar(
             values, np.arange(len(order)) + 0.24 * shift, xerr=errors, fmt=marker, color=colour, label=name
         )
-    names = [f"{groups.groups[i]} ({int(groups.sizes[i])})" for i in order]
+    names = [plain(f"{groups.groups[i]} ({int(groups.sizes[i])})") for i in order]
     axes.set(xlim=(0, 1.02), yticks=range(len(order)), yticklabels=names)
     axes.set_xlabel(f"share of {measures.images} that are right, with 95 % intervals")
     axes.invert_yaxis()

@@ -170,7 +170,7 @@ def plot_before_after(
     grid: NDArray[Any] = figure.subplots(3, len(examples), squeeze=False)
     for (top, middle, bottom), example in zip(grid.T, examples, strict=True):
         plot_explanation(example.image, None, ax=top)
-        top.set_title(f"this is {example.label}", fontsize=12)
+        top.set_title(plain(f"this is {example.label}"), fontsize=12)
         for axes, answer, effect in (
             (middle, example.before, example.effect_before),
             (bottom, example.after, example.effect_after),
@@ -178,7 +178,7 @@ def plot_before_after(
             right = answer == example.label
             plot_explanation(example.image, effect, ax=axes)
             axes.set_title(
-                f"“{answer}” {'✓' if right else '✗'}", fontsize=12, color=_RIGHT if right else _WRONG
+                plain(f"“{answer}” {'✓' if right else '✗'}"), fontsize=12, color=_RIGHT if right else _WRONG
             )
     for axes, row in zip(grid[:, 0], ("image", "before", "after"), strict=True):
         axes.set_ylabel(row, fontsize=12)
@@ -232,7 +232,7 @@ def plot_lambda_sweep(
             np.asarray(strengths)[order],
             np.asarray(values)[order],
             marker=marker,
-            label=name.replace("_", " "),
+            label=plain(name.replace("_", " ")),
         )
     if chosen is not None:
         axes.axvline(chosen, color="black", linestyle="--", linewidth=1, label=f"chosen: {chosen:g}")
@@ -240,6 +240,11 @@ def plot_lambda_sweep(
     axes.grid(alpha=0.4)
     axes.legend()
     return axes
+
+
+def plain(text: str) -> str:
+    """Return a name as matplotlib takes it: what stands between two dollars would be read as TeX."""
+    return text.replace("$", r"\$")
 
 
 def new_figure(width: float, height: float) -> Any:

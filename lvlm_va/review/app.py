@@ -35,15 +35,15 @@ _PICTURES = {"segments": "Segment", "effect": "Effect before", "after": "Effect 
 _CONFLICT, _UNFIT, _BROKEN = 409, 422, 500
 
 
-def make_app(run: ReviewedRun, *, token: str, port: int) -> ASGIApp:
+def make_app(run: ReviewedRun, *, token: str, place: str, port: int) -> ASGIApp:
     """Return the application.
 
     Parameters
     ----------
     run : ReviewedRun
         What is reviewed.
-    token : str
-        The secret in the link that opens the page.
+    token, place : str
+        The secrets in the link that opens the page; see `Guard`.
     port : int
         Where the server listens.
 
@@ -71,7 +71,7 @@ def make_app(run: ReviewedRun, *, token: str, port: int) -> ASGIApp:
 
     def export(request: Request) -> Response:
         table = run.journal.table()
-        text = table_to_json(table.verdicts, table.specifications, table.examples)
+        text = table_to_json(table.verdicts, table.specifications, table.examples, table.digests)
         name = {"Content-Disposition": f'attachment; filename="{TABLE_FILE}"', "Cache-Control": "no-store"}
         return Response(text, media_type="application/json", headers=name)
 
@@ -111,7 +111,7 @@ def make_app(run: ReviewedRun, *, token: str, port: int) -> ASGIApp:
         TypeError: _explained(_UNFIT),
         OSError: _explained(_BROKEN),
     }
-    return Guard(Starlette(routes=routes, exception_handlers=handlers), token=token, port=port)
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), token=token, place=place, port=port)
 
 
 def _render_page(run: ReviewedRun) -> str:

@@ -33,21 +33,23 @@ class Guard:
     """Pass on requests of the browser that holds the token, and refuse all others.
 
     A request must be for a loopback name and this port (which a page of another site that had its name point here
-    cannot ask for), hold the token in the link or the cookie that the link was exchanged for, and not come from
-    another site or port. What changes something is a POST of JSON, of bounded size, whose Origin is this page.
+    cannot ask for), below the secret place, hold the token in the link or the cookie that the link was exchanged for,
+    and not come from another site or port. Browsers send a cookie to every port of a host, but to its own place only:
+    another server on this machine does not get it, and could do nothing with it. What changes something is a POST of
+    JSON, of bounded size, whose Origin is this page.
 
     Parameters
     ----------
     app : ASGI application
         Gets what is passed on.
-    token : str
-        The secret in the link.
+    token, place : str
+        The secrets in the link: what opens it once more, and the first component of every path.
     port : int
         Where the server listens.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, port: int) -> None:
-        self._app, self._token, self._port = app, token, port
+    def __init__(self, app: ASGIApp, *, token: str, place: str, port: int) -> None:
+        self._app, self._token, self._root = app, token, f"/{place}"
         self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
         # Browsers keep no cookies apart by port: two reviews must not take each other's.
         self._cookie, self._session = f"lvlm_va_review_{port}", secrets.token_urlsafe(32)
@@ -57,6 +59,7 @@ class Guard:
         if scope["type"] != "http":
             raise ValueError(f"Only HTTP is served here. Got {scope['type']!r} instead.")
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        scope = {**scope, "root_path": self._root}
         opened = self._holds_token(scope)
         refusal = self._refusal(scope, headers, opened)
         body = b""
@@ -71,7 +74,9 @@ class Guard:
             if message["type"] == "http.response.start":
                 extra = dict(_HEADERS)
                 if opened and refusal is None:
-                    extra["Set-Cookie"] = f"{self._cookie}={self._session}; HttpOnly; SameSite=Strict; Path=/"
+                    extra["Set-Cookie"] = (
+                        f"{self._cookie}={self._session}; HttpOnly; SameSite=Strict; Path={self._root}/"
+                    )
                 pairs = [(name.lower().encode(), value.encode()) for name, value in extra.items()]
                 message = {**message, "headers": [*message.get("headers", ()), *pairs]}
             await send(message)
@@ -84,7 +89,7 @@ class Guard:
     def _refusal(self, scope: Message, headers: dict[str, str], opened: bool) -> tuple[int, str] | None:
         if headers.get("host") not in self._hosts:
             return 403, "This address is not where the review is."
-        if not opened and not self._holds_cookie(headers):
+        if not self._is_in_place(scope) or not (opened or self._holds_cookie(headers)):
             return 401, "Open the link that lvlm-va review has printed; every start has a new one."
         if not opened and headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             return 403, "Another site asked for this."
@@ -98,11 +103,15 @@ class Guard:
             return 415, "Changes are sent as JSON."
         return None
 
+    def _is_in_place(self, scope: Message) -> bool:
+        place, slash, _ = scope["path"][1:].partition("/")
+        return bool(slash) and secrets.compare_digest(f"/{place}".encode(), self._root.encode())
+
     def _holds_token(self, scope: Message) -> bool:
         given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
         return bool(
             scope["method"] == "GET"
-            and scope["path"] == "/"
+            and scope["path"] == f"{self._root}/"
             and secrets.compare_digest(given.encode(), self._token.encode())
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +26,7 @@ from lvlm_va.review.changes import (
     table_of,
     values_of,
 )
-from lvlm_va.review.entries import Action, Entry, append_entry, read_entries
+from lvlm_va.review.entries import Action, Entry, JournalFile
 
 TABLE_FILE = "verdicts.json"
 JOURNAL_FILE = "verdicts.journal.jsonl"
@@ -37,7 +39,8 @@ class StaleRevisionError(ValueError):
 class Journal:
     """All that was done in the review of a run, and the verdicts that it led to; threads may share it.
 
-    Every change is on disk, first in ``verdicts.journal.jsonl`` and then in ``verdicts.json``, before a method returns.
+    Every change is on disk, first in ``verdicts.journal.jsonl`` and then in ``verdicts.json``, before a method returns;
+    a method that raises has changed nothing.
     A process that was killed in between leaves a journal from which the next one mends the table. A table that
     another program has changed counts as imported.
 
@@ -67,7 +70,7 @@ class Journal:
     BlockingIOError
         If another process reviews this run.
     ValueError
-        If a file is damaged, or judges segments that the run does not have.
+        If a file is damaged or a link, or judges segments that the run does not have.
     """
 
     def __init__(
@@ -79,10 +82,12 @@ class Journal:
         by: str,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
+        refuse_links(Path(folder))
         self._table_path, self._path = Path(folder) / TABLE_FILE, Path(folder) / JOURNAL_FILE
         self.by = by
         self.entries: list[Entry] = []
         self.values: Values = {}
+        self._digests: Mapping[str, str] = {}
         self._done: list[tuple[Change, ...]] = []
         self._undone: list[tuple[Change, ...]] = []
         self._seen: tuple[int, int] | None = None
@@ -94,8 +99,11 @@ class Journal:
             raise BlockingIOError(
                 f"{os.fspath(folder)} is being reviewed already. Open the page of that review, or stop it first."
             ) from None
+        self._held = ExitStack()
+        self._held.callback(self._lock.release)
         try:
-            self._open(values_of(found), {"run": run, **(facts or {})})
+            self._file = self._held.enter_context(closing(JournalFile(self._path)))
+            self._open(found, {"run": run, **(facts or {})})
         except BaseException:
             self.close()
             raise
@@ -117,7 +125,7 @@ class Journal:
 
     def table(self) -> VerdictTable:
         """Return the present state."""
-        return table_of(self.values)
+        return replace(table_of(self.values), digests=self._digests)
 
     def edit(
         self, new: Mapping[Address, Any], *, revision: int, action: Action = "edit", by: str | None = None
@@ -168,9 +176,13 @@ class Journal:
         with self._one_at_a_time:
             self._commit(action, (), facts)
 
+    def require_in_place(self) -> None:
+        """Raise OSError where the run's folder was moved or replaced: an edit would be lost."""
+        self._file.require_in_place()
+
     def close(self) -> None:
         """Let others review the run."""
-        self._lock.release()
+        self._held.close()
 
     def __enter__(self) -> Self:
         return self
@@ -178,9 +190,9 @@ class Journal:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _open(self, found: Values, facts: Mapping[str, Any]) -> None:
+    def _open(self, table: VerdictTable, facts: Mapping[str, Any]) -> None:
         before: Values = {}
-        for number, entry in enumerate(read_entries(self._path), start=1):
+        for number, entry in enumerate(self._file.read(), start=1):
             before = self.values
             try:
                 self._take(entry)
@@ -189,18 +201,22 @@ class Journal:
                     f"{self._path}, line {number}: does not follow from the others: {error}"
                 ) from error
         runs = [entry.facts["run"] for entry in self.entries if entry.action == "start"]
-        if runs:
+        if runs and runs[-1] != facts["run"]:
             self._mend(before)
+        self._digests = table.digests
         if runs and runs[-1] == facts["run"]:
+            self._mend(before)
             return
+        found = values_of(table)
         if runs:
             kept = {a: v for a, v in self.values.items() if a.kind in ("description", "examples")}
             found = {**found, **kept}
         elif self._table_path.exists():
-            found = merged(found, VerdictTable.load(self._table_path))
+            found = merged(found, self._load())
         self._commit("start", differences(self.values, found), facts)
 
     def _check(self, revision: int) -> None:
+        self.require_in_place()
         self._mend(self.values)
         if revision != self.revision:
             raise StaleRevisionError(
@@ -216,7 +232,7 @@ class Journal:
         if signature is not None:
             # What critics said anew stands in the journal alone.
             now, then = ({a: v for a, v in s.items() if a.kind != "critique"} for s in (self.values, before))
-            table = VerdictTable.load(self._table_path)
+            table = self._load()
             written = values_of(table)
             if written not in (now, then):
                 taken = merged(now, table)
@@ -237,10 +253,10 @@ class Journal:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         new_state = bool(changes) or action == "start"
         entry = Entry(self.revision + new_state, action, by or self.by, at, tuple(changes), facts or {})
-        append_entry(self._path, entry)
+        with self._file.appended(entry):
+            if new_state:
+                self._write(table)
         self._take(entry)
-        if new_state:
-            self._write(table)
 
     def _take(self, entry: Entry) -> None:
         self.values = apply_changes(self.values, entry.changes)
@@ -255,6 +271,11 @@ class Journal:
             self._done.append(entry.changes)
             self._undone = []
 
+    def _load(self) -> VerdictTable:
+        found = VerdictTable.load(self._table_path)
+        found.require_segments_of(VerdictTable(digests=self._digests))
+        return found
+
     def _signature(self) -> tuple[int, int] | None:
         try:
             status = self._table_path.stat()
@@ -264,7 +285,14 @@ class Journal:
 
     def _write(self, table: VerdictTable) -> None:
         with atomic_path(self._table_path) as temporary, temporary.open("wb") as stream:
-            stream.write(table_to_json(table.verdicts, table.specifications, table.examples))
+            stream.write(table_to_json(table.verdicts, table.specifications, table.examples, self._digests))
             stream.flush()
             os.fsync(stream.fileno())
         self._seen = self._signature()
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise ValueError where a link lies in a run: one that came from elsewhere must not have other files changed."""
+    for path in folder.glob("*"):
+        if path.is_symlink():
+            raise ValueError(f"{path} must be no link. A run is reviewed where all of its files are.")

@@ -17,7 +17,7 @@ from lvlm_va.report.run_record import RunRecord, read_run
 from lvlm_va.review.ask import Askers, estimate, kept_by_person, make_askers, question, read_answer
 from lvlm_va.review.changes import EXAMPLES, Address, Values, merged, verdict_value
 from lvlm_va.review.job import Job, Status
-from lvlm_va.review.journal import Journal, StaleRevisionError
+from lvlm_va.review.journal import Journal, StaleRevisionError, refuse_links
 from lvlm_va.review.pictures import Pictures
 from lvlm_va.review.realign import Progress, arguments_for, why_not
 
@@ -59,6 +59,7 @@ class ReviewedRun:
         self, folder: str | os.PathLike[str], *, by: str, models: ModelOptions | None = None
     ) -> None:
         self.folder, self.models = Path(folder), models
+        refuse_links(self.folder)
         self._read()
         # What cannot be asked is refused before the page is up.
         self._askers = None if models is None else make_askers(models)
@@ -139,6 +140,7 @@ class ReviewedRun:
     def take_over(self, table: str, *, revision: int) -> None:
         """Enter the verdicts, descriptions and examples of a table's JSON text."""
         found = VerdictTable(*table_from_json(table.encode("utf-8", "surrogatepass"), "the file"))
+        found.require_segments_of(self.journal.table())
         old = self.journal.values
         new = {**dict.fromkeys(old), **merged(old, found)}  # None removes
         self.journal.edit(new, revision=revision, action="import")
@@ -157,7 +159,7 @@ class ReviewedRun:
         models, _ = self._check_critic()
         names = self._known(image_ids)
         with self._starting:
-            self._check_idle()
+            self._check_ready()
             self._answers, self._asked = {}, names
             self.job = Job(
                 "ask",
@@ -178,7 +180,7 @@ class ReviewedRun:
         if command is None or reason is not None:
             raise ValueError(reason)
         with self._starting:
-            self._check_idle()
+            self._check_ready()
             snapshot, revision = self.folder / _SNAPSHOT, self.journal.revision
             self.journal.table().save(snapshot)
             self._progress = Progress(self.folder)
@@ -244,7 +246,8 @@ class ReviewedRun:
             self.row(name)
         return list(dict.fromkeys(image_ids))
 
-    def _check_idle(self) -> None:
+    def _check_ready(self) -> None:
+        self.journal.require_in_place()
         if self.job is not None and self.job.status == "running":
             raise BusyError("Some work goes on already. Wait for its end, or cancel it.")
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from lvlm_va.report._extra import needs_report_extra
 from lvlm_va.review.app import make_app
+from lvlm_va.review.connection import MOST_WAITING, Connection
 from lvlm_va.review.reviewed import ReviewedRun
 
 with needs_report_extra("uvicorn"):
@@ -25,7 +26,7 @@ class ReviewServer:
     Attributes
     ----------
     url : str
-        The link that opens the page, with a new secret in it.
+        The link that opens the page, with new secrets in it.
     """
 
     url: str
@@ -41,20 +42,21 @@ class ReviewServer:
         OSError
             If the port is taken.
         """
-        token = secrets.token_urlsafe(32)
+        token, place = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         # With its protocol named, asyncio sends answers at once, not when the browser has confirmed their beginning.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((_LOOPBACK, port))
-            listener.listen()  # from now on the link works, if only once `run` is called
+            listener.listen(MOST_WAITING)  # from now on the link works, if only once `run` is called
         except OSError:
             listener.close()
             raise
         port = listener.getsockname()[1]
         config = uvicorn.Config(
-            make_app(run, token=token, port=port),
-            http="h11",
+            make_app(run, token=token, place=place, port=port),
+            http=Connection,
+            backlog=MOST_WAITING,
             ws="none",
             lifespan="off",
             log_level="warning",
@@ -63,7 +65,7 @@ class ReviewServer:
             server_header=False,
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        return cls(f"http://{_LOOPBACK}:{port}/?token={token}", uvicorn.Server(config), listener)
+        return cls(f"http://{_LOOPBACK}:{port}/{place}/?token={token}", uvicorn.Server(config), listener)
 
     def run(self) -> None:
         """Answer until `stop`, or until the process is interrupted."""

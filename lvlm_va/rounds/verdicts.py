@@ -11,6 +11,7 @@ from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation
 from lvlm_va.common.distributed import on_first
 from lvlm_va.critique import Critique, SegmentFinding, VerdictTable, position_in_words
+from lvlm_va.critique.verdict_table import segments_digest
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.types import Round, chosen_indices
@@ -21,7 +22,13 @@ from lvlm_va.segmentation import Segmentation, spurious_masks
 def verdict_table(rounds: Sequence[Round], options: AlignmentOptions) -> VerdictTable:
     """Return the verdicts reached in these rounds, with the descriptions and examples that they stand on."""
     verdicts = tuple(v for part in rounds for critique in part.critiques for v in critique.verdicts)
-    return VerdictTable(verdicts, options.specifications, tuple(getattr(options.judge, "examples", ())))
+    digests = {
+        critique.image_id: segments_digest(segments)
+        for part in rounds
+        for critique, segments in zip(part.critiques, part.segmentation.labels.cpu().numpy(), strict=True)
+    }
+    examples = tuple(getattr(options.judge, "examples", ()))
+    return VerdictTable(verdicts, options.specifications, examples, digests)
 
 
 def read_corrections(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> VerdictTable:

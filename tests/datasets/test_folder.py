@@ -1,47 +1,13 @@
 """Folders of images with their table."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from lvlm_va.datasets import load_image_folder, open_image_folder
-
-RED = np.array([200, 10, 30], np.uint8)
-
-
-def save(path, array, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(array)).save(path, **options)
-
-
-def halves(left, right, height=6, width=8, dtype=np.uint8):
-    """An image whose left half has one value and whose right half has another."""
-    array = np.full((height, width), left, dtype)
-    array[:, width // 2 :] = right
-    return array
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Two images, the second with a mask, in the layout that needs no options."""
-    save(tmp_path / "a.png", np.tile(RED, (6, 8, 1)))
-    save(tmp_path / "sub" / "b.png", halves(0, 255))
-    save(tmp_path / "masks" / "b.png", halves(0, 1))
-    write(
-        tmp_path,
-        "path,label,group,split,mask_path",
-        "a.png,cat,cat/tag,train,",
-        "./sub/b.png,dog,dog/none,test,masks/b.png",
-    )
-    return tmp_path
-
-
-def write(root, *lines, name="labels.csv", encoding="utf-8"):
-    (root / name).write_text("\n".join(lines) + "\n", encoding=encoding)
-
-
-def load(root, *args, size=(6, 8), **options):
-    return load_image_folder(root, *args, image_size=size, **options)
+from lvlm_va.datasets import open_image_folder
+from tests.datasets.folders import RED, halves, load, save, write
 
 
 def test_everything_a_table_can_say(root):
@@ -123,18 +89,18 @@ def test_isic(tmp_path):
 
 def test_knees(tmp_path):
     """16-bit grey, of which 12 bits are used, in one folder per grade and without a table."""
-    save(tmp_path / "0" / "9001.png", halves(100, 4095, dtype=np.uint16))
-    save(tmp_path / "4" / "9002.png", halves(7, 7, dtype=np.uint16))
+    save(tmp_path / "0" / "9001.png", halves(0, 4080, dtype=np.uint16))
+    save(tmp_path / "4" / "9002.png", halves(16, 16, dtype=np.uint16))
     (tmp_path / "4" / "notes.txt").write_text("no image")
     data = load(tmp_path, None, mode="L")
     assert data.labels.tolist() == ["0", "4"]
     assert data.image_ids == ("0/9001.png", "4/9002.png")
     assert (data.images[0, 0] == halves(0, 255)).all()
-    assert not data.images[1].any()
+    assert (data.images[1] == 1).all()  # one window for all: what is darker stays darker
     assert (load(tmp_path, None).images == data.images).all()  # colour repeats the grey
 
-    write(tmp_path, "path,label", "0/9001.png,0")
-    assert (load(tmp_path, mode="L").images == data.images[:1]).all()
+    write(tmp_path, "path,label,split", "0/9001.png,0,train", "4/9002.png,4,test")
+    assert (load(tmp_path, mode="L", split="test").images == data.images[1:]).all()
     with pytest.raises(ValueError, match="'columns', 'extension' and 'classes' arguments must be left out"):
         load(tmp_path, None, extension=".png")
     save(tmp_path / "loose.png", halves(0, 1))
@@ -183,6 +149,23 @@ def test_masks_in_every_mode(root, mode):
     assert (load(root).masks[1] == mask).all()
 
 
+def test_patients_are_told_from_groups(root):
+    write(root, "path,label,group,patient", "a.png,cat,tag,7", "sub/b.png,dog,none,")
+    data = load(root)
+    assert (data.groups.tolist(), data.patients.tolist()) == (["tag", "none"], ["7", ""])
+    data = load(root, columns={"patient": "group"})
+    assert (data.groups, data.patients.tolist()) == (None, ["tag", "none"])
+    rows = [f"{i}.png,cat,{i // 2}" for i in range(60)]
+    for i in range(60):
+        save(root / f"{i}.png", halves(0, 1))
+    write(root, "path,label,group", *rows)
+    with pytest.warns(
+        UserWarning, match=r"labels\.csv: has 30 groups of 60 images.*columns=\{'patient': ...\}"
+    ):
+        load(root)
+    assert load(root, columns={"patient": "group"}).groups is None
+
+
 # Errors.
 
 
@@ -210,8 +193,10 @@ def test_masks_in_every_mode(root, mode):
             "line 2: the column 'mask_path' must hold paths below",
         ),
         (["path,label", "labels.csv,cat"], "line 2, path: .*labels.csv: cannot be read as an image"),
+        (["path,label", "..\\a.png,cat"], "line 2: .* paths below the root"),
+        (["path,label", "C:\\scans\\a.png,cat"], "line 2: .* paths below the root"),
         (["path,label,mask_path", "a.png,cat,labels.csv"], "line 2, mask_path: .*labels.csv: cannot be read"),
-        (["path,label", 'a.png,"cat'], "not a CSV table"),
+        (["path,label", 'a.png,"cat'], "line 2: not a CSV table"),
     ],
 )
 def test_every_error_names_file_line_and_column(root, lines, message):
@@ -243,9 +228,26 @@ def test_truncated_images_are_named(root):
         load(root)
 
 
-def test_tables_in_other_encodings(root):
-    write(root, "path,label", "a.png,Bär", encoding="latin-1")
-    with pytest.raises(ValueError, match=r"not a CSV table in UTF-8.*Save it as 'CSV UTF-8'"):
+def test_tables_as_spreadsheets_write_them(root):
+    for encoding, separator in itertools.product(("utf-8", "utf-8-sig", "utf-16"), ",;\t"):
+        lines = [
+            ["path", "label", "notes"],
+            ["sub\\b.png", "Bär", '"1,5; 2\t' + "7 " * 70_000 + '"'],
+            ["", "", ""],
+        ]
+        write(root, *map(separator.join, lines), encoding=encoding)
+        data = load(root)
+        assert (data.image_ids, data.labels.tolist()) == (("sub/b.png",), ["Bär"])
+    write(root, "path;MEL;NV", "a.png;1,0;0,0")
+    assert load(root, columns={"label": ["MEL", "NV"]}).labels.tolist() == ["MEL"]
+
+
+def test_tables_of_unknown_encoding(root):
+    write(root, "path;label", "a.png;cat", "sub/b.png;Bär", encoding="cp1252")
+    with pytest.warns(UserWarning, match=r"labels\.csv, line 3: is not in UTF-8"):
+        assert load(root).labels.tolist() == ["cat", "Bär"]
+    (root / "labels.csv").write_bytes(b"path,label\na.png,\x81\n")
+    with pytest.raises(ValueError, match=r"line 2: not a CSV table in UTF-8.*Save it as 'CSV UTF-8'"):
         load(root)
 
 
@@ -261,6 +263,8 @@ def test_tables_in_other_encodings(root):
             "'columns' argument must be one of .*Did you mean 'label'",
         ),
         ({"columns": {"group": "grp"}}, ValueError, r"has no column \['grp'\] for the group"),
+        ({"window": (9, 9)}, ValueError, r"'window' argument must be a pair \(black, white\)"),
+        ({"window": 9}, ValueError, r"'window' argument must be a pair"),
         ({"columns": {"label": []}}, ValueError, "for the label"),
         (
             {"columns": {"path": ["path", "label"]}},

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.cbook import is_math_text
 from PIL import Image
 
 from lvlm_va.report import (
@@ -54,6 +56,17 @@ def test_before_and_after():
     assert [axes.get_title() for axes in grid[:, 0]] == ["this is 7", "“1” ✗", "“7” ✓"]
 
 
+@pytest.mark.parametrize("name", ["$5 or $10", "a$\\frac$b", r"3\$ and 4\$", "$"])
+def test_dollars_in_names_are_dollars(name):
+    example = Example(IMAGE, name, name, name, EFFECT, EFFECT)
+    grid = plot_before_after([example])
+    axes = plot_lambda_sweep([1e-2], {name: [0.8]})
+    for drawn in (*(axes.title for axes in grid[:, 0]), axes.get_legend().get_texts()[0]):
+        assert not is_math_text(drawn.get_text())
+        assert name in drawn.get_text().replace(r"\$", "$")  # as it is drawn
+    grid[0, 0].figure.draw_without_rendering()
+
+
 def test_lambda_sweep_is_sorted_and_marks_the_choice():
     axes = plot_lambda_sweep([1e-2, 1e-3], {"accuracy": [0.8, 0.9], "alignment": [1.0, 0.7]}, chosen=1e-3)
     accuracy, alignment, chosen = axes.lines
@@ -80,7 +93,9 @@ def test_wrong_arguments(draw, message):
 
 
 def test_figures_of_a_run(tmp_path):
-    files = write_figures(make_record(measures=make_measures()), tmp_path / "figures")
+    record = make_record(measures=make_measures())
+    named = [f"{name} $\\frac$" for name in record.class_names]  # no TeX
+    files = write_figures(replace(record, class_names=named), tmp_path / "figures")
     assert [path.name for path in files] == ["before_after.png", "segments.png", "groups.png"]
     for path in files:
         with Image.open(path) as picture:

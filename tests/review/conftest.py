@@ -80,6 +80,7 @@ class Client:
 
     def __init__(self, url):
         self.url, self.base = url, url.partition("/?")[0]
+        self.origin = self.base.rpartition("/")[0]
         self.cookie = (
             self.send("GET", url.removeprefix(self.base), cookie=None).headers["set-cookie"].partition(";")[0]
         )
@@ -88,7 +89,7 @@ class Client:
         """Send a request; return status, headers and body. A header of None is left out."""
         own = {"Cookie": self.cookie if cookie == "own" else cookie}
         if method == "POST":
-            own |= {"Origin": self.base, "Content-Type": "application/json"}
+            own |= {"Origin": self.origin, "Content-Type": "application/json"}
         own |= {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(
             self.base + path,

@@ -209,7 +209,7 @@ def test_two_tabs(browser, attacked):
     first = browser.current_window_handle
     revision = attacked.get("/api/state")["revision"]
     browser.switch_to.new_window("tab")
-    other = Page(browser, attacked.base)
+    other = Page(browser, f"{attacked.base}/")
     # As fast as no polling is: the other tab edits before this one has asked how things stand.
     attacked.post("description", label="well", text="The bone.", revision=revision)
     other.press("u")

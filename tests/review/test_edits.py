@@ -144,6 +144,21 @@ def test_an_import_that_does_not_fit_changes_nothing(client, table, message):
     assert client.get("/api/state")["revision"] == 0
 
 
+def test_a_table_of_another_run_is_refused(client, run_folder):
+    """Other segments may have the same numbers."""
+    table = saved(run_folder)
+    assert set(table.digests) == {image["id"] for image in client.get("/api/state")["images"]}
+    image = table.verdicts[0].image_id
+    replace(table, digests={image: "0" * 16}).save(run_folder / "other.json")
+    status, answer = client.post("import", table=(run_folder / "other.json").read_text(), revision=0)
+    assert (status, "a table of another run" in answer["error"]) == (422, True)
+    (run_folder / "other.json").replace(run_folder / TABLE_FILE)  # as a colleague may
+    status, answer = client.post("verdict", image=image, segment=1, verdict="unsure", revision=0)
+    assert (status, "a table of another run" in answer["error"]) == (422, True)
+    table.save(run_folder / TABLE_FILE)
+    assert client.post("verdict", image=image, segment=1, verdict="unsure", revision=0)[0] == 200
+
+
 def ended(client):
     """Wait for the end of what goes on; return how it ended."""
     while (job := client.get("/api/progress")["job"])["status"] == "running":

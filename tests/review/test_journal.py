@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -106,6 +108,81 @@ def test_a_kill_at_any_byte_loses_nothing_that_was_acknowledged(sequence, data):
             assert journal.values == (new if cut == len(after) else old)
             assert VerdictTable.load(table) == journal.table()
             assert [entry.by for entry in journal.entries] == ["ada"] * len(journal.entries)
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(
+    st.lists(st.tuples(edits, st.sampled_from([None, "fsync", "table", "rename"])), min_size=1, max_size=6)
+)
+def test_an_edit_is_kept_or_refused_whatever_fails(sequence):
+    """A disk that is full at any step: what was told as saved is there at the next start, and nothing else."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        journal = open_journal(folder)
+        for edit, failing in sequence:
+            values, revision = journal.values, journal.revision
+            with patch.context() as broken:
+                if failing is not None:
+                    break_disk(broken, failing)
+                try:
+                    journal.edit(edit, revision=revision)
+                except OSError as error:
+                    assert error.errno == errno.ENOSPC
+                    assert (journal.values, journal.revision) == (values, revision)
+                else:
+                    assert failing is None or journal.values == values  # or nothing was to be written
+        journal.close()
+        with open_journal(folder) as again:
+            assert (again.values, again.revision) == (journal.values, journal.revision)
+            assert [entry.by for entry in again.entries] == ["ada"] * len(again.entries)
+
+
+def break_disk(patch, step):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if step == "fsync":
+        patch.setattr(os, "fsync", full)
+    elif step == "table":
+        patch.setattr("lvlm_va.review.journal.table_to_json", full)
+    else:
+        patch.setattr(Path, "replace", full)
+
+
+@pytest.mark.parametrize(
+    "what", ["moved", "moved and made anew", "copied back", "journal removed", "journal written"]
+)
+def test_a_folder_that_is_no_longer_there_gets_no_edits(tmp_path, what):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    run.mkdir()
+    with open_journal(run) as journal:
+        journal.edit(a_verdict("spurious"), revision=0)
+        if what.startswith("journal"):
+            moved = run
+            if what == "journal removed":
+                (run / JOURNAL_FILE).unlink()
+            else:
+                with (run / JOURNAL_FILE).open("a") as stream:
+                    stream.write("a line of another program\n")
+        else:
+            run.rename(moved)
+        if what == "moved and made anew":
+            run.mkdir()
+        elif what == "copied back":
+            shutil.copytree(moved, run)
+        files = {path: path.read_bytes() for path in tmp_path.rglob("*.js*")}
+        for act in (
+            lambda: journal.edit(a_verdict("unsure"), revision=1),
+            lambda: journal.undo(revision=1),
+            lambda: journal.record("realign", {}),
+            journal.require_in_place,
+        ):
+            with pytest.raises(OSError, match="Nothing was saved: .*moved, replaced or changed"):
+                act()
+        assert journal.revision == 1
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*.js*")} == files
+    if moved != run:
+        with open_journal(moved) as journal:
+            assert journal.table()["scan-7.png", 1].verdict == "spurious"
 
 
 def test_a_real_kill(tmp_path):

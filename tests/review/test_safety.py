@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import http.client
+import http.cookiejar
 import json
 import shutil
 import socket
+import threading
+import urllib.request
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import pytest
 
 from lvlm_va.critique.model_options import ModelOptions
 from lvlm_va.report import read_run
+from lvlm_va.review.connection import MOST_WAITING
 from lvlm_va.review.guard import MOST_BYTES
+from lvlm_va.review.reviewed import ReviewedRun
 from tests.review.conftest import SCRIPT, serving
 
 VERDICT = json.dumps({"image": "x", "segment": 1, "verdict": "spurious", "revision": 0}).encode()
@@ -69,9 +75,60 @@ def test_the_token_opens_the_page_alone_and_becomes_a_strict_cookie(client):
     assert client.send("POST", f"/?{token}", b"{}", cookie=None).status == 401
     answer = client.send("GET", f"/?{token}", cookie=None)
     name, *attributes = (part.strip() for part in answer.headers["set-cookie"].split(";"))
-    assert {"HttpOnly", "SameSite=Strict", "Path=/"} == set(attributes)
+    place = urlsplit(client.url).path
+    assert {"HttpOnly", "SameSite=Strict", f"Path={place}"} == set(attributes)
     assert token.partition("=")[2] not in name
+    assert place.strip("/") not in name
     assert client.send("GET", "/").status == 200
+
+
+def test_other_ports_get_no_cookie_that_opens_anything(client):
+    """Browsers keep cookies apart by path, not by port; and without the secret path a cookie is of no use."""
+    with ExitStack() as stack:
+        thief = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        browser = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        )
+        browser.open(client.url).close()
+        browser.open(f"{client.base}/api/state").close()  # here it is sent
+        thief.settimeout(10)
+        visit = threading.Thread(
+            target=lambda: browser.open(f"http://127.0.0.1:{thief.getsockname()[1]}/").close()
+        )
+        visit.start()
+        connection = stack.enter_context(thief.accept()[0])
+        assert b"cookie" not in connection.recv(65536).lower()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        visit.join()
+    for path in ("/", "/api/state", "/static/main.js", f"{urlsplit(client.base).path[:-1]}/api/state"):
+        status, body = ask(client, path)
+        assert (status, b"lvlm-va review" in body) == (401, True)
+
+
+def ask(client, path):
+    """Get exactly this path, with the cookie; urllib would tidy it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(client))
+    connection.request("GET", path, headers={"Cookie": client.cookie})
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer.status, body
+
+
+def test_slow_clients_shut_nobody_out(client):
+    with ExitStack() as stack:
+        slow = []
+        for number in range(2 * MOST_WAITING):
+            slow.append(
+                stack.enter_context(socket.create_connection(("127.0.0.1", port_of(client)), timeout=10))
+            )
+            slow[-1].sendall(b"GET / HTTP/1.1\r\nHost: " if number % 2 else b"")
+        assert client.get("/api/state")["revision"] == 0
+        for each in slow[:MOST_WAITING]:  # ended by the server
+            with suppress(ConnectionResetError):
+                assert each.recv(1) == b""
+        slow[-1].sendall(f"127.0.0.1:{port_of(client)}\r\n\r\n".encode())
+        assert slow[-1].recv(12) == b"HTTP/1.1 401"
 
 
 @pytest.mark.parametrize(
@@ -142,12 +199,9 @@ def test_get_changes_nothing(client):
     ],
 )
 def test_paths_lead_nowhere_else(client, path):
-    connection = http.client.HTTPConnection("127.0.0.1", port_of(client))  # urllib would tidy the path
-    connection.request("GET", path, headers={"Cookie": client.cookie})
-    answer = connection.getresponse()
-    assert answer.status == 404
-    assert b"root:" not in answer.read()
-    connection.close()
+    status, body = ask(client, urlsplit(client.base).path + path)
+    assert status == 404
+    assert b"root:" not in body
 
 
 @pytest.mark.parametrize("name", ["../elsewhere.jsonl", "/etc/passwd", "link.jsonl"])
@@ -161,14 +215,31 @@ def test_a_run_cannot_have_files_elsewhere_read(run_folder, name):
         read_run(run_folder)
 
 
+@pytest.mark.parametrize("name", ["verdicts.journal.jsonl", ".review.lock", "verdicts.json", "run.json"])
+def test_links_in_a_run_are_not_followed(run_folder, name):
+    elsewhere = run_folder.parent / "elsewhere"
+    elsewhere.write_text("a line\nwithout an end")
+    (run_folder / name).unlink(missing_ok=True)
+    (run_folder / name).symlink_to(elsewhere)
+    before = {path: path.lstat().st_mtime_ns for path in run_folder.iterdir()}
+    with pytest.raises(ValueError, match=f"{name} must be no link"):
+        ReviewedRun(run_folder, by="ada")
+    assert elsewhere.read_text() == "a line\nwithout an end"
+    assert {path: path.lstat().st_mtime_ns for path in run_folder.iterdir()} == before
+
+
 def test_a_body_without_end_is_refused(client):
     assert client.send("POST", "/api/undo", b"", Content_Length=str(MOST_BYTES + 1)).status == 413
     assert client.send("POST", "/api/undo", b"", Content_Length="-1").status in (400, 413)
     connection = http.client.HTTPConnection("127.0.0.1", port_of(client))
-    headers = {"Cookie": client.cookie, "Origin": client.base, "Content-Type": "application/json"}
+    headers = {"Cookie": client.cookie, "Origin": client.origin, "Content-Type": "application/json"}
     block = b" " * 2**20
     connection.request(
-        "POST", "/api/undo", iter([block] * (MOST_BYTES // len(block) + 1)), headers, encode_chunked=True
+        "POST",
+        f"{urlsplit(client.base).path}/api/undo",
+        iter([block] * (MOST_BYTES // len(block) + 1)),
+        headers,
+        encode_chunked=True,
     )
     assert connection.getresponse().status == 413
     connection.close()

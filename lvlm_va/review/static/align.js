@@ -7,7 +7,7 @@ import { explain, onChange, post, state } from "./store.js";
 export function startAlign() {
   $("align-start").addEventListener("click", async () => {
     try {
-      await post("/api/realign");
+      await post("api/realign");
       $("align-start").disabled = true;
       follow();
     } catch (error) {

@@ -11,7 +11,7 @@ export function startAsking() {
   $("ask-start").addEventListener("click", async () => {
     $("ask").close();
     try {
-      await post("/api/ask", { images: asked });
+      await post("api/ask", { images: asked });
       follow();
     } catch (error) {
       explain(error);
@@ -28,7 +28,7 @@ export async function askAbout(images) {
   $("ask-start").disabled = true;
   $("ask").showModal();
   try {
-    const { cost } = await post("/api/estimate", { images: asked });
+    const { cost } = await post("api/estimate", { images: asked });
     if (mine !== asked) return;
     $("ask-cost").textContent = cost;
     $("ask-start").disabled = false;

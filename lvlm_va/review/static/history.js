@@ -16,13 +16,13 @@ export function startHistory() {
     if (!file) return;
     const table = await file.text();
     event.target.value = "";
-    if (await edit("/api/import", { table }, "Imported.")) await refresh();
+    if (await edit("api/import", { table }, "Imported.")) await refresh();
   });
 }
 
 export async function showHistory() {
   try {
-    const { entries } = await get("/api/journal");
+    const { entries } = await get("api/journal");
     $("entries").replaceChildren(...entries.map(makeEntry));
   } catch (error) {
     explain(error);

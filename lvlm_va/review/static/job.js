@@ -13,7 +13,7 @@ let closed = null; // the ended job whose strip was closed
 
 export function startJobs() {
   settled = state.job?.status === "running" ? undefined : state.job?.started;
-  $("job-cancel").addEventListener("click", () => post("/api/cancel").catch(explain));
+  $("job-cancel").addEventListener("click", () => post("api/cancel").catch(explain));
   $("job-close").addEventListener("click", () => {
     closed = state.job?.started;
     $("job").hidden = true;
@@ -28,7 +28,7 @@ export async function follow() {
   clearTimeout(timer);
   let wait = IDLE_MS;
   try {
-    const { revision, job } = await get("/api/progress");
+    const { revision, job } = await get("api/progress");
     state.job = job;
     show(job);
     const running = job?.status === "running";

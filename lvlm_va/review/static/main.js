@@ -24,10 +24,10 @@ function showView() {
 }
 
 // The token in the link was exchanged for a cookie; it need not stay in the history.
-history.replaceState(null, "", `/${location.hash}`);
+history.replaceState(null, "", `${location.pathname}${location.hash}`);
 addEventListener("hashchange", showView);
-$("undo").addEventListener("click", async () => showChanged(await edit("/api/undo", {}, "Undone.")));
-$("redo").addEventListener("click", async () => showChanged(await edit("/api/redo", {}, "Made again.")));
+$("undo").addEventListener("click", async () => showChanged(await edit("api/undo", {}, "Undone.")));
+$("redo").addEventListener("click", async () => showChanged(await edit("api/redo", {}, "Made again.")));
 onChange(() => {
   $("undo").disabled = !state.undo;
   $("redo").disabled = !state.redo;

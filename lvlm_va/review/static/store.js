@@ -29,7 +29,7 @@ export const post = async (path, content = {}) => answer(await fetch(path, {
 }));
 
 export async function refresh() {
-  Object.assign(state, await get("/api/state"));
+  Object.assign(state, await get("api/state"));
   tell(null);
 }
 

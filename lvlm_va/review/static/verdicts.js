@@ -71,7 +71,7 @@ function choose(wanted) {
 function makeRow(index) {
   const image = state.images[index];
   const row = make("li", {}, make("button", { type: "button", on: { click: () => go(queue.find(([i]) => i === index)) } },
-    make("img", { src: `/pictures/${index}/thumb.png`, alt: "", loading: "lazy", decoding: "async", width: "40", height: "40" }),
+    make("img", { src: `pictures/${index}/thumb.png`, alt: "", loading: "lazy", decoding: "async", width: "40", height: "40" }),
     make("span", { class: "name" }, image.id),
     make("small", {}, image.label),
     make("span", { class: "marks" })));
@@ -137,7 +137,7 @@ async function go(place, { focus = true } = {}) {
 async function loadDetail() {
   const [index] = current;
   try {
-    const found = await get(`/api/images/${index}`);
+    const found = await get(`api/images/${index}`);
     if (current?.[0] === index) {
       detail = found;
       showImage();
@@ -155,7 +155,7 @@ function showImage() {
   $("image-label").textContent = `class ${image.label} · image ${index + 1} of ${state.images.length}`;
   $("image-description").textContent = state.descriptions[image.label] ?? "nothing was said of this class";
   $("critique-text").textContent = detail?.text ?? "";
-  show("picture-original", `/pictures/${index}/original.png`);
+  show("picture-original", `pictures/${index}/original.png`);
   $("picture-original").alt = `Image ${image.id}, class ${image.label}`;
   showPicture(picture);
   const active = document.activeElement;
@@ -177,7 +177,7 @@ export function showChanged(changes) {
 }
 
 // A picture that the critic was shown of a segment.
-const tile = (index, segment, enlarged = false) => `/pictures/${index}/segment-${segment}${enlarged ? "-enlarged" : ""}.png`;
+const tile = (index, segment, enlarged = false) => `pictures/${index}/segment-${segment}${enlarged ? "-enlarged" : ""}.png`;
 
 function show(id, source) {
   if ($(id).getAttribute("src") !== source) $(id).src = source;
@@ -191,7 +191,7 @@ function showPicture(name) {
   if (!current) return;
   const [index, segment] = current;
   const version = name === "after" ? `?alignment=${state.alignments.length}` : "";
-  show("picture-view", name === "segments" ? tile(index, segment) : `/pictures/${index}/${name}.png${version}`);
+  show("picture-view", name === "segments" ? tile(index, segment) : `pictures/${index}/${name}.png${version}`);
   $("figure-enlarged").hidden = name !== "segments" || !detail?.segments[segment - 1].enlarged;
   if (!$("figure-enlarged").hidden) show("picture-enlarged", tile(index, segment, true));
   $("picture-enlarged").alt = `Segment ${segment}, enlarged`;
@@ -257,12 +257,12 @@ async function tell(index, number, content) {
 
 function enter(index, number, sent, said) {
   const image = state.images[index];
-  return edit("/api/verdict", { image: image.id, segment: number, ...sent }, `Segment ${number} of ${image.id}: ${said}.`);
+  return edit("api/verdict", { image: image.id, segment: number, ...sent }, `Segment ${number} of ${image.id}: ${said}.`);
 }
 
 function promote(index, number) {
   const image = state.images[index];
-  return edit("/api/promote", { image: image.id, segment: number }, `Segment ${number} of ${image.id} is an example for the judge.`);
+  return edit("api/promote", { image: image.id, segment: number }, `Segment ${number} of ${image.id} is an example for the judge.`);
 }
 
 function step(by) {

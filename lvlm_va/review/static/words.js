@@ -41,7 +41,7 @@ function makeClass(label) {
   const id = `description-${state.classes.indexOf(label)}`;
   const text = make("textarea", { id, rows: 3, maxLength: 10000, "aria-describedby": `${id}-note`, on: { input: () => card.update() } });
   const note = make("p", { id: `${id}-note`, class: "quiet" });
-  const save = make("button", { type: "button", class: "primary", on: { click: () => edit("/api/description", { label, text: text.value }, `Description of ${label}.`) } }, "Save");
+  const save = make("button", { type: "button", class: "primary", on: { click: () => edit("api/description", { label, text: text.value }, `Description of ${label}.`) } }, "Save");
   const undo = make("button", { type: "button", on: { click: () => { text.value = state.descriptions[label] ?? ""; card.update(); text.focus(); } } }, "As it was");
   const ask = make("button", { type: "button", on: { click: () => askAbout(touched(label).images) } }, "Ask the critic again …");
   const card = make("div", { class: "card" }, make("label", { for: id }, `Class ${label}`), text, note, make("div", { class: "buttons" }, save, undo, ask));
@@ -74,7 +74,7 @@ function makeExample(example, number) {
   verdict.value = example.verdict;
   const note = make("input", { id: `${id}-note`, type: "text", maxLength: 2000 });
   note.value = example.note;
-  const send = (content, said) => edit("/api/example", { number, example: content }, said);
+  const send = (content, said) => edit("api/example", { number, example: content }, said);
   return make("div", { class: "card" },
     make("label", { for: `${id}-critique` }, `Example ${number + 1}: what the critic said`), critique,
     make("div", { class: "row" },

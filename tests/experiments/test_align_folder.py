@@ -1,0 +1,59 @@
+"""Which images of a folder are trained on, and which measured."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def table(scans, tmp_path):
+    """A copy of the scans whose table can be rewritten, row by row."""
+    root = shutil.copytree(scans, tmp_path / "scans")
+    lines = (root / "labels.csv").read_text().splitlines()
+
+    def rewrite(header, row):
+        rows = [row(i, line.split(",")) for i, line in enumerate(lines[1:])]
+        (root / "labels.csv").write_text("\n".join([header, *map(",".join, rows)]) + "\n")
+        return root
+
+    return rewrite
+
+
+def test_validation_images_are_said_to_be_left_out(align, table, tmp_path):
+    names = ("Training", "VAL", "testing")
+    root = table("path,label,split", lambda i, row: [*row[:2], names[(i >= 32) + (i >= 36)]])
+    done = align(tmp_path / "run", "--irrelevant", "corners", "--dry-run", data=root)
+    assert done.returncode == 0, done.stderr
+    assert "Left out: 4 images for validation." in done.stdout
+
+
+@pytest.mark.parametrize("names", [("train", "tset"), ("test", "test"), ("train", "fold 2")])
+def test_unknown_splits_are_refused(align, table, tmp_path, names):
+    root = table("path,label,split", lambda i, row: [*row[:2], names[i > 30]])
+    done = align(tmp_path / "run", "--irrelevant", "corners", data=root)
+    assert done.returncode != 0
+    assert "splits must be 'train', 'test' and 'validation'" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [((), "16 became black and 4096"), (("--window", 0, 5000), "0 became black and 5000")]
+)
+def test_the_window_is_said(align, table, tmp_path, more, said):
+    root = table("path,label,split", lambda i, row: row[:3])
+    for path in root.glob("*.png"):
+        pixels = np.asarray(Image.open(path), np.uint16)
+        Image.fromarray(pixels * 16 + 16).save(path)
+    done = align(tmp_path / "run", "--irrelevant", "corners", "--dry-run", *more, data=root)
+    assert done.returncode == 0, done.stderr
+    assert f"In images of more than 8 bits {said} white (window)." in done.stdout
+
+
+def test_a_patient_on_both_sides_is_said(align, table, tmp_path):
+    root = table("path,label,split,patient", lambda i, row: [*row[:3], str(i % 44)])
+    with pytest.warns(UserWarning, match="of different patients. Got 4 in both, such as '0'"):
+        align(tmp_path / "run", "--irrelevant", "corners", "--dry-run", data=root)
