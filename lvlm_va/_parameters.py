@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from torch import Tensor, nn
 
@@ -49,6 +49,7 @@ class AlignmentParameters(ImageClassifier):
         "critic": [HasMethods("critique"), str, None],
         "judge": [HasMethods("judge"), str, None],
         "specifications": [Mapping, None],
+        "classes": ["array-like", None],
         "image_shape": [tuple, list, None],
         "sampler": [str, callable],
         "n_align": [_COUNT],
@@ -85,6 +86,7 @@ class AlignmentParameters(ImageClassifier):
     critic: Critic | str | None = None
     judge: Judge | str | None = None
     specifications: Mapping[Any, Specification] | None = None
+    classes: Sequence[Any] | NDArray[Any] | None = None
     image_shape: tuple[int, ...] | None = None
     sampler: str | Callable[..., Any] = "low_entropy"
     n_align: int = 300
@@ -135,6 +137,7 @@ class AlignmentParameters(ImageClassifier):
             require_same("images and labels", fingerprint(data.labels, data.image_ids))
         module.to(resolve_device(self.device))
         share_module(module)
+        self._check_class_order(module, data)
         options = self._options(self._explainer(), critic, judge)
         options.check(data)
         run = open_run(self.run_dir, data)

@@ -56,6 +56,11 @@ class LVLMVAClassifier(AlignmentParameters):
     specifications : mapping of class to str or mapping, default=None
         What should count for each class, in words, or as ``{"counts": ..., "does_not_count": ...}``; handed to the
         critic. A warning says what they lack for a critic that goes by them.
+    classes : array-like of shape (n_classes,), default=None
+        All labels in y, in the order of the module's logits. None takes the order in which a transformers checkpoint
+        names them (``config.id2label``), or else sorts them, numbers as numbers even where they are text ("10" after
+        "9"). With ``epochs=0``, a module that would be right more often on its training images in another order is
+        refused before anything else is done; where this one was given, a warning tells of it.
     image_shape : tuple of (C, H, W) or (H, W), default=None
         How to read flat rows of X. None reads a row as one line of pixels.
     sampler : {"low_entropy", "high_entropy", "random", "class_balanced", "adaptive"} or callable, \
@@ -151,7 +156,7 @@ class LVLMVAClassifier(AlignmentParameters):
     job_, aligned_ : AlignmentJob, Aligned
         The steps, which may be done one by one, and all that they found.
     classes_, image_shape_ : ndarray of shape (n_classes,), tuple of (C, H, W)
-        The classes, and the shape of one image.
+        The classes in the order of the logits, and the shape of one image.
     seconds_ : dict of str to float
         Wall-clock seconds of each stage.
 

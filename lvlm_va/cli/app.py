@@ -99,6 +99,13 @@ def align(
     weights: Annotated[
         Path | None, typer.Option(help="Trained weights: .safetensors, or a state_dict saved by torch.")
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="'a,b,c': the labels in the order of the module's logits; by default as a transformers checkpoint "
+            "names them, or else sorted."
+        ),
+    ] = None,
     critic: Annotated[
         str | None,
         typer.Option(
@@ -218,6 +225,7 @@ def align(
         command=("lvlm-va", *sys.argv[1:]),
         echo=typer.echo if rank() == 0 else lambda line: None,
         parameters={
+            "classes": None if classes is None else [label.strip() for label in classes.split(",")],
             "sampler": sampler,
             "n_align": n_align,
             "propagate": propagate or False,

@@ -232,12 +232,12 @@ def encode_labels(y: Any, classes: NDArray[Any] | None = None) -> tuple[NDArray[
     y : array-like of shape (n,)
         Labels of a classification task.
     classes : ndarray of shape (K,), default=None
-        The sorted classes; None takes those in y.
+        The classes, in any order; None takes those in y, sorted.
 
     Returns
     -------
     classes : ndarray of shape (K,)
-        Sorted.
+        The classes.
     numbers : ndarray of shape (n,), int64
         ``classes[numbers]`` are the labels.
 
@@ -255,7 +255,8 @@ def encode_labels(y: Any, classes: NDArray[Any] | None = None) -> tuple[NDArray[
                 f"The 'y' argument must hold at least two classes. Got one class, {classes.tolist()[0]}, instead."
             )
     try:
-        numbers = np.searchsorted(classes, y).clip(0, len(classes) - 1)
+        order = np.argsort(classes, kind="stable")
+        numbers = order[np.searchsorted(classes, y, sorter=order).clip(0, len(classes) - 1)]
         known = np.array_equal(classes[numbers], y)
     except TypeError:  # labels of a type that cannot be compared with the classes
         known = False
