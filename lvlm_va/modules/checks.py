@@ -52,10 +52,16 @@ def check_module(
     Raises
     ------
     ValueError
-        If the module is in half precision, has nothing to train, its logits have another width, or no gradient
+        If the module is wrapped for several GPUs or in half precision, has nothing to train, its logits have another width, or no gradient
         reaches what it must reach.
     """
     says = f"The {argument!r} argument must"
+    for name, part in module.named_modules():
+        if isinstance(part, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            raise ValueError(
+                f"{says} hold no {type(part).__name__}, which cannot be explained. Got one{name and f' in {name!r}'}; "
+                "pass the module inside it, its attribute 'module'. For several GPUs start several processes."
+            )
     device, dtype = module_device_and_dtype(module)
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(

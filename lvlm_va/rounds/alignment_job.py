@@ -198,6 +198,7 @@ class AlignmentJob:
                 options,
                 seed=self.seed,
                 checkpoint_path=self.run.file(stage, key, ".safetensors"),
+                checkpoint_key=key,
                 verbose=self.options.verbose,
                 **aligning,
             )

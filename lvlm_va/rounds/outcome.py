@@ -55,7 +55,7 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
     run.seconds = on_first(lambda: run.seconds)
     if run.path is None:
         return
-    key = run.key(aligned.latest.module, aligned.start.module, aligned.indices, job.options.explainer)
+    key = run.key(aligned.latest.key, aligned.start.key, aligned.indices, job.options.explainer)
     run.drop("outcome")
     sharded(
         run,
