@@ -30,6 +30,7 @@ from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.cost import estimate_job
 from lvlm_va.rounds.outcome import publish
+from lvlm_va.rounds.remarks import remarks_on
 from lvlm_va.rounds.types import Aligned
 from lvlm_va.rounds.verdicts import segment_findings
 from lvlm_va.runs.facts import parameter_facts
@@ -147,6 +148,9 @@ class LVLMVAClassifier(AlignmentParameters):
         The verdict on every segment.
     spurious_share_ : tuple of float
         For each round done, the mean share of its images' effect in segments that the critic judged spurious.
+    remarks_ : tuple of str
+        What else must be known of the result, as warnings have told: nothing was judged spurious, there was nothing to
+        judge, alignment was too short.
     masks_ : ndarray of shape (a, H, W), bool
         True where a segment was judged spurious.
     propagated_ : Propagated
@@ -372,6 +376,7 @@ class LVLMVAClassifier(AlignmentParameters):
         self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
         self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
         self.spurious_share_ = aligned.spurious_share
+        self.remarks_ = remarks_on(aligned, job.options.aligning)
         self.masks_ = job.mask(aligned.rounds).masks.numpy() > 0
         self.__dict__.pop("propagated_", None)
         if aligned.propagated is not None:

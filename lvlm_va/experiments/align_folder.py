@@ -129,6 +129,8 @@ def _tell(
         save_file(state, temporary)
     counts = classifier.verdicts_.counts()
     echo(f"{n_training} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {counts}")
+    for remark in classifier.remarks_:
+        echo(f"Note: {remark}")
     behaviour = classifier.behaviour_summary()
     echo(str(behaviour))
     metrics: dict[str, Any] = {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lvlm_va.common.warnings import warn
 from lvlm_va.modules.logits import evaluating, forward_logits, module_device_and_dtype
 
 
@@ -84,6 +85,11 @@ def check_module(
             raise ValueError(
                 f"{says} return one logit per class: {n_classes} classes were found in y. "
                 f"Got logits of shape {tuple(logits.shape)} instead."
+            )
+        if n_classes is not None and bool(((logits >= 0).all() & ((logits.sum(1) - 1).abs() < 1e-5).all())):
+            warn(
+                f"{says} return logits. Got what looks like probabilities, which sum to 1: take the softmax off its end, "
+                "where it hides what the classifier looks at once an answer is sure."
             )
         wanted = [*parameters, *[images] * differentiable]
         found: Sequence[Tensor | None] = [None] * len(wanted)

@@ -45,10 +45,12 @@ def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor
             f"Got {type(output).__name__} instead."
         )
     if logits.ndim != 2 or logits.shape[0] != images.shape[0]:
+        hint = "A module that expects flat rows needs torch.nn.Flatten() in front."
+        if logits.shape == images.shape[:1]:
+            hint = "A task of two classes needs two logits, too, such as torch.stack([-z / 2, z / 2], 1) for a logit z."
         raise ValueError(
             f"The module must return logits of shape ({images.shape[0]}, n_classes) for images of shape "
-            f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. A module that expects flat "
-            "rows needs torch.nn.Flatten() in front."
+            f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. {hint}"
         )
     return logits
 

@@ -117,6 +117,7 @@ def render_report(
         unanswered=sum(not critique.answered for critique in record.critiques),
         counts=record.verdicts.counts(),
         attention=None if np.isnan(attention).any() else attention,
+        attention_masked=attention[2],
         behaviour=behaviour_of(record),
         one_description=descriptions.pop() if len(descriptions) == 1 else "",
         measures=record.measures,

@@ -95,6 +95,8 @@ class RunRecord:
     propagated : mapping of str to float, or None
         Where verdicts were extended: ``n_images``, to how many training images, and ``agreement``, how many of the
         verdicts that would have foretold; see `lvlm_va.propagation.Propagated`.
+    remarks : tuple of str
+        What must be told of a result that mended less than it may seem to.
     measures : Measures or None
         What was measured before and after; None where nothing was measured since the last alignment.
     command : Command or None
@@ -123,6 +125,7 @@ class RunRecord:
     n_training_images: int = 0
     policy: VerdictPolicy = field(default_factory=VerdictPolicy)
     propagated: Mapping[str, float] | None = None
+    remarks: tuple[str, ...] = ()
     measures: Measures | None = None
     command: Command | None = None
     path: Path | None = None
@@ -223,6 +226,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         n_training_images=latest["n_training_images"],
         policy=_policy(latest, folder),
         propagated=latest.get("propagated"),
+        remarks=tuple(map(str, latest.get("remarks", ()))),
         measures=_read_measures(folder, _only(files, "align").name),
         command=_read_command(folder),
         path=folder,

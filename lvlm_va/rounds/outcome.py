@@ -12,6 +12,7 @@ from torch import Tensor
 from lvlm_va.common.distributed import on_first
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.remarks import remarks_on
 from lvlm_va.rounds.types import Aligned
 from lvlm_va.runs.facts import version_facts
 from lvlm_va.runs.shards import SHARD, sharded
@@ -79,6 +80,7 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
         "parameters": dict(parameters),
         "versions": version_facts(),
         "policy": asdict(job.options.policy),
+        "remarks": remarks_on(aligned, job.options.aligning),
         "propagated": propagated
         and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
     }

@@ -106,7 +106,7 @@ def test_what_is_not_known_is_said(page):
     bare = Page(render_report(make_record(masks=np.zeros((6, 12, 12), dtype=bool))))
     assert "Nothing was measured" in bare.text
     assert "No question to a chat model is on record" in bare.text
-    assert "nothing to teach the classifier" in bare.text
+    assert "nothing was taught to the classifier, and nothing mended" in bare.text
 
 
 @pytest.mark.parametrize("broken", [ATTACK, "\ud83d half a pair", "{{ 7 * 7 }} {% raw %}", "&lt;b&gt;\x00"])
