@@ -140,6 +140,8 @@ class AlignmentParameters(ImageClassifier):
         self._check_class_order(module, data)
         options = self._options(self._explainer(), critic, judge)
         options.check(data)
+        if critic is not None and self.align_epochs:  # before anything is paid for
+            options.aligning.check_recipes(module)
         run = open_run(self.run_dir, data)
         if rank() == 0:
             warn_of_vague_descriptions(critic, data.class_names, options.specifications)

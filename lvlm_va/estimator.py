@@ -237,7 +237,7 @@ class LVLMVAClassifier(AlignmentParameters):
         ValueError
             If a verdict is on a segment that does not exist, or the training data are missing or others.
         """
-        check_is_fitted(self, "critiques_")
+        self._require_critique()
         edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
         # By the parameters as they are now; nobody is asked.
         options = replace(self._options(self._explainer()), policy=self.job_.options.policy)
@@ -292,7 +292,7 @@ class LVLMVAClassifier(AlignmentParameters):
         BehaviourSummary
             Shares of the effect and an account per class; ``print`` shows it as text.
         """
-        check_is_fitted(self, "critiques_")
+        self._require_critique()
         names, first = [str(name) for name in self.classes_], self.aligned_.rounds[0]
         summary = summarize_behaviour(
             segment_findings(first.explanation, first.segmentation, first.critiques, self.verdicts_, names)
@@ -312,6 +312,7 @@ class LVLMVAClassifier(AlignmentParameters):
         *,
         groups: ArrayLike | None = None,
         masks: ArrayLike | None = None,
+        n_explained: int | None = None,
         title: str | None = None,
         intro: str | None = None,
         prices: Prices | None = None,
@@ -330,6 +331,9 @@ class LVLMVAClassifier(AlignmentParameters):
             Groups of the test images, such as ``"melanoma, plaster"``; None takes their classes.
         masks : array-like of shape (n, H, W), default=None
             True where a pixel of a test image is known to be spurious; adds the alignment score.
+        n_explained : int or None, default=None
+            On how many of the test images, drawn at random, that score is measured: each must be explained before and
+            after. None takes a small sample, as many as have half a million pixels together.
         title, intro : str, default=None
             Heading of the page, and a paragraph that says what it is about.
         prices : Prices or None, default=None
@@ -349,14 +353,16 @@ class LVLMVAClassifier(AlignmentParameters):
         """
         from lvlm_va.report import keep_measures, measure, read_run, record_of, write_report
 
-        check_is_fitted(self, "critiques_")
+        self._require_critique()
         job, aligned, parameters = self.job_, self.aligned_, parameter_facts(self.get_params(deep=False))
 
         def write() -> Path:
             measures = None
             if X_test is not None:
                 images, labels = self._labelled(X_test, y_test, "y_test")
-                measures = measure(job, aligned, images, labels, groups=groups, masks=masks)
+                measures = measure(
+                    job, aligned, images, labels, groups=groups, masks=masks, n_explained=n_explained
+                )
             if job.run.path is None:
                 record = replace(record_of(job, aligned, parameters), measures=measures)
             else:
@@ -366,6 +372,15 @@ class LVLMVAClassifier(AlignmentParameters):
             return write_report(record, path, title=title, intro=intro, prices=prices)
 
         return on_first(write)
+
+    def _require_critique(self) -> None:
+        """Raise NotFittedError before ``fit``, and ValueError after one that only trained."""
+        check_is_fitted(self, "module_")
+        if not hasattr(self, "critiques_"):
+            raise ValueError(
+                "The 'critic' argument must name a critic before fit, for there to be something to tell. Got a "
+                f"{type(self).__name__} that was fitted without one, which only trained the module."
+            )
 
     def _finish(self, job: AlignmentJob, aligned: Aligned) -> None:
         """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""

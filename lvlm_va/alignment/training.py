@@ -202,7 +202,7 @@ def train(
         if penalised and is_compiled(trained):
             # What torch.compile makes has no second derivative.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        path = None if checkpoint_path is None else Path(checkpoint_path)
+        path = None if checkpoint_path is None else Path(checkpoint_path).expanduser()
         run = TrainingRun(
             trained,
             rows,

@@ -97,7 +97,10 @@ def align(
         Path, typer.Option(help="Folder of the run; the aligned weights go to aligned.safetensors in it.")
     ],
     weights: Annotated[
-        Path | None, typer.Option(help="Trained weights: .safetensors, or a state_dict saved by torch.")
+        Path | None,
+        typer.Option(
+            help="Trained weights: .safetensors, a state_dict saved by torch, or a transformers folder."
+        ),
     ] = None,
     classes: Annotated[
         str | None,
@@ -275,28 +278,14 @@ def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn
         raise typer.BadParameter(f"{spec!r} cannot be imported: {error}", param_hint="--module") from error
     if weights is None:
         return factory  # called by the estimator, under its seed
+    from lvlm_va.cli.weights import load_weights
+
     module = factory()
-    _load_weights(module, weights)
-    return module
-
-
-def _load_weights(module: nn.Module, path: Path) -> None:
-    import torch
-    from safetensors.torch import load_file
-
     try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-        module.load_state_dict(state)
-    except OSError:
-        raise
-    except Exception as error:  # damaged bytes raise whatever they happen to mean
-        raise typer.BadParameter(
-            f"{path} must hold the module's state_dict: {error}", param_hint="--weights"
-        ) from error
+        load_weights(module, weights)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--weights") from error
+    return module
 
 
 def main() -> None:

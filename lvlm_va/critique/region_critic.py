@@ -140,7 +140,9 @@ class RegionCritic:
         parts = []
         for kind, declared in regions.items():
             # Said as it was judged: what is hardly in the corners is relevant because it is outside of them.
-            where, part = ("in", share[kind]) if share[kind] >= self.threshold else ("outside", 1 - share[kind])
+            where, part = (
+                ("in", share[kind]) if share[kind] >= self.threshold else ("outside", 1 - share[kind])
+            )
             parts.append(
                 f"{100 * part:.0f} % of its effect lies {where} {_either(declared)}, declared {kind} {scope}"
             )

@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lvlm_va.common.warnings import warn
 from lvlm_va.data.stored_images import ImageReader, ImageRows, ImageShape, StoredImages, as_array
@@ -112,9 +112,18 @@ def check_images(
     y : ndarray of shape (n,) or None
         The labels, None without validation of y.
     """
+    if isinstance(X, DataLoader):
+        raise TypeError(
+            "The 'X' argument must be images or a Dataset. Got a DataLoader instead; pass its attribute 'dataset': "
+            "batches are drawn here, by 'batch_size' and 'num_workers'."
+        )
     if isinstance(X, Dataset):
         X, labels = open_dataset(X, getattr(estimator, "num_workers", None))
         y = labels if y is None else y
+    if hasattr(y, "tolist") and not isinstance(getattr(y, "dtype", None), np.dtype | torch.dtype):
+        # pandas' nullable labels, which scikit-learn would make floats, so that 0 is called "0.0"
+        plain = np.asarray(y.tolist())
+        y = plain if plain.dtype.kind in "iub" else y
     if isinstance(X, StoredImages):
         _check_shape(estimator, X.shape, reset=reset)
         return X, _check_stored(estimator, X, y, reset=reset)

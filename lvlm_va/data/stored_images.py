@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -37,6 +37,11 @@ _READ_TWICE = 8
 
 def as_array(image: Any) -> NDArray[Any]:
     """Return an image as an array, the channels of a Pillow image first."""
+    if isinstance(image, Mapping):
+        raise TypeError(
+            "The 'X' argument must hold images, or be a Dataset of images or of (image, label) pairs. Got a "
+            f"{type(image).__name__} with the keys {list(image)} instead; wrap it in a Dataset that takes them apart."
+        )
     if isinstance(image, Image.Image):
         pixels = np.asarray(image)
         return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels

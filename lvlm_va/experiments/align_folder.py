@@ -74,7 +74,7 @@ def align_folder(
     LVLMVAClassifier
         The estimator, fitted unless this is a dry run.
     """
-    out = Path(out)
+    out = Path(out).expanduser()
     folder = open_image_folder(
         data, table, image_size=image_size, mode=mode, columns=columns, extension=extension
     )
@@ -146,6 +146,8 @@ def _tell(
         echo(f"No report was written: {error}")
     measures = read_run(out).measures
     if measures is not None:
+        if measures.n_explained:
+            echo(f"Alignment is measured on {measures.n_explained} of the test images, drawn at random.")
         for when, measured in (("before", measures.before), ("after", measures.after)):
             metrics[when] = measured.figures()
             echo(

@@ -57,7 +57,9 @@ def given_order(found: NDArray[Any], classes: Iterable[Any]) -> NDArray[Any]:
         If a class is missing, unknown or named twice.
     """
     if isinstance(classes, str):
-        raise ValueError(f"The 'classes' argument must be a list of labels. Got the text {classes!r} instead.")
+        raise ValueError(
+            f"The 'classes' argument must be a list of labels. Got the text {classes!r} instead."
+        )
     given = [_plain(label) for label in classes]
     place = {label: i for i, label in enumerate(found.tolist())}
     faults = (
@@ -214,4 +216,8 @@ def _plain(label: Any) -> Any:
 
 def _listed(labels: Iterable[Any]) -> str:
     listed: Sequence[Any] = list(labels)
-    return repr(listed) if len(listed) <= 20 else f"[{', '.join(map(repr, listed[:20]))}, ... {len(listed)} in all]"
+    return (
+        repr(listed)
+        if len(listed) <= 20
+        else f"[{', '.join(map(repr, listed[:20]))}, ... {len(listed)} in all]"
+    )

@@ -72,7 +72,7 @@ def write_report(
     ImportError
         If Jinja2 or matplotlib is missing (extra ``report``).
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     text = render_report(record, title=title, intro=intro, prices=prices)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -204,6 +204,9 @@ def headlines(measures: Measures) -> tuple[Headline, ...]:
                 "Share of the classifier's attention outside the pixels known not to matter (alignment μ).",
                 before.alignment,
                 after.alignment,
+                (f"Explained: {measures.n_explained:,} of them, drawn at random.",)
+                if measures.n_explained
+                else (),
             )
         )
     return tuple(found)

@@ -184,7 +184,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     ValueError
         If it holds no finished run with a critic, a run of another version, or damaged files; says what mends it.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser()
     identity, latest = _read_heads(folder)
     files = {stage: [_inside(folder, name) for name in names] for stage, names in latest["files"].items()}
     if not files.get("verdicts"):
@@ -253,14 +253,16 @@ def keep_measures(run_dir: str | os.PathLike[str], measures: Measures) -> None:
     measures : Measures
         What was measured; counts until the classifier is aligned anew.
     """
-    folder = Path(run_dir)
+    folder = Path(run_dir).expanduser()
     _, latest = _read_heads(folder)
     write_json(folder / "measures.json", {"of": latest["files"]["align"][0], **measures.to_json()})
 
 
 def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> None:
     """Leave in a run directory the command line that made it, and the folder in which it was given."""
-    write_json(Path(run_dir) / "command.json", {"arguments": list(arguments), "folder": str(Path.cwd())})
+    write_json(
+        Path(run_dir).expanduser() / "command.json", {"arguments": list(arguments), "folder": str(Path.cwd())}
+    )
 
 
 def join_tables(tables: Sequence[VerdictTable]) -> VerdictTable:

@@ -106,6 +106,7 @@ class AlignmentJob:
     def explain(self, module: nn.Module, chosen: Tensor, key: str) -> Explained:
         """Attribute the labels' logits of these rows, chosen under this key, and cut the attributions into segments."""
         how, data, run = self.options, self.data, self.run
+        progress = {stage: stage if how.verbose else None for stage in ("explain", "segment")}
 
         def attribute(rows: Tensor) -> Explanation:
             return how.explainer.explain(module, data.images[rows], data.labels[rows])
@@ -113,7 +114,14 @@ class AlignmentJob:
         key = run.key("explain", key, how.explainer)
         with run.timed("explain"):
             explanation = sharded(
-                run, "explain", key, Explanation, chosen, attribute, concatenate_explanations
+                run,
+                "explain",
+                key,
+                Explanation,
+                chosen,
+                attribute,
+                concatenate_explanations,
+                progress=progress["explain"],
             )
             shown = run.cached("shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen))
 
@@ -124,7 +132,14 @@ class AlignmentJob:
         key, positions = run.key("segment", key, how.segmenter), torch.arange(len(chosen))
         with run.timed("segment"):
             segmentation = sharded(
-                run, "segment", key, Segmentation, positions, cut, concatenate_segmentations
+                run,
+                "segment",
+                key,
+                Segmentation,
+                positions,
+                cut,
+                concatenate_segmentations,
+                progress=progress["segment"],
             )
         return Explained(chosen, shown.images, explanation, segmentation, key)
 

@@ -66,6 +66,7 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
         aligned.indices,
         lambda rows: _of_rows(job, aligned, rows),
         join_outcomes,
+        progress="explain after" if job.options.verbose else None,
     )
     run.publish(**facts(job, aligned, parameters) | {"seconds": run.seconds_of_results()})
 

@@ -98,14 +98,21 @@ def test_what_it_covers_is_a_short_printable_line(text, segment):
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from("ab"), st.sampled_from(VERDICTS), st.sampled_from(["tag", "bone"]), st.integers(0, 100)),
+        st.tuples(
+            st.sampled_from("ab"),
+            st.sampled_from(VERDICTS),
+            st.sampled_from(["tag", "bone"]),
+            st.integers(0, 100),
+        ),
         min_size=1,
         max_size=8,
     )
 )
 def test_every_thing_is_called_what_it_was_judged_and_every_figure_is_kept(table):
     found = [
-        SegmentFinding("x", label, k, 1 / len(table), "top", verdict, f"{figure} % of it lies on the {thing}, # %")
+        SegmentFinding(
+            "x", label, k, 1 / len(table), "top", verdict, f"{figure} % of it lies on the {thing}, # %"
+        )
         for k, (label, verdict, thing, figure) in enumerate(table, start=1)
     ]
     for behaviour in summarize_behaviour(found).classes:
@@ -113,12 +120,15 @@ def test_every_thing_is_called_what_it_was_judged_and_every_figure_is_kept(table
             figures = [
                 figure
                 for label, verdict, thing, figure in table
-                if (label, verdict) == (behaviour.label, cover.verdict) and cover.what.endswith(f"the {thing}, # %")
+                if (label, verdict) == (behaviour.label, cover.verdict)
+                and cover.what.endswith(f"the {thing}, # %")
             ]
             low, high = min(figures), max(figures)
             assert cover.n_segments == len(figures)
             assert cover.what.startswith(f"{low} % of it" if low == high else f"{low} to {high} % of it")
-            head = {"spurious": "Judged spurious", "relevant": "Judged relevant", "unsure": "Unsure"}[cover.verdict]
+            head = {"spurious": "Judged spurious", "relevant": "Judged relevant", "unsure": "Unsure"}[
+                cover.verdict
+            ]
             listed = behaviour.text.partition(f"{head}: ")[2].partition(". ")[0]
             assert str(cover) in listed
 
