@@ -17,8 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.common.warnings import warn
+from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.critique.checks import undecided
 from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.data.inputs import check_images, read_dataset

@@ -26,8 +26,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
         Gets them.
     path : Path
         A ``.safetensors`` file, a state_dict that torch saved, a checkpoint that holds one under ``"state_dict"``
-        (PyTorch Lightning), ``"model_state_dict"`` or ``"model"``, or a folder with a ``model.safetensors``. Prefixes of
-        names, such as ``module.``, are taken off where the rest then fits.
+        (PyTorch Lightning), ``"model_state_dict"`` or ``"model"``, or a folder with a ``model.safetensors``. Prefixes
+        of names, such as ``module.``, are taken off where the rest then fits.
 
     Raises
     ------
@@ -49,14 +49,14 @@ def load_weights(module: nn.Module, path: Path) -> None:
     missing, unknown = ([n for n in one if n not in other] for one, other in ((own, state), (state, own)))
     if missing or unknown:
         raise ValueError(
-            f"{path} holds other weights than the module's. Got {len(state)} for its {len(own)}: {_some('missing', missing)}"
-            f"{' and ' * bool(missing and unknown)}{_some('unknown', unknown)}."
+            f"{path} holds other weights than the module's. Got {len(state)} for its {len(own)}: "
+            f"{_some('missing', missing)}{' and ' * bool(missing and unknown)}{_some('unknown', unknown)}."
         )
     for name, value in state.items():
         if value.shape != own[name].shape:
             raise ValueError(
-                f"{path} holds {name!r} of shape {tuple(value.shape)}. The module has {tuple(own[name].shape)}: is it one "
-                "of as many classes, and of images of that size?"
+                f"{path} holds {name!r} of shape {tuple(value.shape)}. The module has {tuple(own[name].shape)}: is it "
+                "one of as many classes, and of images of that size?"
             )
     module.load_state_dict(state)
 
@@ -65,8 +65,8 @@ def _file_in(folder: Path) -> Path:
     file = folder / "model.safetensors"
     if not file.is_file():
         raise ValueError(
-            f"{folder} is a folder without a model.safetensors. Name the file of the weights in it; a transformers model "
-            "is saved as one file by save_pretrained(folder, max_shard_size='100GB')."
+            f"{folder} is a folder without a model.safetensors. Name the file of the weights in it; a transformers "
+            "model is saved as one file by save_pretrained(folder, max_shard_size='100GB')."
         )
     return file
 

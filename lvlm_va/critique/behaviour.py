@@ -234,7 +234,8 @@ def _as_one(texts: Sequence[str]) -> str:
     ranges = iter([sorted(set(column), key=float) for column in columns])
 
     def put(_: re.Match[str]) -> str:
-        low, *_, high = [*(found := next(ranges)), found[-1]]
+        found = next(ranges)
+        low, high = found[0], found[-1]
         return low if float(low) == float(high) else f"{low} to {high}"
 
     return _PERCENTAGE.sub(put, texts[0])

@@ -53,8 +53,8 @@ def check_module(
     Raises
     ------
     ValueError
-        If the module is wrapped for several GPUs or in half precision, has nothing to train, its logits have another width, or no gradient
-        reaches what it must reach.
+        If the module is wrapped for several GPUs or in half precision, has nothing to train, its logits have another
+        width, or no gradient reaches what it must reach.
     """
     says = f"The {argument!r} argument must"
     for name, part in module.named_modules():
@@ -86,10 +86,10 @@ def check_module(
                 f"{says} return one logit per class: {n_classes} classes were found in y. "
                 f"Got logits of shape {tuple(logits.shape)} instead."
             )
-        if n_classes is not None and bool(((logits >= 0).all() & ((logits.sum(1) - 1).abs() < 1e-5).all())):
+        if n_classes is not None and bool((logits >= 0).all() & ((logits.sum(1) - 1).abs() < 1e-5).all()):
             warn(
-                f"{says} return logits. Got what looks like probabilities, which sum to 1: take the softmax off its end, "
-                "where it hides what the classifier looks at once an answer is sure."
+                f"{says} return logits. Got what looks like probabilities, which sum to 1: take the softmax off its "
+                "end, where it hides what the classifier looks at once an answer is sure."
             )
         wanted = [*parameters, *[images] * differentiable]
         found: Sequence[Tensor | None] = [None] * len(wanted)

@@ -185,7 +185,7 @@ def better_order(
     logit_of = linear_sum_assignment(recalls + 1e-9 * np.eye(n_classes), maximize=True)[1]
     moved = np.flatnonzero(logit_of != np.arange(n_classes))
     before, after, gains, variances = [], [], [], []
-    for k in moved:
+    for k in moved.tolist():
         own = said[~half & (true == k)]
         if len(own):
             before.append(float((own == k).mean()))

@@ -121,8 +121,8 @@ def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> 
     if bad:
         raise ValueError(
             "The 'module' argument must return finite logits. Got NaN or infinity for "
-            f"{len(bad)} of {len(found)} images, the first of them number {bad[0]} (from 0). Likely causes: weights that "
-            "diverged or do not fit, or a division by 0 in its forward, as for an image of one colour."
+            f"{len(bad)} of {len(found)} images, the first of them number {bad[0]} (from 0). Likely causes: weights "
+            "that diverged or do not fit, or a division by 0 in its forward, as for an image of one colour."
         )
     return found
 

@@ -91,4 +91,5 @@ def measure(
                 known = torch.cat(shares)
                 alignment = 1 - float(known[~known.isnan()].mean())
             measured.append(Measured.of(names[labels.numpy()], names[predictions.numpy()], groups, alignment))
-    return Measures(what, groups is not None, *measured, len(rows) if 0 < len(rows) < n else None)
+    before, after = measured
+    return Measures(what, groups is not None, before, after, len(rows) if 0 < len(rows) < n else None)

@@ -46,6 +46,6 @@ def remarks_on_strength(aligned: Aligned, aligning: TrainingOptions) -> tuple[st
         return ()
     return (
         f"The weight lambda of the penalty rose to {reached:.2g}, not to {TARGET:g}: alignment has too few batches "
-        f"(align_epochs={aligning.epochs}, batch_size={aligning.batch_size}), and the classifier may still rely on what "
-        "was judged spurious. Raise align_epochs, lower batch_size, or set rrr_strength.",
+        f"(align_epochs={aligning.epochs}, batch_size={aligning.batch_size}), and the classifier may still rely on "
+        "what was judged spurious. Raise align_epochs, lower batch_size, or set rrr_strength.",
     )
