@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -49,8 +51,6 @@ def test_a_folder_of_transformers(tmp_path, state):
 def test_home_is_found(tmp_path, state, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     save_file(state, tmp_path / "net.safetensors")
-    from pathlib import Path
-
     load_weights(net(), Path("~/net.safetensors"))
 
 

@@ -80,7 +80,7 @@ def test_says_what_was_found_and_by_whom(page):
         "trained on 1,000 images. In 6 of them",
         "6 segments should not count, 6 should, and 6 are unsure",
         "3 images were critiqued.",
-        "50 % of the effect: the tag of scan-0.png , mostly top left",
+        "17 % of the effect: the tag of scan-0.png , mostly top left",
         "Segment 1 covers the tag of scan-5.png.",
         "says model-x, 93 % sure",
         "says a person",

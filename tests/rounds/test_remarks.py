@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import warnings
 
 import numpy as np
@@ -32,11 +33,11 @@ def assert_told(clf, told, tmp_path) -> None:
     assert read_run(tmp_path / "run").remarks == clf.remarks_
     page = clf.report(tmp_path / "report.html").read_text()
     for remark in told:
-        assert remark.split("(")[0] in page
+        assert remark in html.unescape(page)
 
 
 def test_nothing_was_judged_spurious(blobs, tmp_path):
-    clf, told = fit(blobs, tmp_path, critic=RegionCritic({"relevant": ["left", "right"]}))
+    clf, told = fit(blobs, tmp_path, critic=RegionCritic({"relevant": [(0, 0, 1, 1)]}))
     assert len(told) == 1
     assert "No segment was judged spurious" in told[0]
     assert "does not show that it has no shortcut" in told[0]
@@ -70,7 +71,7 @@ def test_alignment_was_too_short(blobs, tmp_path):
 
 
 def test_nothing_is_told_of_an_alignment_that_was_long_enough(blobs, tmp_path):
-    clf, told = fit(blobs, tmp_path, align_epochs=60, batch_size=4)
+    clf, told = fit(blobs, tmp_path, align_epochs=8, batch_size=4)
     assert clf.history_["align"][-1].rrr_strength[-1] == pytest.approx(1)
     assert not told
     assert not clf.remarks_
