@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from lvlm_va._parameters import AlignmentParameters
 from lvlm_va.backends import ChatBackend, Estimate, Prices
@@ -22,11 +21,7 @@ from lvlm_va.critique import (
     resolve_writer,
     summarize_behaviour,
 )
-from lvlm_va.data.inputs import (
-    check_images,
-)
-from lvlm_va.data.training_data import Images, TrainingData
-from lvlm_va.modules.logits import module_device_and_dtype
+from lvlm_va.data.training_data import Images
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.cost import estimate_job
 from lvlm_va.rounds.outcome import publish
@@ -373,15 +368,6 @@ class LVLMVAClassifier(AlignmentParameters):
 
         return on_first(write)
 
-    def _require_critique(self) -> None:
-        """Raise NotFittedError before ``fit``, and ValueError after one that only trained."""
-        check_is_fitted(self, "module_")
-        if not hasattr(self, "critiques_"):
-            raise ValueError(
-                "The 'critic' argument must name a critic before fit, for there to be something to tell. Got a "
-                f"{type(self).__name__} that was fitted without one, which only trained the module."
-            )
-
     def _finish(self, job: AlignmentJob, aligned: Aligned) -> None:
         """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""
         self.aligned_ = aligned
@@ -398,18 +384,6 @@ class LVLMVAClassifier(AlignmentParameters):
             self.propagated_ = aligned.propagated
         publish(job, aligned, parameter_facts(self.get_params(deep=False)))
         self.seconds_ = job.run.seconds
-
-    def _fitted_data(
-        self, X: Images | None, y: ArrayLike | None, image_ids: Sequence[str] | None
-    ) -> TrainingData:
-        """Return the training data: those that `fit` left here, or the same ones passed again."""
-        fitted = self.job_.data
-        if X is None:
-            return fitted.require_images()
-        checked, y = check_images(self, X, y, reset=False)
-        return self._training_data(
-            checked, y, image_ids, module_device_and_dtype(self.module_)[1]
-        ).require_same(fitted)
 
     def __getstate__(self) -> dict[str, Any]:
         # The training images would make every pickle as large as they are; see `realign`.
