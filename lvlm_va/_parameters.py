@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from lvlm_va.alignment import TrainingOptions
@@ -26,8 +27,9 @@ from lvlm_va.critique.policy import policy_of
 from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.critique.specifications import as_texts
 from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
-from lvlm_va.data.training_data import Images
+from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.image_classifier import ImageClassifier
+from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.options import AlignmentOptions
@@ -49,6 +51,7 @@ class AlignmentParameters(ImageClassifier):
         "critic": [HasMethods("critique"), str, None],
         "judge": [HasMethods("judge"), str, None],
         "specifications": [Mapping, None],
+        "classes": ["array-like", None],
         "image_shape": [tuple, list, None],
         "sampler": [str, callable],
         "n_align": [_COUNT],
@@ -85,6 +88,7 @@ class AlignmentParameters(ImageClassifier):
     critic: Critic | str | None = None
     judge: Judge | str | None = None
     specifications: Mapping[Any, Specification] | None = None
+    classes: Sequence[Any] | NDArray[Any] | None = None
     image_shape: tuple[int, ...] | None = None
     sampler: str | Callable[..., Any] = "low_entropy"
     n_align: int = 300
@@ -135,8 +139,11 @@ class AlignmentParameters(ImageClassifier):
             require_same("images and labels", fingerprint(data.labels, data.image_ids))
         module.to(resolve_device(self.device))
         share_module(module)
+        self._check_class_order(module, data)
         options = self._options(self._explainer(), critic, judge)
         options.check(data)
+        if critic is not None and self.align_epochs:  # before anything is paid for
+            options.aligning.check_recipes(module)
         run = open_run(self.run_dir, data)
         if rank() == 0:
             warn_of_vague_descriptions(critic, data.class_names, options.specifications)
@@ -182,3 +189,24 @@ class AlignmentParameters(ImageClassifier):
             held_out_fraction=self.validation_fraction if self.early_stopping else None,
             verbose=self.verbose,
         )
+
+    def _require_critique(self) -> None:
+        """Raise NotFittedError before ``fit``, and ValueError after one that only trained."""
+        check_is_fitted(self, "module_")
+        if not hasattr(self, "critiques_"):
+            raise ValueError(
+                "The 'critic' argument must name a critic before fit, for there to be something to tell. Got a "
+                f"{type(self).__name__} that was fitted without one, which only trained the module."
+            )
+
+    def _fitted_data(
+        self, X: Images | None, y: ArrayLike | None, image_ids: Sequence[str] | None
+    ) -> TrainingData:
+        """Return the training data: those that `fit` left here, or the same ones passed again."""
+        fitted: TrainingData = self.job_.data
+        if X is None:
+            return fitted.require_images()
+        checked, y = check_images(self, X, y, reset=False)
+        return self._training_data(
+            checked, y, image_ids, module_device_and_dtype(self.module_)[1]
+        ).require_same(fitted)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import check_is_fitted
 
 from lvlm_va._parameters import AlignmentParameters
 from lvlm_va.backends import ChatBackend, Estimate, Prices
@@ -22,14 +21,11 @@ from lvlm_va.critique import (
     resolve_writer,
     summarize_behaviour,
 )
-from lvlm_va.data.inputs import (
-    check_images,
-)
-from lvlm_va.data.training_data import Images, TrainingData
-from lvlm_va.modules.logits import module_device_and_dtype
+from lvlm_va.data.training_data import Images
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.cost import estimate_job
 from lvlm_va.rounds.outcome import publish
+from lvlm_va.rounds.remarks import remarks_on
 from lvlm_va.rounds.types import Aligned
 from lvlm_va.rounds.verdicts import segment_findings
 from lvlm_va.runs.facts import parameter_facts
@@ -56,6 +52,11 @@ class LVLMVAClassifier(AlignmentParameters):
     specifications : mapping of class to str or mapping, default=None
         What should count for each class, in words, or as ``{"counts": ..., "does_not_count": ...}``; handed to the
         critic. A warning says what they lack for a critic that goes by them.
+    classes : array-like of shape (n_classes,), default=None
+        All labels in y, in the order of the module's logits. None takes the order in which a transformers checkpoint
+        names them (``config.id2label``), or else sorts them, numbers as numbers even where they are text ("10" after
+        "9"). With ``epochs=0``, a module that would be right more often on its training images in another order is
+        refused before anything else is done; where this one was given, a warning tells of it.
     image_shape : tuple of (C, H, W) or (H, W), default=None
         How to read flat rows of X. None reads a row as one line of pixels.
     sampler : {"low_entropy", "high_entropy", "random", "class_balanced", "adaptive"} or callable, \
@@ -142,6 +143,9 @@ class LVLMVAClassifier(AlignmentParameters):
         The verdict on every segment.
     spurious_share_ : tuple of float
         For each round done, the mean share of its images' effect in segments that the critic judged spurious.
+    remarks_ : tuple of str
+        What else must be known of the result, as warnings have told: nothing was judged spurious, there was nothing to
+        judge, alignment was too short.
     masks_ : ndarray of shape (a, H, W), bool
         True where a segment was judged spurious.
     propagated_ : Propagated
@@ -151,7 +155,7 @@ class LVLMVAClassifier(AlignmentParameters):
     job_, aligned_ : AlignmentJob, Aligned
         The steps, which may be done one by one, and all that they found.
     classes_, image_shape_ : ndarray of shape (n_classes,), tuple of (C, H, W)
-        The classes, and the shape of one image.
+        The classes in the order of the logits, and the shape of one image.
     seconds_ : dict of str to float
         Wall-clock seconds of each stage.
 
@@ -228,7 +232,7 @@ class LVLMVAClassifier(AlignmentParameters):
         ValueError
             If a verdict is on a segment that does not exist, or the training data are missing or others.
         """
-        check_is_fitted(self, "critiques_")
+        self._require_critique()
         edits = verdicts if isinstance(verdicts, VerdictTable) else VerdictTable.load(verdicts)
         # By the parameters as they are now; nobody is asked.
         options = replace(self._options(self._explainer()), policy=self.job_.options.policy)
@@ -283,7 +287,7 @@ class LVLMVAClassifier(AlignmentParameters):
         BehaviourSummary
             Shares of the effect and an account per class; ``print`` shows it as text.
         """
-        check_is_fitted(self, "critiques_")
+        self._require_critique()
         names, first = [str(name) for name in self.classes_], self.aligned_.rounds[0]
         summary = summarize_behaviour(
             segment_findings(first.explanation, first.segmentation, first.critiques, self.verdicts_, names)
@@ -303,6 +307,7 @@ class LVLMVAClassifier(AlignmentParameters):
         *,
         groups: ArrayLike | None = None,
         masks: ArrayLike | None = None,
+        n_explained: int | None = None,
         title: str | None = None,
         intro: str | None = None,
         prices: Prices | None = None,
@@ -321,6 +326,9 @@ class LVLMVAClassifier(AlignmentParameters):
             Groups of the test images, such as ``"melanoma, plaster"``; None takes their classes.
         masks : array-like of shape (n, H, W), default=None
             True where a pixel of a test image is known to be spurious; adds the alignment score.
+        n_explained : int or None, default=None
+            On how many of the test images, drawn at random, that score is measured: each must be explained before and
+            after. None takes a small sample, as many as have half a million pixels together.
         title, intro : str, default=None
             Heading of the page, and a paragraph that says what it is about.
         prices : Prices or None, default=None
@@ -340,14 +348,16 @@ class LVLMVAClassifier(AlignmentParameters):
         """
         from lvlm_va.report import keep_measures, measure, read_run, record_of, write_report
 
-        check_is_fitted(self, "critiques_")
+        self._require_critique()
         job, aligned, parameters = self.job_, self.aligned_, parameter_facts(self.get_params(deep=False))
 
         def write() -> Path:
             measures = None
             if X_test is not None:
                 images, labels = self._labelled(X_test, y_test, "y_test")
-                measures = measure(job, aligned, images, labels, groups=groups, masks=masks)
+                measures = measure(
+                    job, aligned, images, labels, groups=groups, masks=masks, n_explained=n_explained
+                )
             if job.run.path is None:
                 record = replace(record_of(job, aligned, parameters), measures=measures)
             else:
@@ -367,24 +377,13 @@ class LVLMVAClassifier(AlignmentParameters):
         self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
         self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
         self.spurious_share_ = aligned.spurious_share
+        self.remarks_ = remarks_on(aligned, job.options.aligning)
         self.masks_ = job.mask(aligned.rounds).masks.numpy() > 0
         self.__dict__.pop("propagated_", None)
         if aligned.propagated is not None:
             self.propagated_ = aligned.propagated
         publish(job, aligned, parameter_facts(self.get_params(deep=False)))
         self.seconds_ = job.run.seconds
-
-    def _fitted_data(
-        self, X: Images | None, y: ArrayLike | None, image_ids: Sequence[str] | None
-    ) -> TrainingData:
-        """Return the training data: those that `fit` left here, or the same ones passed again."""
-        fitted = self.job_.data
-        if X is None:
-            return fitted.require_images()
-        checked, y = check_images(self, X, y, reset=False)
-        return self._training_data(
-            checked, y, image_ids, module_device_and_dtype(self.module_)[1]
-        ).require_same(fitted)
 
     def __getstate__(self) -> dict[str, Any]:
         # The training images would make every pickle as large as they are; see `realign`.

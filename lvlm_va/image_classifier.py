@@ -34,6 +34,7 @@ from lvlm_va.data.stored_images import ImageRows, StoredImages
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.modules.build import build_module
 from lvlm_va.modules.checks import check_module
+from lvlm_va.modules.class_order import check_class_order, given_order, order_of_checkpoint, sort_classes
 from lvlm_va.modules.logits import module_device_and_dtype, on_cpu, predict_logits
 
 
@@ -53,10 +54,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     """
 
     module: nn.Module | Callable[[], nn.Module] | str | None
+    classes: Sequence[Any] | NDArray[Any] | None
     image_shape: tuple[int, ...] | None
     attribution: str | Attributor
     references: str | ArrayLike | Tensor
     n_references: int
+    epochs: int
     batch_size: int
     module_: nn.Module
     classes_: NDArray[Any]
@@ -178,21 +181,30 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         differentiable: bool,
     ) -> tuple[nn.Module, TrainingData]:
         """Set ``classes_``, ``image_shape_`` and ``references_``; return the checked module and its training data."""
-        self.classes_, _ = encode_labels(y)
+        found = sort_classes(encode_labels(y)[0])
+        self.classes_ = found if self.classes is None else given_order(found, self.classes)
         self.image_shape_ = resolve_image_shape(X, self.image_shape)
         module = build_module(
             self.module,
             self.image_shape_,
-            len(self.classes_),
+            len(found),
             seed=seed,
             default_dtype=torch.float64 if X.dtype in (np.float64, torch.float64) else torch.float32,
         )
+        if self.classes is None:
+            self.classes_ = order_of_checkpoint(module, found, trained=not self.epochs)
         data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
         check_module(module, data.images[:2], len(self.classes_), differentiable=differentiable)
         self.references_ = ReferenceSet.choose(
             self.references, data.images, data.labels, self.n_references, seed=seed
         )
         return module, data
+
+    def _check_class_order(self, module: nn.Module, data: TrainingData) -> None:
+        """Tell of a trained module, taken as it is, whose logits do not seem to be in the order of ``classes_``."""
+        if not self.epochs:
+            given = self.classes is not None
+            check_class_order(module, data, self.classes_, given=given, batch_size=self.batch_size)
 
     def _training_data(
         self,

@@ -17,8 +17,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lvlm_va.common.warnings import warn
 from lvlm_va.critique import Critic, Judge, VerdictTable
-from lvlm_va.critique.checks import warn_of_undecided
+from lvlm_va.critique.checks import undecided
 from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.data.inputs import check_images, read_dataset
 from lvlm_va.data.training_data import Images
@@ -274,7 +275,8 @@ def _judged_masks(job: AlignmentJob, trained: Trained) -> Tensor:
     critiqued = job.critique(Aligned(trained, trained, VerdictTable()))
     verdicts = read_corrections(critiqued.verdicts, critiqued.rounds, job.run)
     keep_verdicts(verdicts, critiqued.rounds, job.run)
-    warn_of_undecided(verdicts.verdicts)
+    if why := undecided(verdicts.verdicts):
+        warn(why)
     job.run.publish(seconds=job.run.seconds)
     rounds = critiqued.judged_by(verdicts).rounds
     propagated = job.propagate(rounds)

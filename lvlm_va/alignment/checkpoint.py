@@ -39,6 +39,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     ValueError
         If the file is no checkpoint of this format.
     """
+    path.open(
+        "rb"
+    ).close()  # says why, where it cannot be read; safetensors would say that there is no such file
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -70,13 +70,14 @@ def make_schedule(
     """
     if spec is None:
         return None
-    schedule = (
-        SCHEDULES[spec](optimizer, total_steps) if isinstance(spec, str) else spec(optimizer, total_steps)
-    )
+    make = SCHEDULES[spec] if isinstance(spec, str) else spec
+    measures: object = lr_scheduler.ReduceLROnPlateau
+    schedule = None if make is measures else make(optimizer, total_steps)
     if not isinstance(schedule, LRScheduler) or isinstance(schedule, lr_scheduler.ReduceLROnPlateau):
+        got = "ReduceLROnPlateau" if make is measures else type(schedule).__name__
         raise TypeError(
             "The 'schedule' callable must return a torch.optim.lr_scheduler.LRScheduler that is stepped after "
-            f"each batch. Got {type(schedule).__name__} instead."
+            f"each batch. Got {got} instead. 'cooldown' lets the rate fall without a measure."
         )
     return schedule
 

@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 
-from lvlm_va.alignment.optimizers import OPTIMIZERS, SCHEDULES, OptimizerFactory, ScheduleFactory
+from torch import nn
+
+from lvlm_va.alignment.optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    OptimizerFactory,
+    ScheduleFactory,
+    make_optimizer,
+    make_schedule,
+)
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import check_integer, check_real
 
@@ -95,6 +104,12 @@ class TrainingOptions:
         for name, value in vars(self).items():  # NumPy's numbers cannot be kept with a checkpoint
             if isinstance(value, Real):
                 object.__setattr__(self, name, int(value) if isinstance(value, Integral) else float(value))
+
+    def check_recipes(self, module: nn.Module) -> None:
+        """Raise TypeError or ValueError unless optimizer and schedule can be made for a module."""
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        if parameters:
+            make_schedule(self.schedule, make_optimizer(self.optimizer, parameters, self.lr), 100)
 
 
 def _check_choice(name: str, value: object, known: Mapping[str, Callable[..., object]]) -> None:

@@ -209,7 +209,16 @@ class TrainingRun:
                 layer.eval()
 
     def _step(self, batch: Batch) -> Tensor:
-        sums = self._gradient(batch)
+        try:
+            sums = self._gradient(batch)
+        except ValueError as error:
+            if self._mixes_rows and "more than 1 value per channel" in str(error):
+                raise ValueError(
+                    "The 'batch_size' argument must leave at least two rows in each batch, and in each of its "
+                    "accumulation_steps, to train a module with batch normalisation. "
+                    f"Got batches of {min(self._plan.plain_sizes)} rows in {self._options.accumulation_steps} parts."
+                ) from error
+            raise
         if self._options.l2:
             self._add_norm_gradient()
         self._optimizer.step()

@@ -28,7 +28,7 @@ from lvlm_va.common.randomness import derive_seed, isolated_generators
 from lvlm_va.common.validation import check_integer
 from lvlm_va.data.stored_images import ImageRows, subset
 from lvlm_va.modules.checks import check_is_module, check_module
-from lvlm_va.modules.logits import is_compiled, module_device_and_dtype
+from lvlm_va.modules.logits import copy_module, is_compiled, module_device_and_dtype
 
 
 def train(
@@ -44,6 +44,7 @@ def train(
     seed: int,
     device: str | torch.device | None = None,
     checkpoint_path: str | os.PathLike[str] | None = None,
+    checkpoint_key: str | None = None,
     on_epoch: Callable[[History], object] | None = None,
     verbose: int = 0,
 ) -> TrainingResult:
@@ -94,6 +95,9 @@ def train(
     checkpoint_path : path-like or None, default=None
         A safetensors file, rewritten after each epoch. When it exists, training goes on from there and ends as an
         unbroken run would have, bit for bit on a CPU; a finished one is returned at once.
+    checkpoint_key : str or None, default=None
+        Stands for all that the run depends on; a checkpoint of another key is refused. None takes a digest of the other
+        arguments.
     on_epoch : callable, default=None
         Called after each epoch with the history so far.
     verbose : int, default=0
@@ -156,15 +160,15 @@ def train(
         check_alignment_set(alignment_set, images.shape[1:])
         all_labels = torch.cat([labels.cpu(), alignment_set.labels.cpu()])
         penalised = bool(alignment_set.masks.any())
-    trained, weighting = copy.deepcopy(module), copy.deepcopy(weighting)
+    trained, weighting = copy_module(module), copy.deepcopy(weighting)
     if device is not None or world_size() > 1:
         trained.to(place)  # in each process its own GPU
     share_module(trained)
     seed = on_first(lambda: seed)
     if world_size() > 1:
         require_same("images and labels", fingerprint(all_labels))
-    key = ""
-    if checkpoint_path is not None:
+    key = checkpoint_key or ""
+    if checkpoint_path is not None and checkpoint_key is None:
         extras = [extra for extra in (repeats, weighting, points) if extra is not None]
         key = fingerprint(options, trained, images, labels, alignment_set, seed, *extras)
 
@@ -198,7 +202,7 @@ def train(
         if penalised and is_compiled(trained):
             # What torch.compile makes has no second derivative.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        path = None if checkpoint_path is None else Path(checkpoint_path)
+        path = None if checkpoint_path is None else Path(checkpoint_path).expanduser()
         run = TrainingRun(
             trained,
             rows,

@@ -116,7 +116,18 @@ class Inputs:
             Target logits of the images.
         reference_scores : Tensor of shape (B, n)
             Target logits of the references, for each image's target.
+
+        Raises
+        ------
+        ValueError
+            If one of these logits is NaN or infinite.
         """
+        for whose, found in (("an image", scores), ("a reference", reference_scores)):
+            if not bool(found.isfinite().all()):
+                raise ValueError(
+                    "The 'module' argument must return finite logits of the explained class. Got NaN or infinity for "
+                    f"{whose}; of references, see 'references'."
+                )
         differences = scores.detach().double() - reference_scores.detach().double()
         mean = differences.mean(0)
         total = attributions.flatten(1).sum(1, dtype=torch.float64)

@@ -86,7 +86,7 @@ class BatchedBackend(BackendWrapper):
                 f"OpenAIBackend and AnthropicBackend do. Got {type(backend).__name__} instead."
             )
         check_real("poll", poll, "[0, inf]", expected="a number of seconds, not negative")
-        self._folder = TicketFolder(Path(folder).absolute())
+        self._folder = TicketFolder(Path(folder).expanduser().absolute())
         self.wait, self.poll = wait, poll
         self._sleep = sleep
 

@@ -47,7 +47,7 @@ class CachedBackend(BackendWrapper):
 
     def __init__(self, backend: ChatBackend, path: str | os.PathLike[str]) -> None:
         super().__init__(backend)
-        self._store = ReplyStore(Path(path).absolute())
+        self._store = ReplyStore(Path(path).expanduser().absolute())
 
     def __contains__(self, request: ChatRequest) -> bool:
         """Whether the reply to a request is in the file, so that asking for it costs nothing."""

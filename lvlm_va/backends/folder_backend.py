@@ -66,7 +66,7 @@ class FolderBackend:
     capabilities: ClassVar[Capabilities] = Capabilities()
 
     def __init__(self, folder: str | os.PathLike[str], *, wait: bool = True, poll: float = 2.0) -> None:
-        self.folder = Path(folder).absolute()
+        self.folder = Path(folder).expanduser().absolute()
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(
                 f"The 'folder' argument must be a folder, or a place for one. Got the file {str(folder)!r} instead."

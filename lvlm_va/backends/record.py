@@ -41,7 +41,7 @@ class RecordingBackend(BackendWrapper):
 
     def __init__(self, backend: ChatBackend, path: str | os.PathLike[str]) -> None:
         super().__init__(backend)
-        self._path = Path(path).absolute()
+        self._path = Path(path).expanduser().absolute()
         self._path.parent.mkdir(parents=True, exist_ok=True)
 
     def complete_each(self, requests: Sequence[ChatRequest]) -> Iterator[tuple[int, Outcome]]:

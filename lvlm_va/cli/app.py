@@ -99,7 +99,17 @@ def align(
         Path, typer.Option(help="Folder of the run; the aligned weights go to aligned.safetensors in it.")
     ],
     weights: Annotated[
-        Path | None, typer.Option(help="Trained weights: .safetensors, or a state_dict saved by torch.")
+        Path | None,
+        typer.Option(
+            help="Trained weights: .safetensors, a state_dict saved by torch, or a transformers folder."
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="'a,b,c': the labels in the order of the module's logits; by default as a transformers checkpoint "
+            "names them, or else sorted."
+        ),
     ] = None,
     critic: Annotated[
         str | None,
@@ -231,6 +241,7 @@ def align(
         command=("lvlm-va", *sys.argv[1:]),
         echo=tell if rank() == 0 else lambda line: None,
         parameters={
+            "classes": None if classes is None else [label.strip() for label in classes.split(",")],
             "sampler": sampler,
             "n_align": n_align,
             "segmenter": segmenter,
@@ -282,27 +293,14 @@ def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn
         raise typer.BadParameter(message, param_hint="--module") from error
     if weights is None:
         return factory  # called by the estimator, under its seed
+    from lvlm_va.cli.weights import load_weights
+
     module = factory()
-    _load_weights(module, weights)
-    return module
-
-
-def _load_weights(module: nn.Module, path: Path) -> None:
-    import torch
-    from safetensors.torch import load_file
-
     try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-        module.load_state_dict(state)
-    except OSError:
-        raise
-    except Exception as error:  # damaged bytes raise whatever they happen to mean
-        message = printable(f"{path} must hold the module's state_dict: {error}")
-        raise typer.BadParameter(message, param_hint="--weights") from error
+        load_weights(module, weights)
+    except ValueError as error:
+        raise typer.BadParameter(printable(str(error)), param_hint="--weights") from error
+    return module
 
 
 def main() -> None:

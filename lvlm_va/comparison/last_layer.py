@@ -23,7 +23,7 @@ def find_last_layer(module: nn.Module, image: Tensor) -> nn.Linear:
     Raises
     ------
     ValueError
-        If the logits come from something else.
+        If the logits come from something else, or its weight is computed from other parameters.
     """
     outputs: list[tuple[nn.Linear, Tensor]] = []
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
@@ -41,6 +41,12 @@ def find_last_layer(module: nn.Module, image: Tensor) -> nn.Linear:
             hook.remove()
     for layer, output in reversed(outputs):
         if output.shape == logits.shape and torch.equal(output, logits):
+            if "weight" not in dict(layer.named_parameters(recurse=False)):
+                raise ValueError(
+                    "The 'module' argument must end in a torch.nn.Linear whose weight is a parameter of its own, to be "
+                    "fitted anew. Got one that is computed from others, as by weight_norm or spectral_norm; take it "
+                    "off with torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')."
+                )
             return layer
     raise ValueError(
         "The 'module' argument must end in a torch.nn.Linear, whose weights are fitted anew. Got a "

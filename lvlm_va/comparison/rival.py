@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import HasMethods, Interval
 from torch import Tensor, nn
 
@@ -35,6 +35,8 @@ class RivalClassifier(ImageClassifier):
     ----------
     module : torch.nn.Module, callable, {"mlp", "cnn", "resnet8", "resnet18"} or None, default=None
         The classifier to train, as in `lvlm_va.LVLMVAClassifier`; never changed.
+    classes : array-like of shape (n_classes,), default=None
+        The labels in the order of the module's logits, as in `lvlm_va.LVLMVAClassifier`.
     image_shape : tuple of (C, H, W) or (H, W), default=None
         How to read flat rows of X. None reads a row as one line of pixels.
     attribution, references, n_references : default="deeplift_shap", "class_balanced" and 20
@@ -77,6 +79,7 @@ class RivalClassifier(ImageClassifier):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "module": [HasMethods("forward"), callable, str, None],
+        "classes": ["array-like", None],
         "image_shape": [tuple, list, None],
         "attribution": [str, HasMethods("attribute")],
         "references": ["array-like", str, HasMethods("detach")],
@@ -94,6 +97,7 @@ class RivalClassifier(ImageClassifier):
 
     module: nn.Module | Callable[[], nn.Module] | str | None = None
     _: KW_ONLY
+    classes: Sequence[Any] | NDArray[Any] | None = None
     image_shape: tuple[int, ...] | None = None
     attribution: str | Attributor = "deeplift_shap"
     references: str | ArrayLike | Tensor = "class_balanced"
@@ -124,7 +128,9 @@ class RivalClassifier(ImageClassifier):
         del X, pixels
         self.seconds_: dict[str, float] = {}
         self.history_: dict[str, tuple[History, ...]] = {}
-        self.module_ = make_module(module.to(resolve_device(self.device)), data, seed)
+        module.to(resolve_device(self.device))
+        self._check_class_order(module, data)
+        self.module_ = make_module(module, data, seed)
         return self
 
     def _train(

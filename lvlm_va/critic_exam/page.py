@@ -66,7 +66,7 @@ def write_page(result: ExamResult, path: str | os.PathLike[str]) -> Path:
         },
         words={name: _words(found) for name, found in result.sets.items()},
     )
-    path = Path(path)
+    path = Path(path).expanduser()
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path

@@ -143,7 +143,7 @@ def exam(
         if not isinstance(reader, ParserJudge):
             raise ValueError("The 'policy' argument needs a critic whose answers a ParserJudge reads.")
         reader = replace(reader, policy=policy)
-    folder = None if run_dir is None else Path(run_dir)
+    folder = None if run_dir is None else Path(run_dir).expanduser()
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     results, waiting = {}, None

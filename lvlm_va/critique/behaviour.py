@@ -13,8 +13,9 @@ from lvlm_va.critique.types import SPEAKS, VERDICTS, Verdict
 TEMPLATE = "template"
 _MOST_WORDS = 160
 _MOST_COVERS = 3
+_HEADS = {"spurious": "Judged spurious", "relevant": "Judged relevant", "unsure": "Unsure"}
 _UNNAMED = "something that the critique does not name"
-_FIGURES = re.compile(r"\d+(?:\.\d+)? ?%? ?")
+_PERCENTAGE = re.compile(r"(\d+(?:\.\d+)?)(?= ?%)")
 _ENDS_SENTENCE = re.compile(r"[.;!?](?:\s|$)|\n")
 
 
@@ -57,7 +58,7 @@ class Cover:
     Attributes
     ----------
     what : str
-        What it is, in the critic's words.
+        What it is, in the critic's words; percentages that differ between the segments as a range.
     verdict : {"spurious", "relevant", "unsure"}
         The verdict on these segments.
     share : float
@@ -76,7 +77,7 @@ class Cover:
 
     def __str__(self) -> str:
         where = f", mostly {self.place}" if self.place else ""
-        return f"{self.what} ({100 * self.share:.0f} %{where})"
+        return f"{self.what} ({100 * self.share:.0f} % of the effect{where})"
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class BehaviourSummary:
 def summarize_behaviour(findings: Sequence[SegmentFinding]) -> BehaviourSummary:
     """Put together what was found about single segments, in words that no model wrote.
 
-    Segments count as covering the same thing where the critic says the same words of them, figures apart, and
+    Segments count as covering the same thing where the critic says the same words of them, percentages apart, and
     their verdict is the same.
 
     Parameters
@@ -163,7 +164,7 @@ def summarize_behaviour(findings: Sequence[SegmentFinding]) -> BehaviourSummary:
     >>> found = SegmentFinding("7", "ill", 1, 1.0, "top left", "spurious", "Segment 1 covers the tag.")
     >>> summary = summarize_behaviour([found])
     >>> str(summary["ill"].covers[0])
-    'the tag (100 %, mostly top left)'
+    'the tag (100 % of the effect, mostly top left)'
     """
     labels = dict.fromkeys(finding.label for finding in findings)
     return BehaviourSummary(tuple(_of_class(label, findings) for label in labels))
@@ -183,7 +184,7 @@ def what_it_covers(reason: str, segment: int) -> str:
     if said is not None:
         words = said[1]
     elif len(reason) <= 2 * _MOST_WORDS and "\n" not in reason.strip():
-        words = _FIGURES.sub("", reason)
+        words = reason
     else:
         return ""
     first = _ENDS_SENTENCE.split(words, maxsplit=1)[0]
@@ -201,7 +202,7 @@ def _of_class(label: str, findings: Sequence[SegmentFinding]) -> ClassBehaviour:
     groups: dict[tuple[Verdict, str], list[SegmentFinding]] = {}
     for finding in own:
         words = what_it_covers(finding.reason, finding.segment) or _UNNAMED
-        groups.setdefault((finding.verdict, _FIGURES.sub("", words).casefold()), []).append(finding)
+        groups.setdefault((finding.verdict, _PERCENTAGE.sub("\0", words).casefold()), []).append(finding)
     covers = sorted(
         (_cover(verdict, group, n_images) for (verdict, _), group in groups.items()),
         key=lambda cover: -cover.share,
@@ -217,9 +218,9 @@ def _cover(verdict: Verdict, group: Sequence[SegmentFinding], n_images: int) -> 
     for finding in group:
         places[finding.place] = places.get(finding.place, 0.0) + finding.share
     place, most = max(places.items(), key=lambda item: item[1])
-    heaviest = max(group, key=lambda finding: finding.share)
+    by_weight = sorted(group, key=lambda finding: -finding.share)
     return Cover(
-        what_it_covers(heaviest.reason, heaviest.segment) or _UNNAMED,
+        _as_one([what_it_covers(finding.reason, finding.segment) or _UNNAMED for finding in by_weight]),
         verdict,
         total / n_images,
         len(group),
@@ -227,17 +228,33 @@ def _cover(verdict: Verdict, group: Sequence[SegmentFinding], n_images: int) -> 
     )
 
 
+def _as_one(texts: Sequence[str]) -> str:
+    """Return texts that differ in percentages alone as one: the first, with the range of each percentage."""
+    columns = zip(*(_PERCENTAGE.findall(text) for text in texts), strict=True)
+    ranges = iter([sorted(set(column), key=float) for column in columns])
+
+    def put(_: re.Match[str]) -> str:
+        found = next(ranges)
+        low, high = found[0], found[-1]
+        return low if float(low) == float(high) else f"{low} to {high}"
+
+    return _PERCENTAGE.sub(put, texts[0])
+
+
 def _text(n_images: int, shares: Mapping[Verdict, float], covers: Sequence[Cover], effect: Effect) -> str:
     spurious, relevant, unsure = (100 * shares[v] for v in ("spurious", "relevant", "unsure"))
+    says = "So, by these verdicts,"
     counted = "1 image was" if n_images == 1 else f"{n_images} images were"
     if shares["spurious"] >= 0.5:
-        verdict = "So it relies mostly on what should not count."
+        verdict = f"{says} it relies mostly on what should not count."
     elif shares["unsure"] >= 0.5:
         verdict = "So most of it is yet to be judged."
     elif shares["spurious"] >= 0.1:
-        verdict = "So it relies in part on what should not count."
+        verdict = f"{says} it relies in part on what should not count."
+    elif shares["relevant"] >= 0.5:
+        verdict = f"{says} it relies mostly on what should count."
     else:
-        verdict = "So it relies mostly on what should count."
+        verdict = "So less than half of it was judged to count."
     parts = [
         f"{counted} critiqued. Of what {SPEAKS[effect]} the class in {'it' if n_images == 1 else 'them'}, "
         f"{spurious:.0f} % lies in segments that are spurious, {relevant:.0f} % in relevant ones, and on "
@@ -247,5 +264,5 @@ def _text(n_images: int, shares: Mapping[Verdict, float], covers: Sequence[Cover
         listed = [str(cover) for cover in covers if cover.verdict == kind]
         if listed:
             more = f"; and {len(listed) - _MOST_COVERS} more" if len(listed) > _MOST_COVERS else ""
-            parts.append(f"{kind.capitalize()}: {'; '.join(listed[:_MOST_COVERS])}{more}.")
+            parts.append(f"{_HEADS[kind]}: {'; '.join(listed[:_MOST_COVERS])}{more}.")
     return " ".join(parts)

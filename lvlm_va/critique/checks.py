@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lvlm_va.common.warnings import warn
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict
 
 # Of a reason, as much is shown in a warning.
@@ -69,13 +68,13 @@ def check_all_judged(critiques: Sequence[Critique], n_segments: Sequence[int]) -
             )
 
 
-def warn_of_undecided(verdicts: Sequence[SegmentVerdict]) -> None:
-    """Warn if all verdicts are ``unsure`` and no person's: nothing will be masked."""
+def undecided(verdicts: Sequence[SegmentVerdict]) -> str:
+    """Return why nothing will be masked, if all verdicts are ``unsure`` and no person's; else nothing."""
     if not verdicts or any(v.verdict != "unsure" or v.source == "human" for v in verdicts):
-        return
+        return ""
     ((status, reason), count) = Counter((v.status, v.reason) for v in verdicts).most_common(1)[0]
     words = f", status {status!r}" * bool(status) + f": {reason[:_MOST_SHOWN]!r}" * bool(reason)
-    warn(
+    return (
         f"All {len(verdicts)} verdicts of the critic are 'unsure', so nothing is masked, and nothing mended "
         f"({count} of them alike{words}). Likely causes: classes without 'specifications'; for critic='tiny', "
         "words in them that it was not taught; a prompt of your own without {verdict_lines}, and a 'judge' that is no "

@@ -105,7 +105,7 @@ class ModelUser:
 
     def kept_in(self, folder: str | os.PathLike[str]) -> Self:
         """Return the same that keeps replies and exchanges in a folder, unless it keeps them elsewhere."""
-        folder = Path(folder)
+        folder = Path(folder).expanduser()
         return replace(
             self,
             cache=folder / "replies.sqlite" if self.cache is None else self.cache,
@@ -116,7 +116,7 @@ class ModelUser:
         """Return about what these requests would take, zero without any; replies that the cache holds are free."""
         if not chats:
             return Estimate()
-        if self.cache is not None and Path(self.cache).exists():
+        if self.cache is not None and Path(self.cache).expanduser().exists():
             known = CachedBackend(self.model, self.cache)
             chats = [chat for chat in chats if chat not in known]
         return estimate(chats, prices.in_batches() if self._in_batches and prices is not None else prices)

@@ -78,11 +78,11 @@ class RecordedCritic:
 
     def fingerprint(self) -> str:
         """Return a digest of the file's content."""
-        return hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
+        return hashlib.sha256(Path(self.path).expanduser().read_bytes()).hexdigest()
 
     def _replies(self) -> dict[str, str]:
         replies: dict[str, str] = {}
-        for number, entry in enumerate(_entries(Path(self.path)), start=1):
+        for number, entry in enumerate(_entries(Path(self.path).expanduser()), start=1):
             where = f"{os.fspath(self.path)}, entry {number}"
             found = [entry.get(key) if isinstance(entry, dict) else None for key in ("image_id", "reply")]
             image_id, reply = found

@@ -137,10 +137,15 @@ class RegionCritic:
         if not regions:
             return f"no region is declared for class {label!r}"
         scope = f"for class {label!r}" if self._per_class else "for all classes"
-        parts = [
-            f"{100 * share[kind]:.0f} % of its effect lies in {_either(declared)}, declared {kind} {scope}"
-            for kind, declared in regions.items()
-        ]
+        parts = []
+        for kind, declared in regions.items():
+            # Said as it was judged: what is hardly in the corners is relevant because it is outside of them.
+            where, part = (
+                ("in", share[kind]) if share[kind] >= self.threshold else ("outside", 1 - share[kind])
+            )
+            parts.append(
+                f"{100 * part:.0f} % of its effect lies {where} {_either(declared)}, declared {kind} {scope}"
+            )
         return ", and ".join(parts)
 
 

@@ -77,7 +77,7 @@ class TableCritic:
 
     def fingerprint(self) -> str:
         """Return a digest of the file's content, by which an edited table counts as another critic."""
-        return hashlib.sha256(Path(self.path).read_bytes()).hexdigest()
+        return hashlib.sha256(Path(self.path).expanduser().read_bytes()).hexdigest()
 
     def _look_up(self, table: VerdictTable, request: CritiqueRequest) -> Critique:
         missing = f"the table {os.fspath(self.path)} has no verdict on it"

@@ -224,7 +224,7 @@ class VerdictTable:
             given twice, a value of the wrong type, an unknown verdict, an image or a segment listed twice.
             The message names the file, the image, the segment and the field.
         """
-        return cls(*table_from_json(Path(path).read_bytes(), str(path)))
+        return cls(*table_from_json(Path(path).expanduser().read_bytes(), str(path)))
 
 
 def segments_digest(segments: NDArray[np.integer]) -> str:

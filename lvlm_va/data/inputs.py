@@ -114,11 +114,16 @@ def check_images(
     """
     if isinstance(X, DataLoader):
         raise TypeError(
-            "The 'X' argument must be an array or a map-style Dataset. Got a DataLoader instead: pass its dataset."
+            "The 'X' argument must be images or a Dataset. Got a DataLoader instead; pass its attribute 'dataset': "
+            "batches are drawn here, by 'batch_size' and 'num_workers'."
         )
     if isinstance(X, Dataset):
         X, labels = open_dataset(X, getattr(estimator, "num_workers", None))
         y = labels if y is None else y
+    if hasattr(y, "tolist") and not isinstance(getattr(y, "dtype", None), np.dtype | torch.dtype):
+        # pandas' nullable labels, which scikit-learn would make floats, so that 0 is called "0.0"
+        plain = np.asarray(y.tolist())
+        y = plain if plain.dtype.kind in "iub" else y
     if isinstance(X, StoredImages):
         _check_shape(estimator, X.shape, reset=reset)
         return X, _check_stored(estimator, X, y, reset=reset)
@@ -242,12 +247,12 @@ def encode_labels(y: Any, classes: NDArray[Any] | None = None) -> tuple[NDArray[
     y : array-like of shape (n,)
         Labels of a classification task.
     classes : ndarray of shape (K,), default=None
-        The sorted classes; None takes those in y.
+        The classes, in any order; None takes those in y, sorted.
 
     Returns
     -------
     classes : ndarray of shape (K,)
-        Sorted.
+        The classes.
     numbers : ndarray of shape (n,), int64
         ``classes[numbers]`` are the labels.
 
@@ -265,7 +270,8 @@ def encode_labels(y: Any, classes: NDArray[Any] | None = None) -> tuple[NDArray[
                 f"The 'y' argument must hold at least two classes. Got one class, {classes.tolist()[0]}, instead."
             )
     try:
-        numbers = np.searchsorted(classes, y).clip(0, len(classes) - 1)
+        order = np.argsort(classes, kind="stable")
+        numbers = order[np.searchsorted(classes, y, sorter=order).clip(0, len(classes) - 1)]
         known = np.array_equal(classes[numbers], y)
     except TypeError:  # labels of a type that cannot be compared with the classes
         known = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,9 +30,10 @@ def as_array(image: Any) -> NDArray[Any]:
         image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
     pixels = np.asarray(image)
     if pixels.dtype.kind not in "biuf":
+        keys = f" with the keys {list(image)}" if isinstance(image, Mapping) else ""
         raise TypeError(
             "The 'X' argument must hold images, or (image, label) pairs: tensors, arrays or Pillow images. Got "
-            f"{type(image).__name__} instead."
+            f"{type(image).__name__}{keys} instead."
         )
     return pixels
 

@@ -245,7 +245,7 @@ def open_image_folder(
     FolderDataset
         In the order of the table, or by path without one.
     """
-    root = Path(root)
+    root = Path(root).expanduser()
     if mode not in get_args(Mode):
         raise unknown_name("mode", mode, get_args(Mode))
     size = _check_size(image_size)
@@ -256,7 +256,7 @@ def open_image_folder(
             "The 'columns', 'extension' and 'classes' arguments must be left out where 'table' is None. "
             f"Got columns={columns!r}, extension={extension!r} and classes={classes!r} instead."
         )
-    source = root if table is None else root / table
+    source = root if table is None else root / Path(table).expanduser()
     rows = (
         rows_of_class_folders(root)
         if table is None

@@ -48,8 +48,8 @@ def read_idx_folder(
     ValueError
         If a file is no idx file of bytes, or the two do not hold the same number of images.
     """
-    images = read_idx(_find(Path(data_dir), f"{_PREFIX[split]}-images-idx3-ubyte"), ndim=3)
-    labels = read_idx(_find(Path(data_dir), f"{_PREFIX[split]}-labels-idx1-ubyte"), ndim=1)
+    images = read_idx(_find(Path(data_dir).expanduser(), f"{_PREFIX[split]}-images-idx3-ubyte"), ndim=3)
+    labels = read_idx(_find(Path(data_dir).expanduser(), f"{_PREFIX[split]}-labels-idx1-ubyte"), ndim=1)
     if len(images) != len(labels):
         raise ValueError(
             f"The 'data_dir' argument must hold as many images as labels. Got {len(images)} images and "

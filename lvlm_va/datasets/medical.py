@@ -181,7 +181,7 @@ def knee_radiographs(
 def _read_names(argument: str, names: NameList) -> set[str]:
     if not isinstance(names, (str, os.PathLike)):
         return {_stem(name) for name in names}
-    path = Path(names)
+    path = Path(names).expanduser()
     if not path.is_file():
         raise FileNotFoundError(
             f"The {argument!r} argument must be a list of names or a text file with one name in each line. Got {path}, "

@@ -82,7 +82,7 @@ def align_folder(
     ValueError
         If a split is none for training, validation or test, or none is for training.
     """
-    out = Path(out)
+    out = Path(out).expanduser()
     folder = open_image_folder(
         data, table, image_size=image_size, mode=mode, columns=columns, extension=extension, window=window
     )
@@ -158,6 +158,8 @@ def _tell(
         save_file(state, temporary)
     counts = classifier.verdicts_.counts()
     echo(f"{n_training} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {counts}")
+    for remark in classifier.remarks_:
+        echo(f"Note: {remark}")
     behaviour = classifier.behaviour_summary()
     echo(str(behaviour))
     metrics: dict[str, Any] = {
@@ -173,6 +175,8 @@ def _tell(
         echo(f"No report was written: {error}")
     measures = read_run(out).measures
     if measures is not None:
+        if measures.n_explained:
+            echo(f"Alignment is measured on {measures.n_explained} of the test images, drawn at random.")
         for when, measured in (("before", measures.before), ("after", measures.after)):
             metrics[when] = measured.figures()
             echo(

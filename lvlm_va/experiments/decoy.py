@@ -66,7 +66,7 @@ def run_decoy(
         critic=critiques.critic,
         verdict_accuracy=critiques.verdict_accuracy,
         propagate=True,
-        runs=Path(out),
+        runs=Path(out).expanduser(),
         sampler=critiques.sampler,
     )
     methods = {"unaligned": erm, "aligned": aligned, "ground_truth": rival("ground_truth_rrr")}

@@ -56,7 +56,7 @@ def run_demo(
     dict
         What ``metrics.json`` holds: ``before`` and ``after`` with the measures of each, and ``seconds``.
     """
-    out = Path(out)
+    out = Path(out).expanduser()
     data, test = DECOY_DIGITS.load("train", seed), DECOY_DIGITS.load("test", seed)
     parameters = estimator_parameters(DECOY_DIGITS)
     parameters |= {"segmenter": "regions", "critic": TinyCritic(), "run_dir": out}

@@ -142,7 +142,7 @@ def run_comparison(
         What ``metrics.json`` holds: for each data set and method one mapping per seed, of measures to values; where a
         method is not applicable it holds ``"not_applicable"`` and why.
     """
-    out = Path(out)
+    out = Path(out).expanduser()
     origins = {name: fingerprint(origin(task.files)) for name, task in tasks.items()}
     units = [(name, task, seed) for seed in range(seeds) for name, task in tasks.items()]
     parts = Parallel(n_jobs=jobs)(

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lvlm_va.common.html import html_table
 from lvlm_va.metrics.intervals import wilson_interval
+from lvlm_va.metrics.labels import check_one_type
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,8 @@ def group_accuracies(
     Raises
     ------
     ValueError
-        If there are no images, lengths differ, or `confidence` is not in (0, 1).
+        If there are no images, lengths differ, some labels are text and some are numbers, or `confidence` is not in
+        (0, 1).
 
     Examples
     --------
@@ -127,6 +129,7 @@ def group_accuracies(
                 f"The {name!r} argument must have one entry per label in 'y_true', {len(true)}. "
                 f"Got {length} instead."
             )
+    check_one_type(true, predicted)
     sizes = np.bincount(member)
     correct = np.bincount(member, weights=true == predicted).astype(np.int64)
     intervals = [
@@ -151,7 +154,7 @@ def worst_group_accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, groups: ArrayL
     Raises
     ------
     ValueError
-        If there are no images, or lengths differ.
+        If there are no images, lengths differ, or some labels are text and some are numbers.
 
     Examples
     --------

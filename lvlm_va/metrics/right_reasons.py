@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from lvlm_va.metrics.labels import check_one_type
 from lvlm_va.metrics.maps import check_maps
 from lvlm_va.segmentation import positive_effect, shares_of_effect
 
@@ -112,6 +113,7 @@ def right_reasons_points(
                 f"The {name!r} argument must have shape {shares.shape}, one label per image in 'attributions'. "
                 f"Got {labels.shape} instead."
             )
+    check_one_type(true, predicted)
     return np.asarray((true == predicted) * (1 - shares))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
@@ -12,6 +11,7 @@ from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.randomness import isolated_generators, seed_generators
 from lvlm_va.data.stored_images import ImageShape
 from lvlm_va.modules.built_in import BUILT_IN, default_net
+from lvlm_va.modules.logits import copy_module
 
 
 def build_module(
@@ -50,7 +50,7 @@ def build_module(
         If `spec`, or what a callable returns, is no module.
     """
     if isinstance(spec, nn.Module):
-        return copy.deepcopy(spec)
+        return copy_module(spec)
     # Layers draw their first weights from the global generator; the fork keeps the user's untouched.
     cpu = torch.device("cpu")
     with isolated_generators(cpu):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lvlm_va.common.warnings import warn
 from lvlm_va.modules.logits import evaluating, forward_logits, module_device_and_dtype
 
 
@@ -52,10 +53,16 @@ def check_module(
     Raises
     ------
     ValueError
-        If the module is in half precision, has nothing to train, its logits have another width, or no gradient
-        reaches what it must reach.
+        If the module is wrapped for several GPUs or in half precision, has nothing to train, its logits have another
+        width, or no gradient reaches what it must reach.
     """
     says = f"The {argument!r} argument must"
+    for name, part in module.named_modules():
+        if isinstance(part, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            raise ValueError(
+                f"{says} hold no {type(part).__name__}, which cannot be explained. Got one{name and f' in {name!r}'}; "
+                "pass the module inside it, its attribute 'module'. For several GPUs start several processes."
+            )
     device, dtype = module_device_and_dtype(module)
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(
@@ -78,6 +85,11 @@ def check_module(
             raise ValueError(
                 f"{says} return one logit per class: {n_classes} classes were found in y. "
                 f"Got logits of shape {tuple(logits.shape)} instead."
+            )
+        if n_classes is not None and bool((logits >= 0).all() & ((logits.sum(1) - 1).abs() < 1e-5).all()):
+            warn(
+                f"{says} return logits. Got what looks like probabilities, which sum to 1: take the softmax off its "
+                "end, where it hides what the classifier looks at once an answer is sure."
             )
         wanted = [*parameters, *[images] * differentiable]
         found: Sequence[Tensor | None] = [None] * len(wanted)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lvlm_va.data.stored_images import ImageRows, image_batches
 
@@ -43,10 +45,12 @@ def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor
             f"Got {type(output).__name__} instead."
         )
     if logits.ndim != 2 or logits.shape[0] != images.shape[0]:
+        hint = "A module that expects flat rows needs torch.nn.Flatten() in front."
+        if logits.shape == images.shape[:1]:
+            hint = "A task of two classes needs two logits, too, such as torch.stack([-z / 2, z / 2], 1) for a logit z."
         raise ValueError(
             f"The module must return logits of shape ({images.shape[0]}, n_classes) for images of shape "
-            f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. A module that expects flat "
-            "rows needs torch.nn.Flatten() in front."
+            f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. {hint}"
         )
     return logits
 
@@ -61,14 +65,20 @@ def is_compiled(module: nn.Module) -> bool:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[nn.Module]:
-    """Put every submodule into evaluation mode, and give each its own mode back afterwards."""
-    modes = {child: child.training for child in module.modules()}
+    """Put every submodule into evaluation mode, and give each its own mode and plain attributes back afterwards.
+
+    Counters, activations and maps that a forward pass leaves in ``self`` are no part of the classifier: they would make
+    another one of it in a run directory, and keep graphs in memory.
+    """
+    before = {child: (type(child), dict(vars(child))) for child in module.modules()}
     module.eval()
     try:
         yield module
     finally:
-        for child, mode in modes.items():
-            child.training = mode
+        for child, (kind, attributes) in before.items():
+            if type(child) is kind:  # a lazy layer has become what it is
+                _give_back(vars(child), attributes)
+            child.training = attributes["training"]
 
 
 def module_device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtype]:
@@ -81,6 +91,8 @@ def module_device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtyp
 
 def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> Tensor:
     """Return the logits of any number of images, in evaluation mode and without gradients.
+
+    A logit of minus infinity, of a class that is ruled out, is let through unless all of them are.
 
     Parameters
     ----------
@@ -95,13 +107,52 @@ def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> 
     -------
     Tensor of shape (n, K), float64, on the CPU
         Logits.
+
+    Raises
+    ------
+    ValueError
+        If the logits of an image give no probabilities: NaN or infinity among them.
     """
     device, dtype = module_device_and_dtype(module)
     with evaluating(module), torch.no_grad():
         logits = [forward_logits(module, part) for part in image_batches(images, batch_size, device, dtype)]
-        return torch.cat(logits).to("cpu", torch.float64)
+        found = torch.cat(logits).to("cpu", torch.float64)
+    bad = found.softmax(1).isnan().any(1).nonzero()[:, 0].tolist()
+    if bad:
+        raise ValueError(
+            "The 'module' argument must return finite logits. Got NaN or infinity for "
+            f"{len(bad)} of {len(found)} images, the first of them number {bad[0]} (from 0). Likely causes: weights "
+            "that diverged or do not fit, or a division by 0 in its forward, as for an image of one colour."
+        )
+    return found
+
+
+def copy_module(module: nn.Module) -> nn.Module:
+    """Return a deep copy; of a tensor that a forward pass left in the module, without its graph."""
+    with _DetachedCopies():
+        return copy.deepcopy(module)
 
 
 def on_cpu(module: nn.Module) -> nn.Module:
     """Return the module, or a copy on the CPU where it is elsewhere."""
-    return module if module_device_and_dtype(module)[0].type == "cpu" else copy.deepcopy(module).cpu()
+    return module if module_device_and_dtype(module)[0].type == "cpu" else copy_module(module).cpu()
+
+
+class _DetachedCopies(TorchFunctionMode):
+    """Lets `copy.deepcopy` copy tensors that have a graph, which torch refuses."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
+            tensor, memo = args
+            return memo.setdefault(id(tensor), tensor.detach().clone())
+        return func(*args, **(kwargs or {}))
+
+
+def _give_back(now: dict[str, Any], before: dict[str, Any]) -> None:
+    for name in [name for name in now if not name.startswith("_") and name not in before]:
+        del now[name]
+    for name, value in before.items():
+        if not name.startswith("_") and now.get(name) is not value:
+            now[name] = value

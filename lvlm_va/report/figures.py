@@ -58,7 +58,7 @@ def write_figures(record: RunRecord, folder: str | os.PathLike[str]) -> tuple[Pa
     ImportError
         If matplotlib is missing (extra ``report``).
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     rows = _most_spurious(record)
     written = [folder / "before_after.png", folder / "segments.png"]
     effects = record.effects()

@@ -72,12 +72,15 @@ class Measures:
         Whether the groups are others than the classes.
     before, after : Measured
         The classifier before and after.
+    n_explained : int or None
+        On how many of the images, drawn at random, the alignment was measured; None where it was not, or on all.
     """
 
     images: str
     grouped: bool
     before: Measured
     after: Measured
+    n_explained: int | None = None
 
     def _repr_html_(self) -> str:
         after = self.after.figures()
@@ -97,6 +100,7 @@ class Measures:
             "grouped": self.grouped,
             "before": _measured_to_json(self.before),
             "after": _measured_to_json(self.after),
+            "n_explained": self.n_explained,
         }
 
     @classmethod
@@ -113,6 +117,7 @@ class Measures:
             bool(found["grouped"]),
             _measured_from_json(found["before"]),
             _measured_from_json(found["after"]),
+            None if found.get("n_explained") is None else int(found["n_explained"]),
         )
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
+from tqdm.auto import tqdm
 
+from lvlm_va.common.randomness import derive_seed
 from lvlm_va.data.stored_images import ImageRows
 from lvlm_va.metrics.alignment import spurious_attribution_shares
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.report.measures import Measured, Measures
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.types import Aligned
+
+# Of the images with masks, as many are explained as have so many pixels together, and at least so many.
+PIXELS_EXPLAINED, LEAST_EXPLAINED = 500_000, 8
+# Steps of the bar that shows how far each classifier's explanations are.
+STEPS = 5
 
 
 def measure(
@@ -24,6 +33,7 @@ def measure(
     groups: ArrayLike | None = None,
     masks: Tensor | ArrayLike | None = None,
     what: str = "test images",
+    n_explained: int | None = None,
 ) -> Measures:
     """Return how right the classifier is on these images before and after alignment, and how right its reasons.
 
@@ -43,26 +53,43 @@ def measure(
         True where a pixel is known to be spurious.
     what : str, default="test images"
         Which images these are, in words.
+    n_explained : int or None, default=None
+        How many of them are explained, drawn at random, where masks are given. None takes as many as have half a
+        million pixels together, and at least eight.
 
     Returns
     -------
     Measures
         Of both.
     """
-    names, explainer = np.asarray(job.data.class_names), job.options.explainer
-    measured = []
-    if masks is not None and not isinstance(masks, Tensor):
-        masks = np.asarray(masks)
-    for module in (aligned.start.module, aligned.latest.module):
-        predictions = predict_logits(module, images, batch_size=job.options.training.batch_size).argmax(1)
-        alignment = None
-        if masks is not None:
-            shares = torch.cat(
-                [
-                    spurious_attribution_shares(explanation.attributions.cpu(), masks[rows])
-                    for rows, explanation in explainer.in_portions(module, images, labels)
-                ]
+    names, explainer, n = np.asarray(job.data.class_names), job.options.explainer, len(labels)
+    measured, alignment, rows = [], None, torch.arange(0)
+    if masks is not None:
+        masks = masks if isinstance(masks, Tensor) else torch.from_numpy(np.array(masks))
+        if len(masks) != n:
+            raise ValueError(
+                f"The 'masks' argument must hold a mask for each of {n} images. Got {len(masks)} instead."
             )
-            alignment = 1 - float(shares[~shares.isnan()].mean())
-        measured.append(Measured.of(names[labels.numpy()], names[predictions.numpy()], groups, alignment))
-    return Measures(what, groups is not None, *measured)
+        n_drawn = max(LEAST_EXPLAINED, PIXELS_EXPLAINED // math.prod(images.shape[2:]))
+        drawn = torch.randperm(n, generator=torch.Generator().manual_seed(derive_seed(job.seed, 0)))
+        rows = drawn[: n_drawn if n_explained is None else n_explained].sort().values
+    bar = tqdm(
+        total=2 * len(rows),
+        desc="explain test images",
+        disable=not (job.options.verbose and len(rows)),
+        leave=False,
+    )
+    with bar:
+        for module in (aligned.start.module, aligned.latest.module):
+            predictions = predict_logits(module, images, batch_size=job.options.training.batch_size).argmax(1)
+            if masks is not None:
+                shares = []
+                for part in rows.split(max(1, math.ceil(len(rows) / STEPS))):
+                    found = explainer.explain(module, images[part], labels[part])
+                    shares.append(spurious_attribution_shares(found.attributions.cpu(), masks[part]))
+                    bar.update(len(part))
+                known = torch.cat(shares)
+                alignment = 1 - float(known[~known.isnan()].mean())
+            measured.append(Measured.of(names[labels.numpy()], names[predictions.numpy()], groups, alignment))
+    before, after = measured
+    return Measures(what, groups is not None, before, after, len(rows) if 0 < len(rows) < n else None)

@@ -72,7 +72,7 @@ def write_report(
     ImportError
         If Jinja2 or matplotlib is missing (extra ``report``).
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     text = render_report(record, title=title, intro=intro, prices=prices)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -117,6 +117,7 @@ def render_report(
         unanswered=sum(not critique.answered for critique in record.critiques),
         counts=record.verdicts.counts(),
         attention=None if np.isnan(attention).any() else attention,
+        attention_masked=attention[2],
         behaviour=behaviour_of(record),
         one_description=descriptions.pop() if len(descriptions) == 1 else "",
         measures=record.measures,
@@ -203,6 +204,9 @@ def headlines(measures: Measures) -> tuple[Headline, ...]:
                 "Share of the classifier's attention outside the pixels known not to matter (alignment μ).",
                 before.alignment,
                 after.alignment,
+                (f"Explained: {measures.n_explained:,} of them, drawn at random.",)
+                if measures.n_explained
+                else (),
             )
         )
     return tuple(found)

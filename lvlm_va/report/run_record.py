@@ -95,6 +95,8 @@ class RunRecord:
     propagated : mapping of str to float, or None
         Where verdicts were extended: ``n_images``, to how many training images, and ``agreement``, how many of the
         verdicts that would have foretold; see `lvlm_va.propagation.Propagated`.
+    remarks : tuple of str
+        What must be told of a result that mended less than it may seem to.
     measures : Measures or None
         What was measured before and after; None where nothing was measured since the last alignment.
     command : Command or None
@@ -123,6 +125,7 @@ class RunRecord:
     n_training_images: int = 0
     policy: VerdictPolicy = field(default_factory=VerdictPolicy)
     propagated: Mapping[str, float] | None = None
+    remarks: tuple[str, ...] = ()
     measures: Measures | None = None
     command: Command | None = None
     path: Path | None = None
@@ -181,7 +184,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     ValueError
         If it holds no finished run with a critic, a run of another version, or damaged files; says what mends it.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser()
     identity, latest = _read_heads(folder)
     files = {stage: [_inside(folder, name) for name in names] for stage, names in latest["files"].items()}
     if not files.get("verdicts"):
@@ -223,6 +226,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         n_training_images=latest["n_training_images"],
         policy=_policy(latest, folder),
         propagated=latest.get("propagated"),
+        remarks=tuple(map(str, latest.get("remarks", ()))),
         measures=_read_measures(folder, _only(files, "align").name),
         command=_read_command(folder),
         path=folder,
@@ -249,14 +253,16 @@ def keep_measures(run_dir: str | os.PathLike[str], measures: Measures) -> None:
     measures : Measures
         What was measured; counts until the classifier is aligned anew.
     """
-    folder = Path(run_dir)
+    folder = Path(run_dir).expanduser()
     _, latest = _read_heads(folder)
     write_json(folder / "measures.json", {"of": latest["files"]["align"][0], **measures.to_json()})
 
 
 def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> None:
     """Leave in a run directory the command line that made it, and the folder in which it was given."""
-    write_json(Path(run_dir) / "command.json", {"arguments": list(arguments), "folder": str(Path.cwd())})
+    write_json(
+        Path(run_dir).expanduser() / "command.json", {"arguments": list(arguments), "folder": str(Path.cwd())}
+    )
 
 
 def join_tables(tables: Sequence[VerdictTable]) -> VerdictTable:

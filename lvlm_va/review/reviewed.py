@@ -58,7 +58,7 @@ class ReviewedRun:
     def __init__(
         self, folder: str | os.PathLike[str], *, by: str, models: ModelOptions | None = None
     ) -> None:
-        self.folder, self.models = Path(folder), models
+        self.folder, self.models = Path(folder).expanduser(), models
         refuse_links(self.folder)
         self._read()
         # What cannot be asked is refused before the page is up.

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
 from lvlm_va.attribution import Explanation, concatenate_explanations
+from lvlm_va.common.warnings import warn
 from lvlm_va.critique import VerdictTable
-from lvlm_va.critique.checks import warn_of_undecided
 from lvlm_va.data.stored_images import subset
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagated
@@ -19,6 +19,7 @@ from lvlm_va.rounds.critique_round import have_critiqued
 from lvlm_va.rounds.held_out import AlignmentRows, hold_out
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.propagated_masks import propagate
+from lvlm_va.rounds.remarks import remarks_on_strength, remarks_on_verdicts
 from lvlm_va.rounds.shown import ShownImages, shown_images
 from lvlm_va.rounds.types import Aligned, Explained, Round, Trained, chosen_indices, join_portions
 from lvlm_va.rounds.verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
@@ -63,7 +64,6 @@ class AlignmentJob:
             so_far = self.fine_tune(so_far)
         # Corrections enter the last alignment only: they must not change what the critic was asked.
         corrected = read_corrections(so_far.verdicts, so_far.rounds, self.run)
-        warn_of_undecided(corrected.verdicts)
         found_clean = clean and len(so_far.rounds) > 1
         if found_clean and corrected == so_far.verdicts:
             keep_verdicts(corrected, so_far.rounds, self.run)
@@ -78,7 +78,10 @@ class AlignmentJob:
     def follow(self, aligned: Aligned, verdicts: VerdictTable) -> Aligned:
         """Keep these verdicts, and align by them."""
         keep_verdicts(verdicts, aligned.rounds, self.run)
-        return self.fine_tune(aligned.judged_by(verdicts))
+        judged = aligned.judged_by(verdicts)
+        for remark in remarks_on_verdicts(judged):
+            warn(remark)
+        return self.fine_tune(judged)
 
     def critique(self, so_far: Aligned) -> Aligned:
         """One round: sample images, explain them, cut the explanations, and have the segments judged."""
@@ -103,6 +106,7 @@ class AlignmentJob:
     def explain(self, module: nn.Module, chosen: Tensor, key: str) -> Explained:
         """Attribute the labels' logits of these rows, chosen under this key, and cut the attributions into segments."""
         how, data, run = self.options, self.data, self.run
+        progress = {stage: stage if how.verbose else None for stage in ("explain", "segment")}
 
         def attribute(rows: Tensor) -> Explanation:
             return how.explainer.explain(module, data.images[rows], data.labels[rows])
@@ -110,7 +114,14 @@ class AlignmentJob:
         key = run.key("explain", key, how.explainer)
         with run.timed("explain"):
             explanation = sharded(
-                run, "explain", key, Explanation, chosen, attribute, concatenate_explanations
+                run,
+                "explain",
+                key,
+                Explanation,
+                chosen,
+                attribute,
+                concatenate_explanations,
+                progress=progress["explain"],
             )
             shown = run.cached("shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen))
 
@@ -121,7 +132,14 @@ class AlignmentJob:
         key, positions = run.key("segment", key, how.segmenter), torch.arange(len(chosen))
         with run.timed("segment"):
             segmentation = sharded(
-                run, "segment", key, Segmentation, positions, cut, concatenate_segmentations
+                run,
+                "segment",
+                key,
+                Segmentation,
+                positions,
+                cut,
+                concatenate_segmentations,
+                progress=progress["segment"],
             )
         return Explained(chosen, shown.images, explanation, segmentation, key)
 
@@ -182,7 +200,10 @@ class AlignmentJob:
         latest = self._fit("align", so_far.start, how.aligning, seen)
         if so_far.latest is not so_far.start:
             latest = replace(latest, histories=(*so_far.latest.histories, *latest.histories))
-        return replace(so_far, latest=latest, propagated=propagated)
+        found = replace(so_far, latest=latest, propagated=propagated)
+        for remark in remarks_on_strength(found, how.aligning):
+            warn(remark)
+        return found
 
     def _fit(
         self, stage: str, start: Trained, options: TrainingOptions, rows: AlignmentRows | None = None
@@ -198,6 +219,7 @@ class AlignmentJob:
                 options,
                 seed=self.seed,
                 checkpoint_path=self.run.file(stage, key, ".safetensors"),
+                checkpoint_key=key,
                 verbose=self.options.verbose,
                 **aligning,
             )

@@ -12,6 +12,7 @@ from torch import Tensor
 from lvlm_va.common.distributed import on_first
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.remarks import remarks_on
 from lvlm_va.rounds.types import Aligned
 from lvlm_va.runs.facts import version_facts
 from lvlm_va.runs.shards import SHARD, sharded
@@ -55,7 +56,7 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
     run.seconds = on_first(lambda: run.seconds)
     if run.path is None:
         return
-    key = run.key(aligned.latest.module, aligned.start.module, aligned.indices, job.options.explainer)
+    key = run.key(aligned.latest.key, aligned.start.key, aligned.indices, job.options.explainer)
     run.drop("outcome")
     sharded(
         run,
@@ -65,6 +66,7 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
         aligned.indices,
         lambda rows: _of_rows(job, aligned, rows),
         join_outcomes,
+        progress="explain after" if job.options.verbose else None,
     )
     run.publish(**facts(job, aligned, parameters) | {"seconds": run.seconds_of_results()})
 
@@ -79,6 +81,7 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
         "parameters": dict(parameters),
         "versions": version_facts(),
         "policy": asdict(job.options.policy),
+        "remarks": remarks_on(aligned, job.options.aligning),
         "propagated": propagated
         and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
     }

@@ -58,7 +58,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, identity: Mapping[str, Any]) -> None:
-        self.path = folder = None if path is None else Path(path)
+        self.path = folder = None if path is None else Path(path).expanduser()
         self.seconds: dict[str, float] = {}
         self._used: dict[str, list[str]] = {}
         if folder is None:

@@ -55,6 +55,17 @@ def test_align_report_and_align_again_from_its_verdicts(align, lvlm_va, tmp_path
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
+def test_the_order_of_the_classes_is_named(align, tmp_path):
+    out = tmp_path / "run"
+    done = align(out, "--irrelevant", "corners", "--classes", "well, ill")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "run.json").read_text())["identity"]["classes"] == ["well", "ill"]
+    assert "Note: The weight lambda of the penalty rose to" in done.stdout
+    refused = align(tmp_path / "other", "--irrelevant", "corners", "--classes", "well,il")
+    assert refused.returncode == 2
+    assert "'classes' argument" in refused.stderr
+
+
 def test_trained_weights_are_loaded(align, tmp_path):
     assert align(tmp_path / "one", "--irrelevant", "corners").returncode == 0
     weights = tmp_path / "one" / "aligned.safetensors"

@@ -48,3 +48,14 @@ def test_layer_without_bias_gets_one() -> None:
 def test_module_that_ends_in_something_else(net: nn.Module) -> None:
     with pytest.raises(ValueError, match="'module' argument must end in a torch.nn.Linear.*Got a Sequential"):
         find_last_layer(net, IMAGES)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize(
+    "norm",
+    [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm, nn.utils.weight_norm],
+)
+def test_a_weight_that_is_computed_from_others_cannot_be_put_in_place(norm) -> None:
+    net = nn.Sequential(nn.Flatten(), norm(nn.Linear(784, 2)))
+    with pytest.raises(ValueError, match="weight is a parameter of its own"):
+        find_last_layer(net, IMAGES)

@@ -35,16 +35,18 @@ def test_shares_and_what_is_covered():
     assert (second.what, second.verdict, second.share) == (
         "something that the critique does not name", "unsure", 0.25,
     )  # fmt: skip
-    assert str(third) == "the bone (12 %, mostly centre)"
+    assert str(third) == "the bone (12 % of the effect, mostly centre)"
     assert ill.text == (
         "2 images were critiqued. Of what speaks for the class in them, 62 % lies in segments that are spurious, 12 % "
-        "in relevant ones, and on 25 % there is no verdict. So it relies mostly on what should not count. Spurious: "
-        "the tag (62 %, mostly top left). Relevant: the bone (12 %, mostly centre). Unsure: something that the "
-        "critique does not name (25 %, mostly centre)."
+        "in relevant ones, and on 25 % there is no verdict. So, by these verdicts, it relies mostly on what should not "
+        "count. Judged spurious: the tag (62 % of the effect, mostly top left). Judged relevant: the bone (12 % of the "
+        "effect, mostly centre). Unsure: something that the critique does not name (25 % of the effect, mostly centre)."
     )
     absolute = summarize_behaviour([replace(finding, effect="absolute") for finding in FOUND])
     assert "Of what speaks for or against the class in them, 62 %" in absolute["ill"].text
-    assert str(summary["well"].covers[0]) == "of its effect lies in the centre (100 %, mostly centre)"
+    assert str(summary["well"].covers[0]) == (
+        "98 % of its effect lies in the centre (100 % of the effect, mostly centre)"
+    )
     assert str(summary).startswith("Class ill: 2 images were")
     with pytest.raises(KeyError):
         summary["unheard of"]
@@ -57,6 +59,7 @@ def test_shares_and_what_is_covered():
         ((0.2, 0.8, 0.0), "in part on what should not count"),
         ((0.05, 0.95, 0.0), "mostly on what should count"),
         ((0.2, 0.2, 0.6), "yet to be judged"),
+        ((0.05, 0.47, 0.48), "less than half of it was judged to count"),
     ],
 )
 def test_the_conclusion_follows_the_shares(shares, words):
@@ -74,8 +77,8 @@ def test_the_conclusion_follows_the_shares(shares, words):
         ("Step 3: segment #2 mostly covers the ruler; segment 1 the skin.", "the ruler"),
         ("**Segment 2** lies on the border\nof the image", "the border"),
         ("Segment 1 covers the hand. Segment 2 shows a plaster!", "a plaster"),
-        ("100 % of its effect lies in the corners, declared irrelevant", "of its effect lies in the corners, "
-         "declared irrelevant"),
+        ("100 % of its effect lies in the corners, declared irrelevant", "100 % of its effect lies in the "
+         "corners, declared irrelevant"),
         ("Nothing\nto say", ""),
         ("x" * 500, ""),
         ("", ""),
@@ -93,6 +96,43 @@ def test_what_it_covers_is_a_short_printable_line(text, segment):
         assert words.isprintable()
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ab"),
+            st.sampled_from(VERDICTS),
+            st.sampled_from(["tag", "bone"]),
+            st.integers(0, 100),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_every_thing_is_called_what_it_was_judged_and_every_figure_is_kept(table):
+    found = [
+        SegmentFinding(
+            "x", label, k, 1 / len(table), "top", verdict, f"{figure} % of it lies on the {thing}, # %"
+        )
+        for k, (label, verdict, thing, figure) in enumerate(table, start=1)
+    ]
+    for behaviour in summarize_behaviour(found).classes:
+        for cover in behaviour.covers:
+            figures = [
+                figure
+                for label, verdict, thing, figure in table
+                if (label, verdict) == (behaviour.label, cover.verdict)
+                and cover.what.endswith(f"the {thing}, # %")
+            ]
+            low, high = min(figures), max(figures)
+            assert cover.n_segments == len(figures)
+            assert cover.what.startswith(f"{low} % of it" if low == high else f"{low} to {high} % of it")
+            head = {"spurious": "Judged spurious", "relevant": "Judged relevant", "unsure": "Unsure"}[
+                cover.verdict
+            ]
+            listed = behaviour.text.partition(f"{head}: ")[2].partition(". ")[0]
+            assert str(cover) in listed
+
+
 # In a model's words.
 
 
@@ -103,7 +143,7 @@ def test_a_model_is_given_figures_and_words_as_data():
     assert told["ill"].author == "scripted"
     first, second = map(text_of, backend.asked)
     assert "<class_description>\n| The bone counts.\n</class_description>" in first
-    assert "| spurious: the tag (62 %, mostly top left), 2 segments" in first
+    assert "| spurious: the tag (62 % of the effect, mostly top left), 2 segments" in first
     assert "| Nothing was said." in second
     assert not backend.asked[0].images
 

@@ -154,5 +154,5 @@ def test_verdicts_read_as_text():
     assert verdicts_of([critique]) == [["spurious", "relevant"]]
     assert critique.text.splitlines() == [
         "Segment 1: spurious. 100 % of its effect lies in the corners, declared irrelevant for all classes",
-        "Segment 2: relevant. 0 % of its effect lies in the corners, declared irrelevant for all classes",
+        "Segment 2: relevant. 100 % of its effect lies outside the corners, declared irrelevant for all classes",
     ]

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lvlm_va.critique import RegionCritic
 from tests.critique.making import corner_and_centre, make_request, verdicts_of
@@ -87,3 +89,21 @@ def test_wrong_threshold_and_empty_region():
         RegionCritic({"irrelevant": ["corners"]}, threshold=1.5)
     with pytest.raises(ValueError, match="the corners, which covers none of an image of 4x4 pixels"):
         RegionCritic({"irrelevant": [("corners", 0.05)]}).critique([make_request(np.ones((4, 4)))])
+
+
+@given(
+    st.sampled_from(["irrelevant", "relevant"]),
+    st.floats(0.01, 1),
+    st.lists(st.integers(0, 9), min_size=2, max_size=6).filter(any),
+)
+def test_a_reason_says_what_was_judged(kind, threshold, effect):
+    """The only segment has as much effect in the left half as the reason says, or the rest of it outside."""
+    inside = sum(effect[: len(effect) // 2]) / sum(effect)
+    half = (0, 0, 1, len(effect) // 2 / len(effect))
+    request = make_request([[1] * len(effect)], effect=[effect])
+    (critique,) = RegionCritic({kind: [half]}, threshold).critique([request])
+    (verdict,) = critique.verdicts
+    figure, _, rest = verdict.reason.partition(" % of its effect lies ")
+    where = rest.split()[0]
+    assert abs(float(figure) / 100 - (inside if where == "in" else 1 - inside)) < 0.0051
+    assert (verdict.verdict == "spurious") == ((where == "in") == (kind == "irrelevant"))

@@ -88,9 +88,9 @@ def test_images_that_do_not_go_together(kind: Any, items: Any, error: Any, messa
 
 def test_what_holds_no_images_is_named() -> None:
     images = torch.zeros(4, 1, 6, 5)
-    with pytest.raises(TypeError, match="Got a DataLoader instead: pass its dataset"):
+    with pytest.raises(TypeError, match="Got a DataLoader instead; pass its attribute 'dataset'"):
         read(DataLoader(TensorDataset(images)))
-    with pytest.raises(TypeError, match=r"images, or \(image, label\) pairs.* Got dict instead"):
+    with pytest.raises(TypeError, match=r"images, or \(image, label\) pairs.* Got dict with the keys"):
         read(Items([{"image": image} for image in images]))
 
 

@@ -46,6 +46,7 @@ def fit(tagged, segmenter, **parameters) -> tuple[LVLMVAClassifier, Watched]:
     return clf.fit(X, y), critic
 
 
+@pytest.mark.filterwarnings("ignore:No segment was judged spurious")
 @pytest.mark.parametrize("kind", [PPEPSWGM, Grid])
 def test_a_shortcut_that_speaks_against_the_class_is_masked(tagged, kind, tmp_path):
     masks = tagged[3]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic
 from lvlm_va.critique import Critique
@@ -250,3 +252,65 @@ def test_data_set_of_images_of_different_shapes():
 
     with pytest.raises(ValueError, match="'X' argument must hold images of one shape"):
         make().fit(Ragged())
+
+
+def test_what_needs_a_critic_says_so_of_an_estimator_without(blobs, tmp_path):
+    clf = make(critic=None).fit(*blobs)
+    for ask in (clf.report, clf.behaviour_summary, lambda: clf.realign(tmp_path / "verdicts.json")):
+        with pytest.raises(ValueError, match="'critic' argument.*fitted without one"):
+            ask()
+
+
+def test_a_data_loader(blobs):
+    loader = DataLoader(TensorDataset(*map(torch.from_numpy, blobs)))
+    with pytest.raises(TypeError, match="'X' argument.*DataLoader.*'dataset'"):
+        make().fit(loader)
+
+
+def test_a_dataset_of_dicts(blobs):
+    class Dicts(Dataset):
+        def __len__(self) -> int:
+            return len(blobs[1])
+
+        def __getitem__(self, i: int):
+            return {"pixels": blobs[0][i], "label": blobs[1][i]}
+
+    with pytest.raises(TypeError, match=r"'X' argument.*keys \['pixels', 'label'\]"):
+        make().fit(Dicts())
+
+
+def test_labels_that_pandas_lets_be_missing_keep_their_names(blobs):
+    X, y = blobs
+    for labels in (pd.Series(y).astype("Int64"), pd.Series(y == 1).astype("boolean")):
+        said = {labels[0]: "What counts is the bar.", labels[1]: "What counts is the blob."}
+        clf = make(critic=None, specifications=said).fit(X, labels)
+        assert set(clf.classes_.tolist()) == set(said)
+    with pytest.raises(ValueError, match="NaN"):
+        make().fit(X, pd.Series([None, *y[1:]]).astype("Int64"))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        torch.optim.lr_scheduler.ReduceLROnPlateau,
+        lambda o, steps: torch.optim.lr_scheduler.ReduceLROnPlateau(o),
+    ],
+)
+def test_what_alignment_cannot_use_is_found_before_anybody_is_asked(blobs, schedule):
+    class NobodyAsked(RegionCritic):
+        def critique(self, requests):
+            raise AssertionError("The critic was asked.")
+
+    critic = NobodyAsked({"irrelevant": ["corners"]})
+    with pytest.raises(TypeError, match="'schedule' callable.*Got ReduceLROnPlateau"):
+        make(critic=critic, align_schedule=schedule).fit(*blobs)
+
+
+def test_home_is_found(blobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    clf = make(
+        run_dir="~/run", specifications={0: "What counts is the bar.", 1: "What counts is the blob."}
+    ).fit(*blobs)
+    clf.report("~/page.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "run"]

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import sklearn
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
@@ -22,6 +24,7 @@ from lvlm_va.metrics import (
     alignment_score,
     average_group_accuracy,
     group_accuracies,
+    right_reasons_accuracy,
     verdict_accuracy,
     wilson_interval,
     worst_group_accuracy,
@@ -235,3 +238,16 @@ class TestVerdictAccuracy:
     def test_arguments_are_checked(self, said, truth, message):
         with pytest.raises(ValueError, match=message):
             verdict_accuracy(said, truth)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6))
+def test_text_is_never_compared_with_numbers(labels):
+    text, groups = [str(label) for label in labels], ["a"] * len(labels)
+    maps, masks = np.ones((len(labels), 1, 2, 2)), np.zeros((len(labels), 2, 2))
+    for true, predicted in ((text, labels), (labels, text), (np.array(text, object), labels)):
+        with pytest.raises(ValueError, match="'y_true' and 'y_pred' arguments must hold labels of one type"):
+            worst_group_accuracy(true, predicted, groups=groups)
+        with pytest.raises(ValueError, match="labels of one type"):
+            right_reasons_accuracy(true, predicted, attributions=maps, masks=masks)
+    assert worst_group_accuracy(text, np.array(text, object), groups=groups) == 1
+    assert worst_group_accuracy(labels, [float(label) for label in labels], groups=groups) == 1

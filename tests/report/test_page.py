@@ -80,7 +80,7 @@ def test_says_what_was_found_and_by_whom(page):
         "trained on 1,000 images. In 6 of them",
         "6 segments should not count, 6 should, and 6 are unsure",
         "3 images were critiqued.",
-        "50 % the tag of scan-0.png , mostly top left",
+        "17 % of the effect: the tag of scan-0.png , mostly top left",
         "Segment 1 covers the tag of scan-5.png.",
         "says model-x, 93 % sure",
         "says a person",
@@ -106,7 +106,7 @@ def test_what_is_not_known_is_said(page):
     bare = Page(render_report(make_record(masks=np.zeros((6, 12, 12), dtype=bool))))
     assert "Nothing was measured" in bare.text
     assert "No question to a chat model is on record" in bare.text
-    assert "nothing to teach the classifier" in bare.text
+    assert "nothing was taught to the classifier, and nothing mended" in bare.text
 
 
 @pytest.mark.parametrize("broken", [ATTACK, "\ud83d half a pair", "{{ 7 * 7 }} {% raw %}", "&lt;b&gt;\x00"])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
 
 from lvlm_va import LVLMVAClassifier, RegionCritic
+from lvlm_va.attribution import GradientXInput
 from lvlm_va.backends import Prices, Usage
 from lvlm_va.critique import Critique, ParserJudge, VerdictPolicy
-from lvlm_va.report import Command, keep_command, keep_measures, read_run
+from lvlm_va.report import Command, keep_command, keep_measures, measuring, read_run
 from lvlm_va.report.cost import read_costs
 from lvlm_va.report.measures import Measures
 from tests.report.records import make_measures
@@ -137,8 +139,11 @@ def test_measures_hold_until_the_next_alignment(digits, tmp_path):
         for segment in image["segments"]:
             segment["verdict"] = "relevant"
     (tmp_path / "edits.json").write_text(json.dumps(edits))
-    clf.realign(tmp_path / "edits.json")
+    with pytest.warns(UserWarning, match="No segment was judged spurious") as warned:
+        clf.realign(tmp_path / "edits.json")
     record = read_run(folder)
+    assert record.remarks == clf.remarks_
+    assert clf.remarks_[0] in {str(found.message) for found in warned}
     assert record.measures is None
     assert record.verdicts.counts()["spurious"] == 0
     assert not record.masks.any()
@@ -249,3 +254,40 @@ def test_measures_of_another_shape_are_refused():
     found["before"]["groups"]["sizes"].pop()
     with pytest.raises(ValueError, match="one length"):
         Measures.from_json(found)
+
+
+def test_a_sample_of_the_test_images_is_explained_and_the_page_says_so(fitted, digits, tmp_path):
+    asked = []
+
+    class Counting:
+        name = "counting"
+
+        def attribute(self, module, images, target, references):
+            asked.append(len(images))
+            return GradientXInput().attribute(module, images, target, references)
+
+    clf = make(None, attribution=Counting()).fit(digits.images, digits.labels)
+    del asked[:]
+    figures = []
+    for n_explained in (5, 5, None):
+        page = clf.report(
+            tmp_path / "page.html", digits.images, digits.labels, masks=digits.masks, n_explained=n_explained
+        ).read_text()
+        figures.append(re.findall(r"<th scope=\"row\">alignment</th>.*", page)[0])
+        assert ("Explained: 5 of them" in page) == (n_explained == 5)
+    n_rows = len(clf.alignment_set_)  # explained for the page's pictures, each time
+    assert sum(asked) == 2 * (5 + 5 + len(digits.labels)) + 3 * n_rows
+    assert figures[0] == figures[1]
+    with pytest.raises(ValueError, match="'masks' argument"):
+        clf.report(tmp_path / "page.html", digits.images, digits.labels, masks=digits.masks[1:])
+
+
+def test_large_images_are_explained_in_a_small_sample(blobs, monkeypatch):
+    monkeypatch.setattr(measuring, "PIXELS_EXPLAINED", 0)
+    X, y = blobs
+    clf = make().fit(X, y)
+    found = measuring.measure(
+        clf.job_, clf.aligned_, *clf._labelled(X, y, "y"), masks=np.zeros((len(X), *X.shape[2:]), bool)
+    )
+    assert found.n_explained == measuring.LEAST_EXPLAINED
+    assert Measures.from_json(found.to_json()).n_explained == found.n_explained

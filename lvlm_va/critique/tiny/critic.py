@@ -98,7 +98,7 @@ class TinyCritic(ModelUser):
     ) -> None:
         own = vars(self)
         own |= {"folder": folder, "policy": policy or VerdictPolicy(), "_in_process": backend is None}
-        with tiny_critic_folder() if folder is None else nullcontext(Path(folder)) as place:
+        with tiny_critic_folder() if folder is None else nullcontext(Path(folder).expanduser()) as place:
             own["_words"] = _known_words(place)
             if backend is None:
                 from lvlm_va.backends import HFBackend
