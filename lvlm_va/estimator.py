@@ -192,13 +192,14 @@ class LVLMVAClassifier(AlignmentParameters):
             names the argument.
         """
         job, module = self._start(X, y, image_ids)
-        trained = job.train(module)
-        self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
-        self.module_, self.history_ = trained.module, {"train": trained.histories, "align": ()}
-        if job.options.critic is None:
-            job.run.publish(seconds=self.seconds_)
-        else:
-            self._finish(job, job.align(trained))
+        with job.run.exclusive():
+            trained = job.train(module)
+            self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
+            self.module_, self.history_ = trained.module, {"train": trained.histories, "align": ()}
+            if job.options.critic is None:
+                job.run.publish(seconds=self.seconds_)
+            else:
+                self._finish(job, job.align(trained))
         return self
 
     def realign(
@@ -233,8 +234,9 @@ class LVLMVAClassifier(AlignmentParameters):
         # By the parameters as they are now; nobody is asked.
         options = replace(self._options(self._explainer()), policy=self.job_.options.policy)
         job = replace(self.job_, data=self._fitted_data(X, y, image_ids), options=options)
-        self.job_ = job
-        self._finish(job, job.realign(self.aligned_, edits))
+        with job.run.exclusive():
+            self.job_ = job
+            self._finish(job, job.realign(self.aligned_, edits))
         return self
 
     def estimate_cost(
@@ -265,7 +267,8 @@ class LVLMVAClassifier(AlignmentParameters):
         parameters = self.get_params(deep=False)
         trial = type(self)(**parameters | {"random_state": copy.deepcopy(parameters["random_state"])})
         job, module = trial._start(X, y, image_ids)
-        return estimate_job(job, job.train(module), prices)
+        with job.run.exclusive():
+            return estimate_job(job, job.train(module), prices)
 
     def behaviour_summary(
         self, writer: BehaviourWriter | ChatBackend | str | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
+from lvlm_va.alignment import AlignmentSet, TrainingOptions, TrainingResult, train
 from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.critique import VerdictTable
 from lvlm_va.critique.checks import warn_of_undecided
@@ -190,15 +190,20 @@ class AlignmentJob:
         """Return what one run of the training loop makes of a classifier."""
         key = self.run.key(stage, start.key, options, self.seed, rows)
         aligning = {} if rows is None else vars(rows)
-        with self.run.timed(stage):
-            result = train(
+        path = self.run.file(stage, key, ".safetensors")
+
+        def go_on() -> TrainingResult:
+            return train(
                 start.module,
                 self.data.images,
                 self.data.labels,
                 options,
                 seed=self.seed,
-                checkpoint_path=self.run.file(stage, key, ".safetensors"),
+                checkpoint_path=path,
                 verbose=self.options.verbose,
                 **aligning,
             )
+
+        with self.run.timed(stage):
+            result = (go_on() if path is None else self.run.unless_damaged(path, go_on)) or go_on()
         return Trained(result.module, key, (result.history,))

@@ -1,6 +1,7 @@
 """The run directory: nothing is computed twice, nothing half written is read, other runs are refused."""
 
 import json
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,8 +76,7 @@ def test_file_left_by_a_killed_first_write_is_no_obstacle(tmp_path):
 
 def test_folder_removed_meanwhile_becomes_a_run_again(tmp_path):
     run = RunDirectory(tmp_path / "run", IDENTITY)
-    (tmp_path / "run" / "run.json").unlink()
-    (tmp_path / "run").rmdir()
+    shutil.rmtree(tmp_path / "run")
     run.cached("explain", run.key(1), Result, result)
     run.publish()
     RunDirectory(tmp_path / "run", IDENTITY)
