@@ -241,7 +241,8 @@ class RightReasonsScorer:
         )
         options.check(data)
         job = AlignmentJob(data, options, open_run(run_dir, data), classifier.job_.seed)
-        return cls(X, _judged_masks(job, Trained(module, job.run.key(module))))
+        with job.run.exclusive():
+            return cls(X, _judged_masks(job, Trained(module, job.run.key(module))))
 
 
 def _steps(estimator: Any) -> tuple[Callable[[Any], Any], Any]:
@@ -272,7 +273,7 @@ def _critiqued(estimator: Any) -> tuple[Callable[[Any], Any], LVLMVAClassifier]:
 def _judged_masks(job: AlignmentJob, trained: Trained) -> Tensor:
     """Have all images critiqued, and return what is spurious by that, as corrected and extended: bool (n, H, W)."""
     critiqued = job.critique(Aligned(trained, trained, VerdictTable()))
-    verdicts = read_corrections(critiqued.verdicts, critiqued.rounds, job.run)
+    verdicts = job.corrected(critiqued)
     keep_verdicts(verdicts, critiqued.rounds, job.run)
     warn_of_undecided(verdicts.verdicts)
     job.run.publish(seconds=job.run.seconds)

@@ -16,7 +16,8 @@ from lvlm_va.common.files import atomic_path, reading
 from lvlm_va.common.fingerprint import fingerprint
 
 FORMAT = "lvlm_va training 3"
-_MEND = "The 'checkpoint_path' argument must name a checkpoint or a new file: remove it or name another."
+_EXPECTED = "The 'checkpoint_path' argument must name a checkpoint or a new file."
+_MEND = "Remove it or name another."
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -45,7 +46,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     UnreadableFileError
         If it cannot be opened.
     """
-    with reading(path, _MEND):
+    with reading(path, _MEND, _EXPECTED):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
@@ -65,7 +66,7 @@ def read_progress(path: Path) -> tuple[int, int]:
     UnreadableFileError
         If the file is no checkpoint of this format.
     """
-    with reading(path, _MEND):
+    with reading(path, _MEND, _EXPECTED):
         with safe_open(path, framework="numpy") as file:
             state = _decode(json.loads(file.metadata()["state"]), defaultdict(lambda: None))
         return len(state["history"]["loss"]), state["epochs"]

@@ -307,8 +307,9 @@ class TrainingRun:
         state = read_checkpoint(path)
         if state["key"] != self._key:
             raise DamagedFileError(
-                f"{path} is the checkpoint of a run of other options, seed, data or module.",
-                "Remove it or name another: the 'checkpoint_path' argument must name this run's or a new file.",
+                "The 'checkpoint_path' argument must name this run's checkpoint or a new file.",
+                f"{path} is that of a run of other options, seed, data or module.",
+                "Remove it or name another.",
             )
         self._module.load_state_dict(state["module"])
         self._best, self._most_points = state["best"], state["most_points"]

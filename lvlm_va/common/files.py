@@ -20,10 +20,10 @@ _ABANDONED_SECONDS = 3600
 
 
 class UnreadableFileError(ValueError):
-    """A file is there and cannot be read: what is wrong, by name, and what mends it."""
+    """A file is there and cannot be read: what was expected, what is wrong, and what mends it."""
 
     def __str__(self) -> str:
-        return " ".join(self.args)
+        return " ".join(filter(None, self.args))
 
 
 class DamagedFileError(UnreadableFileError):
@@ -54,7 +54,7 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
 
 
 @contextmanager
-def reading(path: Path, mend: str) -> Iterator[None]:
+def reading(path: Path, mend: str, expected: str = "") -> Iterator[None]:
     """Read a file in the block; whatever goes wrong there becomes an error that names the file.
 
     Parameters
@@ -63,6 +63,8 @@ def reading(path: Path, mend: str) -> Iterator[None]:
         The file.
     mend : str
         A sentence that says what mends it.
+    expected : str, default=""
+        One that says what it should be.
 
     Raises
     ------
@@ -80,20 +82,21 @@ def reading(path: Path, mend: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UnreadableFileError(f"{path} cannot be read ({error.strerror or error}).", mend) from error
+        raise UnreadableFileError(expected, f"{path} cannot be read ({error.strerror or error}).", mend) from error
     except MemoryError as error:
-        raise UnreadableFileError(f"{path} takes more memory than there is.", mend) from error
+        raise UnreadableFileError(expected, f"{path} takes more memory than there is.", mend) from error
     except UnreadableFileError:
         raise
     except Exception as error:  # parsers raise what they like, also RecursionError and OverflowError
-        raise DamagedFileError(f"{path} is damaged ({error or type(error).__name__}).", mend) from error
+        fault = f"{path} is damaged ({str(error) or type(error).__name__})."
+        raise DamagedFileError(expected, fault, mend) from error
 
 
 def set_aside(path: Path, error: DamagedFileError) -> None:
     """Give a damaged file another name, and warn of it: a new one is about to be made."""
     aside = path.with_name(f"{path.name}.damaged")
     path.replace(aside)
-    warn(f"{error.args[0]} It is made again; what was there is kept as {aside.name}.")
+    warn(f"{error.args[1]} It is made again; what was there is kept as {aside.name}.")
 
 
 def sweep(folder: Path, *, mine: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvlm_va.critique.places import segment_places
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict
 from lvlm_va.critique.verdict_table import VerdictTable
 
@@ -68,6 +69,11 @@ class TableCritic:
                     f"{verdict.image_id!r}, which has {n_segments[verdict.image_id]} segments. The table "
                     "belongs to another run: its verdicts would be put on the wrong segments."
                 )
+        shown = {r.image_id: segment_places(r.segments, r.effect) for r in requests}
+        try:
+            VerdictTable(places=shown).require_same_segments(table.of_images(shown))
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(self.path)}: {error}") from error
         return [self._look_up(table, request) for request in requests]
 
     def fingerprint(self) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
+from lvlm_va.critique.places import Place, places_from_text, places_to_text
 from lvlm_va.critique.types import JudgeExample, SegmentVerdict
 
 FORMAT = "lvlm_va verdict table"
 VERSION = 1
 
-Contents = tuple[tuple[SegmentVerdict, ...], dict[str, str], tuple[JudgeExample, ...]]
+Contents = tuple[
+    tuple[SegmentVerdict, ...], dict[str, str], tuple[JudgeExample, ...], dict[str, tuple[Place, ...]]
+]
 
 _T = TypeVar("_T")
 
@@ -24,7 +28,7 @@ _TABLE: _Fields = {
     "examples": ((list,), False),
     "images": ((list,), True),
 }
-_IMAGE: _Fields = {"image_id": ((str,), True), "segments": ((list,), True)}
+_IMAGE: _Fields = {"image_id": ((str,), True), "made_for": ((str,), False), "segments": ((list,), True)}
 _SEGMENT: _Fields = {
     "segment": ((int,), True),
     "verdict": ((str,), True),
@@ -46,7 +50,10 @@ _NAMES = {
 
 
 def table_to_json(
-    verdicts: Iterable[SegmentVerdict], specifications: Mapping[str, str], examples: Iterable[JudgeExample]
+    verdicts: Iterable[SegmentVerdict],
+    specifications: Mapping[str, str],
+    examples: Iterable[JudgeExample],
+    places: Mapping[str, Sequence[Place]],
 ) -> bytes:
     """Return the UTF-8 JSON text of a table, one object per image with its segments."""
     images: dict[str, list[dict[str, Any]]] = {}
@@ -66,7 +73,12 @@ def table_to_json(
         "version": VERSION,
         "specifications": dict(specifications),
         "examples": [{"critique": e.critique, "verdict": e.verdict, "note": e.note} for e in examples],
-        "images": [{"image_id": image_id, "segments": segments} for image_id, segments in images.items()],
+        "images": [
+            {"image_id": image_id}
+            | ({"made_for": places_to_text(places[image_id])} if image_id in places else {})
+            | {"segments": segments}
+            for image_id, segments in images.items()
+        ],
     }
     text = json.dumps(table, indent=2, ensure_ascii=False) + "\n"
     # Half a surrogate pair, as a model's cut-off answer may hold, has no UTF-8 form; "\ud83d" is JSON's own
@@ -75,7 +87,7 @@ def table_to_json(
 
 
 def table_from_json(data: bytes, file: str) -> Contents:
-    """Return the verdicts, specifications and examples of a table's text.
+    """Return the verdicts, specifications, examples and places of a table's text.
 
     Parameters
     ----------
@@ -104,16 +116,18 @@ def table_from_json(data: bytes, file: str) -> Contents:
         _build(JudgeExample, example, _EXAMPLE, f"{file}, example {number}")
         for number, example in enumerate(table.get("examples", []), start=1)
     )
-    return tuple(_verdicts(table["images"], file)), specifications, examples
+    places: dict[str, tuple[Place, ...]] = {}
+    return tuple(_verdicts(table["images"], file, places)), specifications, examples, places
 
 
 def _decode(data: bytes, file: str) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        for key in keys:
-            if keys.count(key) > 1:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
                 raise ValueError(f"the key {key!r} stands twice in one object.")
-        return dict(pairs)
+            found[key] = value
+        return found
 
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is not a number that JSON knows.")
@@ -131,9 +145,11 @@ def _decode(data: bytes, file: str) -> Any:
         ) from error
     except ValueError as error:
         raise ValueError(f"{file}: not valid JSON: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{file}: not a verdict table: its brackets are nested too deep.") from None
 
 
-def _verdicts(images: list[Any], file: str) -> Iterable[SegmentVerdict]:
+def _verdicts(images: list[Any], file: str, places: dict[str, tuple[Place, ...]]) -> Iterable[SegmentVerdict]:
     seen: set[tuple[str, int | None]] = set()
     for number, image in enumerate(images, start=1):
         _check_fields(image, _IMAGE, f"{file}, image number {number}")
@@ -143,6 +159,9 @@ def _verdicts(images: list[Any], file: str) -> Iterable[SegmentVerdict]:
                 f"{file}: image {image_id!r} is listed twice. Put all its segments into one object."
             )
         seen.add((image_id, None))
+        if "made_for" in image:
+            with _named(f"{file}, image {image_id!r}"):
+                places[image_id] = places_from_text(image["made_for"])
         for place, segment in enumerate(image["segments"], start=1):
             where = f"{file}, image {image_id!r}, entry {place} of 'segments'"
             verdict = _build(SegmentVerdict, segment, _SEGMENT, where, image_id=image_id)
@@ -156,9 +175,15 @@ def _build(kind: type[_T], value: Any, fields: _Fields, where: str, **more: Any)
     _check_fields(value, fields, where)
     if "verdict" in value:  # people write "Spurious "
         value = {**value, "verdict": value["verdict"].strip().lower()}
-    try:
+    with _named(where):
         return kind(**value, **more)
-    except ValueError as error:
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OverflowError) as error:  # such as a whole number that is too large for a float
         raise ValueError(f"{where}: {error}") from error
 
 

@@ -261,7 +261,9 @@ def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> N
 
 def join_tables(tables: Sequence[VerdictTable]) -> VerdictTable:
     """Return the verdicts of all rounds in one table; the descriptions and examples are the last's."""
-    return replace(tables[-1], verdicts=tuple(verdict for table in tables for verdict in table.verdicts))
+    places = {name: place for table in tables for name, place in table.places.items()}
+    verdicts = tuple(verdict for table in tables for verdict in table.verdicts)
+    return replace(tables[-1], verdicts=verdicts, places=places)
 
 
 def _read_heads(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

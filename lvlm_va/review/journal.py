@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,6 @@ from filelock import FileLock, Timeout
 
 from lvlm_va.common.files import atomic_path
 from lvlm_va.critique import VerdictTable
-from lvlm_va.critique.verdict_json import table_to_json
 from lvlm_va.review.changes import (
     Address,
     Change,
@@ -86,6 +86,7 @@ class Journal:
         self._done: list[tuple[Change, ...]] = []
         self._undone: list[tuple[Change, ...]] = []
         self._seen: tuple[int, int] | None = None
+        self._made_for = VerdictTable(places=found.places)
         self._one_at_a_time = threading.RLock()
         self._lock = FileLock(Path(folder) / ".review.lock", thread_local=False)
         try:
@@ -117,7 +118,11 @@ class Journal:
 
     def table(self) -> VerdictTable:
         """Return the present state."""
-        return table_of(self.values)
+        return replace(table_of(self.values), places=self._made_for.places)
+
+    def require_same_segments(self, table: VerdictTable) -> None:
+        """Raise ValueError unless a table was made for the segments of this run."""
+        self._made_for.require_same_segments(table)
 
     def edit(
         self, new: Mapping[Address, Any], *, revision: int, action: Action = "edit", by: str | None = None
@@ -190,14 +195,20 @@ class Journal:
                 ) from error
         runs = [entry.facts["run"] for entry in self.entries if entry.action == "start"]
         if runs:
+            made_for = self._made_for
+            if runs[-1] != facts["run"]:  # the table is that of the segments before
+                self._made_for = VerdictTable()
             self._mend(before)
+            self._made_for = made_for
         if runs and runs[-1] == facts["run"]:
             return
         if runs:
             kept = {a: v for a, v in self.values.items() if a.kind in ("description", "examples")}
             found = {**found, **kept}
         elif self._table_path.exists():
-            found = merged(found, VerdictTable.load(self._table_path))
+            table = VerdictTable.load(self._table_path)
+            self.require_same_segments(table)
+            found = merged(found, table)
         self._commit("start", differences(self.values, found), facts)
 
     def _check(self, revision: int) -> None:
@@ -217,6 +228,7 @@ class Journal:
             # What critics said anew stands in the journal alone.
             now, then = ({a: v for a, v in s.items() if a.kind != "critique"} for s in (self.values, before))
             table = VerdictTable.load(self._table_path)
+            self.require_same_segments(table)
             written = values_of(table)
             if written not in (now, then):
                 taken = merged(now, table)
@@ -233,14 +245,14 @@ class Journal:
         facts: Mapping[str, Any] | None = None,
         by: str | None = None,
     ) -> None:
-        table = table_of(apply_changes(self.values, changes))  # refuses what could not be read again
+        table_of(apply_changes(self.values, changes))  # refuses what could not be read again
         at = datetime.now(UTC).isoformat(timespec="seconds")
         new_state = bool(changes) or action == "start"
         entry = Entry(self.revision + new_state, action, by or self.by, at, tuple(changes), facts or {})
         append_entry(self._path, entry)
         self._take(entry)
         if new_state:
-            self._write(table)
+            self._write(self.table())
 
     def _take(self, entry: Entry) -> None:
         self.values = apply_changes(self.values, entry.changes)
@@ -264,7 +276,7 @@ class Journal:
 
     def _write(self, table: VerdictTable) -> None:
         with atomic_path(self._table_path) as temporary, temporary.open("wb") as stream:
-            stream.write(table_to_json(table.verdicts, table.specifications, table.examples))
+            stream.write(table.to_json())
             stream.flush()
             os.fsync(stream.fileno())
         self._seen = self._signature()

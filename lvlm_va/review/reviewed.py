@@ -139,6 +139,7 @@ class ReviewedRun:
     def take_over(self, table: str, *, revision: int) -> None:
         """Enter the verdicts, descriptions and examples of a table's JSON text."""
         found = VerdictTable(*table_from_json(table.encode("utf-8", "surrogatepass"), "the file"))
+        self.journal.require_same_segments(found)
         old = self.journal.values
         new = {**dict.fromkeys(old), **merged(old, found)}  # None removes
         self.journal.edit(new, revision=revision, action="import")

@@ -21,7 +21,13 @@ from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.propagated_masks import propagate
 from lvlm_va.rounds.shown import ShownImages, shown_images
 from lvlm_va.rounds.types import Aligned, Explained, Round, Trained, chosen_indices, join_portions
-from lvlm_va.rounds.verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
+from lvlm_va.rounds.verdicts import (
+    correct,
+    keep_verdicts,
+    make_alignment_set,
+    read_corrections,
+    verdict_table,
+)
 from lvlm_va.runs.directory import RunDirectory
 from lvlm_va.runs.shards import sharded
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
@@ -62,7 +68,7 @@ class AlignmentJob:
                 break
             so_far = self.fine_tune(so_far)
         # Corrections enter the last alignment only: they must not change what the critic was asked.
-        corrected = read_corrections(so_far.verdicts, so_far.rounds, self.run)
+        corrected = self.corrected(so_far)
         warn_of_undecided(corrected.verdicts)
         found_clean = clean and len(so_far.rounds) > 1
         if found_clean and corrected == so_far.verdicts:
@@ -72,8 +78,11 @@ class AlignmentJob:
 
     def realign(self, aligned: Aligned, edits: VerdictTable) -> Aligned:
         """Align again, by verdicts that somebody corrected; the critic is not asked."""
-        kept = read_corrections(aligned.verdicts, aligned.rounds, self.run)
-        return self.follow(aligned, kept.corrected_by(edits))
+        return self.follow(aligned, correct(self.corrected(aligned), edits, self.data.class_names))
+
+    def corrected(self, aligned: Aligned) -> VerdictTable:
+        """Return the verdicts as somebody corrected them in the run directory."""
+        return read_corrections(aligned.verdicts, aligned.rounds, self.run, self.data.class_names)
 
     def follow(self, aligned: Aligned, verdicts: VerdictTable) -> Aligned:
         """Keep these verdicts, and align by them."""

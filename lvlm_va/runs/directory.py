@@ -199,7 +199,7 @@ class RunDirectory:
             error = damage
         if not any(gather(error is not None)):
             return found
-        on_first(lambda: set_aside(path, error or DamagedFileError(f"{path} cannot be read everywhere.")))
+        on_first(lambda: set_aside(path, error or DamagedFileError("", f"{path} is damaged where others read it.", "")))
         return None
 
     def _open(self, folder: Path) -> None:
