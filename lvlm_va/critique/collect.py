@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from lvlm_va.common.files import DamagedFileError, reading
+from lvlm_va.common.warnings import warn
 from lvlm_va.critique.checks import check_all_judged, check_critiques, check_verdicts
 from lvlm_va.critique.model_user import ModelStoppedError
 from lvlm_va.critique.optional_methods import asks_by_batches, hands_over
@@ -65,7 +69,7 @@ def collect_critiques(
         If the critic's model cannot go on, after what it had finished was kept. Where it has answered before, here or
         in the file, some images without an answer do not stop it: they are ``unsure``, and not kept.
     """
-    done = read_critiques(path)
+    done = _read_kept(path)
     answered = any(critique.statements or critique.verdicts for critique in done.values())
     tolerance = _FailureTolerance(has_answered=answered)
     pending = [i for i, image_id in enumerate(image_ids) if image_id not in done]
@@ -140,7 +144,7 @@ def judge_critiques(
     ModelStoppedError
         If the judge's model cannot go on, as in `collect_critiques`.
     """
-    done = {key: kept.verdicts for key, kept in read_critiques(path).items()}
+    done = {key: kept.verdicts for key, kept in _read_kept(path).items()}
     tolerance = _FailureTolerance(has_answered=bool(done))
     done |= {critique.image_id: critique.verdicts for critique in critiques if critique.verdicts}
     pending = [
@@ -169,22 +173,66 @@ def judge_critiques(
 
 
 def read_critiques(path: Path | None) -> dict[str, Critique]:
-    """Return the critiques in a file of `collect_critiques` or `judge_critiques`, by image; none without a file."""
+    """Return the critiques in a file of `collect_critiques` or `judge_critiques`, by image; none without a file.
+
+    Raises
+    ------
+    DamagedFileError
+        If a line is damaged, or was written for another file.
+    UnreadableFileError
+        If the file cannot be opened.
+    """
+    critiques, n_damaged = _read_lines(path)
+    if n_damaged:
+        raise DamagedFileError("", *_damage(path, n_damaged))
+    return critiques
+
+
+def _read_kept(path: Path | None) -> dict[str, Critique]:
+    """Return what is whole in a file; the rest is asked for again."""
+    critiques, n_damaged = _read_lines(path)
+    if n_damaged:
+        warn(" ".join(_damage(path, n_damaged)))
+    return critiques
+
+
+def _damage(path: Path | None, n_damaged: int) -> tuple[str, str]:
+    return (
+        f"{path} is damaged: {n_damaged} of its lines are broken or those of another run.",
+        "They are not used; fit asks about their images again, and takes the replies of models that were kept.",
+    )
+
+
+def _read_lines(path: Path | None) -> tuple[dict[str, Critique], int]:
+    """Return the critiques in a file by image, and how many lines are whole JSON, but not as they were written."""
     if path is None or not path.exists():
-        return {}
-    critiques = {}
-    for line in path.read_bytes().splitlines():
+        return {}, 0
+    with reading(path, "Restore it, or move it away: its images are critiqued again."):
+        lines = path.read_bytes().splitlines()
+    critiques, n_damaged = {}, 0
+    for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:  # the line that a killed process left half written
+        except (ValueError, RecursionError):  # the line that a killed process left half written
             continue
-        verdicts = tuple(SegmentVerdict(**verdict) for verdict in record["verdicts"])
-        statements = tuple(
-            Statement(tuple(said["segments"]), said["text"], said["status"])
-            for said in record.get("statements", ())
-        )
-        critiques[record["image_id"]] = Critique(record["image_id"], record["text"], verdicts, statements)
-    return critiques
+        try:
+            seal = record.pop("seal")
+            if seal != _seal(path, record):
+                raise ValueError
+            verdicts = tuple(SegmentVerdict(**verdict) for verdict in record["verdicts"])
+            statements = tuple(
+                Statement(tuple(said["segments"]), said["text"], said["status"])
+                for said in record["statements"]
+            )
+            critiques[record["image_id"]] = Critique(record["image_id"], record["text"], verdicts, statements)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            n_damaged += 1
+    return critiques, n_damaged
+
+
+def _seal(path: Path, record: Mapping[str, Any]) -> str:
+    """Return a checksum of what a file says of an image; the file's name has the key of what was asked."""
+    return hashlib.sha256(f"{path.name} {json.dumps(record)}".encode()).hexdigest()[:16]
 
 
 class _FailureTolerance:
@@ -215,6 +263,7 @@ def _append(path: Path | None, critiques: Sequence[Critique]) -> None:
         if stream.tell() and (stream.seek(-1, os.SEEK_END), stream.read(1))[1] != b"\n":
             stream.write(b"\n")
         for critique in kept:
-            stream.write(json.dumps(asdict(critique)).encode() + b"\n")
+            record = json.loads(json.dumps(asdict(critique)))
+            stream.write(json.dumps(record | {"seal": _seal(path, record)}).encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())

@@ -197,7 +197,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     said = {
         name: critique
         for file in (*files.get("critiques", ()), *files.get("judged", ()))
-        for name, critique in _critiques(file).items()
+        for name, critique in read_critiques(file).items()
     }
     image_ids = tuple(latest["image_ids"])
     record = RunRecord(
@@ -324,15 +324,6 @@ def _policy(latest: Mapping[str, Any], folder: Path) -> VerdictPolicy:
         return VerdictPolicy(**latest.get("policy", {}))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'latest.json'} is damaged ({error!r}). {_AGAIN}") from error
-
-
-def _critiques(file: Path) -> dict[str, Critique]:
-    try:
-        return read_critiques(file)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{file} is damaged ({error!r}). Remove it, and its images are critiqued again."
-        ) from error
 
 
 def _read_measures(folder: Path, aligned: str) -> Measures | None:

@@ -140,6 +140,9 @@ class ReviewedRun:
         """Enter the verdicts, descriptions and examples of a table's JSON text."""
         found = VerdictTable(*table_from_json(table.encode("utf-8", "surrogatepass"), "the file"))
         self.journal.require_same_segments(found)
+        for label in found.specifications:
+            if label not in self.record.class_names:
+                raise unknown_name("specifications", label, self.record.class_names)
         old = self.journal.values
         new = {**dict.fromkeys(old), **merged(old, found)}  # None removes
         self.journal.edit(new, revision=revision, action="import")
