@@ -122,7 +122,10 @@ class LVLMVAClassifier(AlignmentParameters):
         all processes fit the same data together, each takes its own.
     run_dir : path-like or None, default=None
         Folder in which every stage keeps its result and finds it again; holds one run, so one set of training data
-        (no folds), and needs an integer `random_state`.
+        (no folds), and needs an integer `random_state`. One fit at a time works in it.
+    keep_images : bool, default=True
+        Whether `run_dir` may hold the critiqued training images, in clear; without them ``lvlm-va report`` and
+        ``lvlm-va review`` cannot show the run, only `report` here can.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, batches, samples, references and segment starts.
     verbose : int, default=0
@@ -351,7 +354,7 @@ class LVLMVAClassifier(AlignmentParameters):
             if X_test is not None:
                 images, labels = self._labelled(X_test, y_test, "y_test")
                 measures = measure(job, aligned, images, labels, groups=groups, masks=masks)
-            if job.run.path is None:
+            if job.run.path is None or not job.options.keep_images:
                 record = replace(record_of(job, aligned, parameters), measures=measures)
             else:
                 if measures is not None:

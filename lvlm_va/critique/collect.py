@@ -69,7 +69,7 @@ def collect_critiques(
         If the critic's model cannot go on, after what it had finished was kept. Where it has answered before, here or
         in the file, some images without an answer do not stop it: they are ``unsure``, and not kept.
     """
-    done = _read_kept(path)
+    done = read_critiques(path)
     answered = any(critique.statements or critique.verdicts for critique in done.values())
     tolerance = _FailureTolerance(has_answered=answered)
     pending = [i for i, image_id in enumerate(image_ids) if image_id not in done]
@@ -144,7 +144,7 @@ def judge_critiques(
     ModelStoppedError
         If the judge's model cannot go on, as in `collect_critiques`.
     """
-    done = {key: kept.verdicts for key, kept in _read_kept(path).items()}
+    done = {key: kept.verdicts for key, kept in read_critiques(path).items()}
     tolerance = _FailureTolerance(has_answered=bool(done))
     done |= {critique.image_id: critique.verdicts for critique in critiques if critique.verdicts}
     pending = [
@@ -172,41 +172,26 @@ def judge_critiques(
     return [replace(critique, verdicts=done.get(critique.image_id, ())) for critique in critiques]
 
 
-def read_critiques(path: Path | None) -> dict[str, Critique]:
+def read_critiques(path: Path | None, *, strict: bool = False) -> dict[str, Critique]:
     """Return the critiques in a file of `collect_critiques` or `judge_critiques`, by image; none without a file.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file.
+    strict : bool, default=False
+        Whether lines that are not as they were written, or were written into another file, are an error. Otherwise a
+        warning tells of them, and they are left out.
 
     Raises
     ------
     DamagedFileError
-        If a line is damaged, or was written for another file.
+        If it is strict and there are such lines.
     UnreadableFileError
         If the file cannot be opened.
     """
-    critiques, n_damaged = _read_lines(path)
-    if n_damaged:
-        raise DamagedFileError("", *_damage(path, n_damaged))
-    return critiques
-
-
-def _read_kept(path: Path | None) -> dict[str, Critique]:
-    """Return what is whole in a file; the rest is asked for again."""
-    critiques, n_damaged = _read_lines(path)
-    if n_damaged:
-        warn(" ".join(_damage(path, n_damaged)))
-    return critiques
-
-
-def _damage(path: Path | None, n_damaged: int) -> tuple[str, str]:
-    return (
-        f"{path} is damaged: {n_damaged} of its lines are broken or those of another run.",
-        "They are not used; fit asks about their images again, and takes the replies of models that were kept.",
-    )
-
-
-def _read_lines(path: Path | None) -> tuple[dict[str, Critique], int]:
-    """Return the critiques in a file by image, and how many lines are whole JSON, but not as they were written."""
     if path is None or not path.exists():
-        return {}, 0
+        return {}
     with reading(path, "Restore it, or move it away: its images are critiqued again."):
         lines = path.read_bytes().splitlines()
     critiques, n_damaged = {}, 0
@@ -227,7 +212,13 @@ def _read_lines(path: Path | None) -> tuple[dict[str, Critique], int]:
             critiques[record["image_id"]] = Critique(record["image_id"], record["text"], verdicts, statements)
         except (AttributeError, KeyError, TypeError, ValueError):
             n_damaged += 1
-    return critiques, n_damaged
+    if n_damaged:
+        fault = f"{path} is damaged: {n_damaged} of its lines are broken or those of another run."
+        mend = "Fit asks about their images again, and takes the replies of models that were kept."
+        if strict:
+            raise DamagedFileError("", fault, mend)
+        warn(f"{fault} {mend}")
+    return critiques
 
 
 def _seal(path: Path, record: Mapping[str, Any]) -> str:

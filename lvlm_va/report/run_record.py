@@ -190,14 +190,16 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         )
 
     if not files.get("shown"):
-        raise ValueError(f"{folder} holds a run of an earlier version, which kept no pictures. {_AGAIN}")
+        raise ValueError(
+            f"{folder} holds a run that kept no pictures, by keep_images=False or an earlier version. {_AGAIN}"
+        )
 
     aligned = read_dataclass(_only(files, "alignment-set"), AlignmentSet)
     shown = [read_dataclass(file, ShownImages) for file in files["shown"]]
     said = {
         name: critique
         for file in (*files.get("critiques", ()), *files.get("judged", ()))
-        for name, critique in read_critiques(file).items()
+        for name, critique in read_critiques(file, strict=True).items()
     }
     image_ids = tuple(latest["image_ids"])
     record = RunRecord(

@@ -20,6 +20,7 @@ from lvlm_va.review.job import Job, Status
 from lvlm_va.review.journal import Journal, StaleRevisionError
 from lvlm_va.review.pictures import Pictures
 from lvlm_va.review.realign import Progress, arguments_for, why_not
+from lvlm_va.runs.lock import RunLock
 
 # A copy, so that edits made meanwhile wait for the next alignment.
 _SNAPSHOT = "verdicts.aligned.json"
@@ -183,6 +184,8 @@ class ReviewedRun:
             raise ValueError(reason)
         with self._starting:
             self._check_idle()
+            if (holder := RunLock(self.folder).holder()) is not None:
+                raise BusyError(f"In this run {holder} works already. Wait for its end.")
             snapshot, revision = self.folder / _SNAPSHOT, self.journal.revision
             self.journal.table().save(snapshot)
             self._progress = Progress(self.folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,9 @@ from lvlm_va.rounds.verdicts import (
 from lvlm_va.runs.directory import RunDirectory
 from lvlm_va.runs.shards import sharded
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +126,7 @@ class AlignmentJob:
             explanation = sharded(
                 run, "explain", key, Explanation, chosen, attribute, concatenate_explanations
             )
-            shown = run.cached("shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen))
+            shown = self._with_images("shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen))
 
         def cut(positions: Tensor) -> Segmentation:
             images = data.images[chosen[positions]]
@@ -142,7 +147,7 @@ class AlignmentJob:
         """Return the critiqued images with what was judged spurious."""
         self.run.drop("alignment-set")
         key = self.run.key([(found.key, found.codes) for found in rounds])
-        return self.run.cached(
+        return self._with_images(
             "alignment-set", key, AlignmentSet, lambda: make_alignment_set(rounds, self.data)
         )
 
@@ -192,6 +197,10 @@ class AlignmentJob:
         if so_far.latest is not so_far.start:
             latest = replace(latest, histories=(*so_far.latest.histories, *latest.histories))
         return replace(so_far, latest=latest, propagated=propagated)
+
+    def _with_images(self, stage: str, key: str, kind: type[T], make: Callable[[], T]) -> T:
+        """Return what holds training images, kept in the run directory only where it may hold them."""
+        return self.run.cached(stage, key, kind, make) if self.options.keep_images else make()
 
     def _fit(
         self, stage: str, start: Trained, options: TrainingOptions, rows: AlignmentRows | None = None

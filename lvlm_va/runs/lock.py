@@ -38,13 +38,11 @@ class RunLock:
             If another process has it; says which, and since when.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
+        if not self._taken():
             raise ValueError(
                 f"The 'run_dir' argument must name a folder in which nothing else works. Got {str(self._folder)!r}, in "
                 f"which {self._who()} works. Wait for its end, or name another folder."
-            ) from None
+            )
         since = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self._holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": since})
 
@@ -54,6 +52,20 @@ class RunLock:
             with contextlib.suppress(OSError):  # the folder was removed meanwhile
                 self._holder.unlink()
             self._lock.release()
+
+    def holder(self) -> str | None:
+        """Return in words who works in the folder; None where nobody does."""
+        if self._taken():
+            self._lock.release()
+            return None
+        return self._who()
+
+    def _taken(self) -> bool:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        return True
 
     def _who(self) -> str:
         try:
