@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -82,7 +83,8 @@ def reading(path: Path, mend: str, expected: str = "") -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise UnreadableFileError(expected, f"{path} cannot be read ({error.strerror or error}).", mend) from error
+        kind = DamagedFileError if error.errno == errno.EINVAL else UnreadableFileError  # a place before its beginning
+        raise kind(expected, f"{path} cannot be read ({error.strerror or error}).", mend) from error
     except MemoryError as error:
         raise UnreadableFileError(expected, f"{path} takes more memory than there is.", mend) from error
     except UnreadableFileError:

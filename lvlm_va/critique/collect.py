@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lvlm_va.common.files import DamagedFileError, reading
+from lvlm_va.common.files import DamagedFileError, atomic_path, reading
 from lvlm_va.common.warnings import warn
 from lvlm_va.critique.checks import check_all_judged, check_critiques, check_verdicts
 from lvlm_va.critique.model_user import ModelStoppedError
@@ -181,7 +181,7 @@ def read_critiques(path: Path | None, *, strict: bool = False) -> dict[str, Crit
         The file.
     strict : bool, default=False
         Whether lines that are not as they were written, or were written into another file, are an error. Otherwise a
-        warning tells of them, and they are left out.
+        warning tells of them, the file as it was is kept under another name, and only the others stay in it.
 
     Raises
     ------
@@ -194,7 +194,8 @@ def read_critiques(path: Path | None, *, strict: bool = False) -> dict[str, Crit
         return {}
     with reading(path, "Restore it, or move it away: its images are critiqued again."):
         lines = path.read_bytes().splitlines()
-    critiques, n_damaged = {}, 0
+    critiques, whole = {}, []
+    n_damaged = 0
     for line in lines:
         try:
             record = json.loads(line)
@@ -210,6 +211,7 @@ def read_critiques(path: Path | None, *, strict: bool = False) -> dict[str, Crit
                 for said in record["statements"]
             )
             critiques[record["image_id"]] = Critique(record["image_id"], record["text"], verdicts, statements)
+            whole.append(line + b"\n")
         except (AttributeError, KeyError, TypeError, ValueError):
             n_damaged += 1
     if n_damaged:
@@ -217,7 +219,10 @@ def read_critiques(path: Path | None, *, strict: bool = False) -> dict[str, Crit
         mend = "Fit asks about their images again, and takes the replies of models that were kept."
         if strict:
             raise DamagedFileError("", fault, mend)
-        warn(f"{fault} {mend}")
+        path.with_name(f"{path.name}.damaged").write_bytes(b"\n".join(lines))
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"".join(whole))
+        warn(f"{fault} {mend} The file as it was is kept as {path.name}.damaged.")
     return critiques
 
 

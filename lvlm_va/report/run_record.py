@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.common.effect import DIRECTIONS
-from lvlm_va.common.files import write_json
+from lvlm_va.common.files import reading, write_json
+from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critique import Critique, CritiqueRequest, VerdictPolicy, VerdictTable, read_critiques
 from lvlm_va.report.cost import ModelUse, read_costs
 from lvlm_va.report.measures import Measures
@@ -253,7 +254,8 @@ def keep_measures(run_dir: str | os.PathLike[str], measures: Measures) -> None:
     """
     folder = Path(run_dir)
     _, latest = _read_heads(folder)
-    write_json(folder / "measures.json", {"of": latest["files"]["align"][0], **measures.to_json()})
+    content = {"of": latest["files"]["align"][0], **measures.to_json()}
+    write_json(folder / "measures.json", {**content, "checksum": fingerprint(content)})
 
 
 def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> None:
@@ -285,13 +287,18 @@ def _read_heads(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         folder / "latest.json",
         f"{folder} holds a run that has not finished. {_AGAIN}",
     )
+    if not isinstance(identity := run.get("identity"), dict) or not isinstance(identity.get("classes"), list):
+        raise ValueError(f"{folder / 'run.json'} is damaged: no 'identity' with 'classes'.")
     trained_only = set(latest.get("files", {})) <= {"train"}
     for name, kind in _FACTS.items():
         if not isinstance(latest.get(name), kind) and not (trained_only and name != "files"):
             raise ValueError(
                 f"{folder / 'latest.json'} is damaged or of an earlier version: no {name!r}. {_AGAIN}"
             )
-    return run["identity"], latest
+    for stage, names in latest["files"].items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{folder / 'latest.json'} is damaged: no names of files of {stage!r}. {_AGAIN}")
+    return identity, latest
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -305,12 +312,10 @@ def _inside(folder: Path, name: str) -> Path:
 def _read_object(file: Path, missing: str) -> dict[str, Any]:
     if not file.exists():
         raise ValueError(missing)
-    try:
+    with reading(file, _AGAIN):
         found = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}).") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} is damaged (no JSON object).")
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
     return found
 
 
@@ -335,10 +340,11 @@ def _read_measures(folder: Path, aligned: str) -> Measures | None:
     found = _read_object(file, "")
     if found.get("of") != aligned:
         return None
-    try:
+    with reading(file, "Remove it, and measure again."):
+        checksum = found.pop("checksum")
+        if checksum != fingerprint(found):
+            raise ValueError("its figures do not have its checksum")
         return Measures.from_json(found)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} is damaged ({error!r}). Remove it, and measure again.") from error
 
 
 def _read_command(folder: Path) -> Command | None:
@@ -346,7 +352,5 @@ def _read_command(folder: Path) -> Command | None:
     if not file.exists():
         return None
     found = _read_object(file, "")
-    try:
+    with reading(file, "Remove it."):
         return Command(tuple(map(str, found["arguments"])), str(found["folder"]))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged ({error!r}). Remove it.") from error

@@ -127,15 +127,17 @@ class RunDirectory:
 
     def seconds_of_results(self) -> dict[str, float]:
         """Return the seconds that each stage took when it was done, be it now or in an earlier run."""
-        earlier: dict[str, Any] = {}
+        earlier: dict[str, tuple[Any, float]] = {}
         if self.path is not None and (self.path / "latest.json").exists():
-            with contextlib.suppress(ValueError):  # damaged; written anew in a moment
-                earlier = json.loads((self.path / "latest.json").read_bytes())
+            with contextlib.suppress(DamagedFileError), reading(self.path / "latest.json", _AGAIN):
+                latest = json.loads((self.path / "latest.json").read_bytes())
+                files, seconds = dict(latest["files"]), dict(latest["seconds"])
+                earlier = {stage: (files.get(_FILES_OF.get(stage, stage)), float(seconds[stage])) for stage in seconds}
         found = {}
         for stage, spent in self.seconds.items():
-            kept = _FILES_OF.get(stage, stage)
-            same = self._used.get(kept) == earlier.get("files", {}).get(kept)
-            found[stage] = max(spent, earlier.get("seconds", {}).get(stage, 0.0)) if same else spent
+            files_then, seconds_then = earlier.get(stage, (None, 0.0))
+            same = self._used.get(_FILES_OF.get(stage, stage)) == files_then
+            found[stage] = max(spent, seconds_then) if same else spent
         return found
 
     def shards(self, stage: str, key: str) -> Path | None:
