@@ -22,9 +22,7 @@ from lvlm_va.critique import (
     resolve_writer,
     summarize_behaviour,
 )
-from lvlm_va.data.inputs import (
-    check_images,
-)
+from lvlm_va.data.inputs import check_images
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.rounds.alignment_job import AlignmentJob

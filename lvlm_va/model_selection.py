@@ -28,7 +28,7 @@ from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.types import Aligned, Trained
-from lvlm_va.rounds.verdicts import keep_verdicts, read_corrections
+from lvlm_va.rounds.verdicts import keep_verdicts
 from lvlm_va.runs.directory import open_run
 
 

@@ -25,7 +25,9 @@ from lvlm_va.report import read_run
 
 _N = 12
 # Fixed beforehand: a fit trains for a moment only.
-_MODULE = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+_MODULE = torch.nn.Sequential(
+    torch.nn.Flatten(), torch.nn.Linear(36, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+)
 # What a person may change into what.
 _EDITS: Sequence[tuple[str, object]] = [
     ("verdict", " Spurious"), ("verdict", "relevant"), ("verdict", "bad"), ("verdict", None), ("p_spurious", 0.5),
@@ -137,7 +139,16 @@ class Mutator:
     def once(self) -> tuple[str, str, str]:
         """Damage one file, fit again, and return the file, what was done to it and how it ended."""
         name = str(self._rng.choice(self.files))
-        by_content = (self.flip, self.flip, self.cut, self.leave_out, self.empty, self.append, self.deepen, self.edit)
+        by_content = (
+            self.flip,
+            self.flip,
+            self.cut,
+            self.leave_out,
+            self.empty,
+            self.append,
+            self.deepen,
+            self.edit,
+        )
         ways: list[Callable[[str], bytes]] = [self.swap, self.exchange]
         k = int(self._rng.integers(len(by_content) + len(ways)))
         if k < len(ways):

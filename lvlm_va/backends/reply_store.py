@@ -107,7 +107,10 @@ class OpenReplies:
             return None
         with _explained(self._path), contextlib.suppress(json.JSONDecodeError, RecursionError):
             content = json.loads(found[0][0])
-            if content.pop("checksum", None) in (None, _checksum(key, content)):  # earlier versions wrote none
+            if content.pop("checksum", None) in (
+                None,
+                _checksum(key, content),
+            ):  # earlier versions wrote none
                 return reply_from_json(content)
         self._execute("delete from replies where key = ?", key)
         warn(f"A reply in the cache {str(self._path)!r} is damaged. It is removed, and asked for again.")

@@ -54,7 +54,8 @@ def called_by(functions: Iterable[types.FunctionType]) -> tuple[list[types.Funct
 
 def _named(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     """Yield what a function's code names, in its module and in the user's modules that it names, and in its closure."""
-    names, attributes = set(), set()
+    names: set[str] = set()
+    attributes: set[str] = set()
     for code in _with_inner(function.__code__):
         attributes.update(code.co_names)
         names.update(step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
@@ -63,7 +64,9 @@ def _named(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
         yield f"{function.__module__}.{name}", value
         if isinstance(value, types.ModuleType) and not _is_library(getattr(value, "__file__", None)):
             scope = vars(value)  # not getattr, by which some packages are loaded
-            yield from ((f"{value.__name__}.{name}", scope[name]) for name in sorted(attributes & scope.keys()))
+            yield from (
+                (f"{value.__name__}.{name}", scope[name]) for name in sorted(attributes & scope.keys())
+            )
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             if isinstance(cell.cell_contents, types.FunctionType):
@@ -91,7 +94,9 @@ def _functions_of(value: Any) -> Iterator[types.FunctionType]:
 
 
 def _is_installed(function: types.FunctionType) -> bool:
-    return (function.__module__ or "").partition(".")[0] == _PACKAGE or _is_library(function.__code__.co_filename)
+    return (function.__module__ or "").partition(".")[0] == _PACKAGE or _is_library(
+        function.__code__.co_filename
+    )
 
 
 def _is_library(file: str | None) -> bool:

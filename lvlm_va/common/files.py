@@ -83,7 +83,9 @@ def reading(path: Path, mend: str, expected: str = "") -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        kind = DamagedFileError if error.errno == errno.EINVAL else UnreadableFileError  # a place before its beginning
+        kind = (
+            DamagedFileError if error.errno == errno.EINVAL else UnreadableFileError
+        )  # a place before its beginning
         raise kind(expected, f"{path} cannot be read ({error.strerror or error}).", mend) from error
     except MemoryError as error:
         raise UnreadableFileError(expected, f"{path} takes more memory than there is.", mend) from error

@@ -51,7 +51,11 @@ def _describe(value: object, above: tuple[int, ...]) -> Any:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         if value.dtype == torch.bfloat16:  # which numpy does not know
-            return ["bfloat16", list(value.shape), _describe_array(value.contiguous().view(torch.uint16).numpy())]
+            return [
+                "bfloat16",
+                list(value.shape),
+                _describe_array(value.contiguous().view(torch.uint16).numpy()),
+            ]
         return _describe_array(value.numpy())
     if isinstance(value, np.ndarray) and value.dtype != object:
         return _describe_array(value)
@@ -149,7 +153,14 @@ def _describe_module(module: nn.Module, describe: Callable[[object], Any]) -> li
     every = [item for found in methods.values() for _, item in found]
     called = _describe_called(every, describe, own=set(map(id, module.modules())))
     frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
-    return [parts, code, called, frozen, describe(dict(module.named_buffers())), describe(module.state_dict())]
+    return [
+        parts,
+        code,
+        called,
+        frozen,
+        describe(dict(module.named_buffers())),
+        describe(module.state_dict()),
+    ]
 
 
 def _describe_called(

@@ -38,10 +38,13 @@ def segment_places(segments: NDArray[Any], effect: NDArray[Any]) -> tuple[Place,
     """
     total = float(effect.sum()) or 1.0
     weights = (effect / total + _EVEN / effect.size).ravel()
-    rows, columns = ((index + 0.5) / size for index, size in zip(np.indices(segments.shape), segments.shape, strict=True))
+    rows, columns = (
+        (index + 0.5) / size for index, size in zip(np.indices(segments.shape), segments.shape, strict=True)
+    )
     of, n = segments.ravel(), int(segments.max(initial=0)) + 1
     share, row, column = (
-        np.bincount(of, values, n)[1:] for values in (weights, weights * rows.ravel(), weights * columns.ravel())
+        np.bincount(of, values, n)[1:]
+        for values in (weights, weights * rows.ravel(), weights * columns.ravel())
     )
     there = share > 0
     row, column = (np.divide(sums, share, out=np.zeros_like(share), where=there) for sums in (row, column))
@@ -65,5 +68,7 @@ def places_to_text(places: Sequence[Place]) -> str:
 def places_from_text(text: str) -> tuple[Place, ...]:
     """Return the places that `places_to_text` wrote; ValueError for other text."""
     if not _TEXT.fullmatch(text):
-        raise ValueError(f"'made_for' must say where the segments lie, as it was saved. Got {text!r} instead.")
+        raise ValueError(
+            f"'made_for' must say where the segments lie, as it was saved. Got {text!r} instead."
+        )
     return tuple(tuple(map(float, place.split())) for place in text.split(", ") if place)  # type: ignore[misc]

@@ -34,7 +34,6 @@ from lvlm_va.runs.directory import RunDirectory
 from lvlm_va.runs.shards import sharded
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
 
-
 T = TypeVar("T")
 
 
@@ -126,7 +125,9 @@ class AlignmentJob:
             explanation = sharded(
                 run, "explain", key, Explanation, chosen, attribute, concatenate_explanations
             )
-            shown = self._with_images("shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen))
+            shown = self._with_images(
+                "shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen)
+            )
 
         def cut(positions: Tensor) -> Segmentation:
             images = data.images[chosen[positions]]

@@ -25,7 +25,9 @@ def verdict_table(rounds: Sequence[Round], options: AlignmentOptions) -> Verdict
     """Return the verdicts reached in these rounds, with the descriptions and examples that they stand on."""
     verdicts = tuple(v for part in rounds for critique in part.critiques for v in critique.verdicts)
     examples = tuple(getattr(options.judge, "examples", ()))
-    return VerdictTable(verdicts, options.specifications, examples, dict(chain.from_iterable(map(_places, rounds))))
+    return VerdictTable(
+        verdicts, options.specifications, examples, dict(chain.from_iterable(map(_places, rounds)))
+    )
 
 
 def _places(found: Round) -> Iterator[tuple[str, tuple[Place, ...]]]:

@@ -132,7 +132,10 @@ class RunDirectory:
             with contextlib.suppress(DamagedFileError), reading(self.path / "latest.json", _AGAIN):
                 latest = json.loads((self.path / "latest.json").read_bytes())
                 files, seconds = dict(latest["files"]), dict(latest["seconds"])
-                earlier = {stage: (files.get(_FILES_OF.get(stage, stage)), float(seconds[stage])) for stage in seconds}
+                earlier = {
+                    stage: (files.get(_FILES_OF.get(stage, stage)), float(seconds[stage]))
+                    for stage in seconds
+                }
         found = {}
         for stage, spent in self.seconds.items():
             files_then, seconds_then = earlier.get(stage, (None, 0.0))
@@ -168,7 +171,9 @@ class RunDirectory:
         path = self.file(stage, key, ".npz")
         if path is None:
             return compute() if collective else on_first(compute)
-        found = self.unless_damaged(path, lambda: read_dataclass(path, kind)) if on_first(path.exists) else None
+        found = (
+            self.unless_damaged(path, lambda: read_dataclass(path, kind)) if on_first(path.exists) else None
+        )
         if found is None:
             if collective:
                 result = compute()
@@ -201,7 +206,11 @@ class RunDirectory:
             error = damage
         if not any(gather(error is not None)):
             return found
-        on_first(lambda: set_aside(path, error or DamagedFileError("", f"{path} is damaged where others read it.", "")))
+        on_first(
+            lambda: set_aside(
+                path, error or DamagedFileError("", f"{path} is damaged where others read it.", "")
+            )
+        )
         return None
 
     def _open(self, folder: Path) -> None:
@@ -276,7 +285,9 @@ def _name_within(path: Path) -> bytes:
 
 
 def _check_same_run(run_file: Path, record: dict[str, Any]) -> None:
-    with reading(run_file, "The 'run_dir' argument must name a whole run: restore it, or name another folder."):
+    with reading(
+        run_file, "The 'run_dir' argument must name a whole run: restore it, or name another folder."
+    ):
         found = json.loads(run_file.read_bytes())
         format_found, identity = found["format"], dict(found["identity"])
     if format_found != FORMAT:

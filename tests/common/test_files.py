@@ -36,9 +36,13 @@ def fail_with(error: BaseException) -> Callable[[Path], Any]:
 def test_whatever_goes_wrong_names_the_file(read: Callable[[Path], Any], kind: type, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     path.write_text("{")
-    with pytest.raises(UnreadableFileError, match=r"table\.json (is damaged|cannot be|takes more).*Restore it") as told:
-        with reading(path, "Restore it."):
-            read(path)
+    with (
+        pytest.raises(
+            UnreadableFileError, match=r"table\.json (is damaged|cannot be|takes more).*Restore it"
+        ) as told,
+        reading(path, "Restore it."),
+    ):
+        read(path)
     assert type(told.value) is kind
     assert str(pickle.loads(pickle.dumps(told.value))) == str(told.value)
 

@@ -228,7 +228,7 @@ class CallingClass(nn.Module):
         return Doubled.apply(x)
 
 
-CALLING = {"function": lambda: (lambda x: scaled(x)), "module": Calling, "class": CallingClass}
+CALLING = {"function": lambda: lambda x: scaled(x), "module": Calling, "class": CallingClass}
 
 
 @pytest.mark.parametrize("made", CALLING)

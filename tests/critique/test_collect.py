@@ -75,7 +75,9 @@ def test_what_was_said_in_another_run_or_is_damaged_is_not_used(tmp_path):
     critic = Counting()
     with pytest.raises(ValueError, match=r"critiques-b\.jsonl is damaged"):
         read_critiques(other, strict=True)
-    with pytest.warns(UserWarning, match=r"-b\.jsonl is damaged: 5 of its lines are broken or those of another"):
+    with pytest.warns(
+        UserWarning, match=r"-b\.jsonl is damaged: 5 of its lines are broken or those of another"
+    ):
         assert collect_critiques(critic, IDS, make, path=other) == wanted
     assert critic.asked == ["0", "1", "2", "4"]
     assert read_critiques(other, strict=True) == {critique.image_id: critique for critique in wanted}

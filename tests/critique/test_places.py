@@ -38,7 +38,9 @@ def test_places_are_the_middle_of_the_effect_and_its_share() -> None:
     assert not same_places(segment_places(segments, effect), swapped)
 
 
-@pytest.mark.parametrize("text", ["0.1", "0.100 0.100", "0.100 0.100 0.100,", "a", "0.1000 0.100 0.100", "9.000 0.100 0.1"])
+@pytest.mark.parametrize(
+    "text", ["0.1", "0.100 0.100", "0.100 0.100 0.100,", "a", "0.1000 0.100 0.100", "9.000 0.100 0.1"]
+)
 def test_other_text_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     VerdictTable((SegmentVerdict("a", 1, "unsure"),), places={"a": ((0.0, 0.0, 0.0),)}).save(path)

@@ -150,7 +150,7 @@ def test_an_import_that_does_not_fit_changes_nothing(client, table, message):
 
 def test_a_table_that_another_run_exported_changes_nothing(client, run_folder):
     table = json.loads(client.send("GET", "/api/export").body)
-    row, column, share = table["images"][1]["made_for"].split(", ")[0].split()
+    row, *_ = table["images"][1]["made_for"].split()
     moved = table["images"][1]["made_for"].replace(row, f"{abs(float(row) - 0.5):.3f}", 1)
     table["images"][1]["made_for"] = moved
     table["images"][1]["segments"][0]["verdict"] = "spurious"

@@ -33,7 +33,9 @@ def fitted(blobs: Blobs, **parameters: Any) -> LVLMVAClassifier:
 
 def test_a_table_of_another_run_is_refused_everywhere(blobs: Blobs, tmp_path: Path) -> None:
     blobs = tuple(part[:10] for part in blobs)
-    here, there = (fitted(blobs, n_align=10, random_state=seed, run_dir=tmp_path / str(seed)) for seed in (0, 1))
+    here, there = (
+        fitted(blobs, n_align=10, random_state=seed, run_dir=tmp_path / str(seed)) for seed in (0, 1)
+    )
     mine = next((tmp_path / "0").glob("verdicts-*.json"))
     exported = tmp_path / "exported.json"
     there.verdicts_.replace(there.verdicts_.verdicts[:1]).save(exported)
@@ -82,7 +84,9 @@ class Intruding(RegionCritic):
     fit_too: Callable[[], object]
 
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
-        with pytest.raises(ValueError, match="'run_dir' argument must name a folder in which nothing else works"):
+        with pytest.raises(
+            ValueError, match="'run_dir' argument must name a folder in which nothing else works"
+        ):
             type(self).fit_too()
         return super().critique(requests)
 
@@ -101,7 +105,9 @@ def holds(file: Path, images: Any) -> bool:
         return False
     wanted = {np.round(255 * image).astype(np.uint8).tobytes() for image in images[:, 0]}
     with np.load(io.BytesIO(file.read_bytes())) as arrays:
-        found = [array for array in arrays.values() if array.ndim == 4 and array.shape[2:] == images.shape[2:]]
+        found = [
+            array for array in arrays.values() if array.ndim == 4 and array.shape[2:] == images.shape[2:]
+        ]
     maps = [channel if array.dtype == np.uint8 else np.round(255 * channel).clip(0, 255) for array in found
             for channel in array[:, 0]]  # fmt: skip
     return any(channel.astype(np.uint8).tobytes() in wanted for channel in maps)

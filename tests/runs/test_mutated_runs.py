@@ -13,8 +13,12 @@ def test_damaged_files_change_no_result(tmp_path: Path) -> None:
     assert {end for *_, end in ends} >= {"made again", "refused", "the same"}
 
 
-@pytest.mark.parametrize("stage", ["train", "align", "sample", "explain", "segment", "critiques", "alignment-set"])
-def test_every_stage_s_file_of_another_run_is_made_again(stage: str, tmp_path: Path, mutator: Mutator) -> None:
+@pytest.mark.parametrize(
+    "stage", ["train", "align", "sample", "explain", "segment", "critiques", "alignment-set"]
+)
+def test_every_stage_s_file_of_another_run_is_made_again(
+    stage: str, tmp_path: Path, mutator: Mutator
+) -> None:
     assert mutator.put(stage, mutator.swap) == "made again"
 
 
