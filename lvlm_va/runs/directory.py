@@ -34,6 +34,8 @@ from lvlm_va.runs.lock import RunLock
 FORMAT = 2
 # Temporary files of what is written in `exclusive` alone.
 _MINE = r"(run|latest|shard.*|round-.*|[a-z-]+-[0-9a-f]{16})"
+# What a new run may begin with: replies that were paid for.
+_REPLIES = "replies.sqlite"
 _AGAIN = "Remove it, and it will be made again."
 # Where the files of a stage go by another name than its seconds.
 _FILES_OF = {"critique": "critiques", "judge": "judged"}
@@ -214,18 +216,18 @@ class RunDirectory:
         return None
 
     def _open(self, folder: Path) -> None:
-        for place in (folder, *folder.glob("*.shards")):
-            sweep(place, mine=_MINE)
         run_file = folder / "run.json"
         if run_file.exists():
             _check_same_run(run_file, self._record)
-        elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        elif any(not path.name.startswith((".", _REPLIES)) for path in folder.iterdir()):
             raise ValueError(
                 f"The 'run_dir' argument must be a new, an empty or an earlier run's folder. Got {str(folder)!r}, "
                 "which holds files but no run.json. Name another folder."
             )
         else:
             write_json(run_file, self._record)
+        for place in (folder, *folder.glob("*.shards")):
+            sweep(place, mine=_MINE)
 
     def _publish(self, folder: Path, facts: Mapping[str, Any]) -> None:
         write_json(folder / "latest.json", {"files": self._used, **facts})
@@ -292,7 +294,8 @@ def _check_same_run(run_file: Path, record: dict[str, Any]) -> None:
         format_found, identity = found["format"], dict(found["identity"])
     if format_found != FORMAT:
         raise ValueError(
-            f"The 'run_dir' argument names a run of format {format_found}; this version reads {FORMAT}."
+            f"The 'run_dir' argument names a run of format {format_found}; this version reads {FORMAT}. Name another "
+            f"folder; if models were paid for their replies, copy {_REPLIES} into it first."
         )
     wanted = record["identity"]
     differing = sorted(name for name in {*identity, *wanted} if identity.get(name) != wanted.get(name))

@@ -170,6 +170,14 @@ def test_damaged_or_newer_run_is_refused(tmp_path, text):
         RunDirectory(tmp_path, IDENTITY)
 
 
+def test_a_new_run_may_begin_with_replies_that_were_paid_for(tmp_path):
+    (tmp_path / "replies.sqlite").touch()
+    RunDirectory(tmp_path, IDENTITY)
+    (tmp_path / "run.json").write_text('{"format": 1, "identity": {}}')
+    with pytest.raises(ValueError, match=r"run of format 1.* copy replies\.sqlite into it"):
+        RunDirectory(tmp_path, IDENTITY)
+
+
 def test_file_left_by_a_killed_first_write_is_no_obstacle(tmp_path):
     (tmp_path / ".run.0123.json").write_text("{")
     RunDirectory(tmp_path, IDENTITY)
