@@ -79,6 +79,7 @@ class AlignmentParameters(ImageClassifier):
         "num_workers": [Interval(Integral, 0, None, closed="left")],
         "device": [str],
         "run_dir": [str, os.PathLike, None],
+        "keep_images": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -116,6 +117,7 @@ class AlignmentParameters(ImageClassifier):
     num_workers: int = 0
     device: str = "auto"
     run_dir: str | os.PathLike[str] | None = None
+    keep_images: bool = True
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
 
@@ -187,6 +189,7 @@ class AlignmentParameters(ImageClassifier):
             training=training,
             aligning=aligning,
             held_out_fraction=self.validation_fraction if self.early_stopping else None,
+            keep_images=self.keep_images,
             verbose=self.verbose,
         )
 

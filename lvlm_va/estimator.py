@@ -123,7 +123,10 @@ class LVLMVAClassifier(AlignmentParameters):
         all processes fit the same data together, each takes its own.
     run_dir : path-like or None, default=None
         Folder in which every stage keeps its result and finds it again; holds one run, so one set of training data
-        (no folds), and needs an integer `random_state`.
+        (no folds), and needs an integer `random_state`. One fit at a time works in it.
+    keep_images : bool, default=True
+        Whether `run_dir` may hold the critiqued training images, in clear; without them ``lvlm-va report`` and
+        ``lvlm-va review`` cannot show the run, only `report` here can.
     random_state : int, RandomState instance or None, default=None
         Seed of initial weights, batches, samples, references and segment starts.
     verbose : int, default=0
@@ -196,13 +199,14 @@ class LVLMVAClassifier(AlignmentParameters):
             names the argument.
         """
         job, module = self._start(X, y, image_ids)
-        trained = job.train(module)
-        self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
-        self.module_, self.history_ = trained.module, {"train": trained.histories, "align": ()}
-        if job.options.critic is None:
-            job.run.publish(seconds=self.seconds_)
-        else:
-            self._finish(job, job.align(trained))
+        with job.run.exclusive():
+            trained = job.train(module)
+            self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
+            self.module_, self.history_ = trained.module, {"train": trained.histories, "align": ()}
+            if job.options.critic is None:
+                job.run.publish(seconds=self.seconds_)
+            else:
+                self._finish(job, job.align(trained))
         return self
 
     def realign(
@@ -237,8 +241,9 @@ class LVLMVAClassifier(AlignmentParameters):
         # By the parameters as they are now; nobody is asked.
         options = replace(self._options(self._explainer()), policy=self.job_.options.policy)
         job = replace(self.job_, data=self._fitted_data(X, y, image_ids), options=options)
-        self.job_ = job
-        self._finish(job, job.realign(self.aligned_, edits))
+        with job.run.exclusive():
+            self.job_ = job
+            self._finish(job, job.realign(self.aligned_, edits))
         return self
 
     def estimate_cost(
@@ -269,7 +274,8 @@ class LVLMVAClassifier(AlignmentParameters):
         parameters = self.get_params(deep=False)
         trial = type(self)(**parameters | {"random_state": copy.deepcopy(parameters["random_state"])})
         job, module = trial._start(X, y, image_ids)
-        return estimate_job(job, job.train(module), prices)
+        with job.run.exclusive():
+            return estimate_job(job, job.train(module), prices)
 
     def behaviour_summary(
         self, writer: BehaviourWriter | ChatBackend | str | None = None
@@ -358,7 +364,7 @@ class LVLMVAClassifier(AlignmentParameters):
                 measures = measure(
                     job, aligned, images, labels, groups=groups, masks=masks, n_explained=n_explained
                 )
-            if job.run.path is None:
+            if job.run.path is None or not job.options.keep_images:
                 record = replace(record_of(job, aligned, parameters), measures=measures)
             else:
                 if measures is not None:

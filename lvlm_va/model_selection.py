@@ -29,7 +29,7 @@ from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.types import Aligned, Trained
-from lvlm_va.rounds.verdicts import keep_verdicts, read_corrections
+from lvlm_va.rounds.verdicts import keep_verdicts
 from lvlm_va.runs.directory import open_run
 
 
@@ -242,7 +242,8 @@ class RightReasonsScorer:
         )
         options.check(data)
         job = AlignmentJob(data, options, open_run(run_dir, data), classifier.job_.seed)
-        return cls(X, _judged_masks(job, Trained(module, job.run.key(module))))
+        with job.run.exclusive():
+            return cls(X, _judged_masks(job, Trained(module, job.run.key(module))))
 
 
 def _steps(estimator: Any) -> tuple[Callable[[Any], Any], Any]:
@@ -273,7 +274,7 @@ def _critiqued(estimator: Any) -> tuple[Callable[[Any], Any], LVLMVAClassifier]:
 def _judged_masks(job: AlignmentJob, trained: Trained) -> Tensor:
     """Have all images critiqued, and return what is spurious by that, as corrected and extended: bool (n, H, W)."""
     critiqued = job.critique(Aligned(trained, trained, VerdictTable()))
-    verdicts = read_corrections(critiqued.verdicts, critiqued.rounds, job.run)
+    verdicts = job.corrected(critiqued)
     keep_verdicts(verdicts, critiqued.rounds, job.run)
     if why := undecided(verdicts.verdicts):
         warn(why)

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lvlm_va.common.files import atomic_path
+from lvlm_va.common.files import atomic_path, reading
+from lvlm_va.common.fingerprint import fingerprint
 
-FORMAT = "lvlm_va training 2"
+FORMAT = "lvlm_va training 3"
+_EXPECTED = "The 'checkpoint_path' argument must name a checkpoint or a new file."
+_MEND = "Remove it or name another."
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -28,7 +31,9 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_encode(state, "state", tensors))
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": FORMAT, "state": text})
+        # The file's format has no checksum of its own.
+        checksum = fingerprint(text, tensors)
+        save_file(tensors, temporary, metadata={"format": FORMAT, "checksum": checksum, "state": text})
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -36,27 +41,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    ValueError
-        If the file is no checkpoint of this format.
+    DamagedFileError
+        If the file is damaged, or no checkpoint of this format.
+    UnreadableFileError
+        If it cannot be opened.
     """
-    path.open(
-        "rb"
-    ).close()  # says why, where it cannot be read; safetensors would say that there is no such file
-    try:
+    with reading(path, _MEND, _EXPECTED):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
-        raise ValueError(
-            f"The 'checkpoint_path' argument must name a checkpoint or a new file. Got {str(path)!r}, which is "
-            f"damaged or no safetensors file ({error}). Remove it or name another."
-        ) from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"The 'checkpoint_path' argument must name a checkpoint of format {FORMAT!r} or a new file. "
-            f"Got {str(path)!r} of format {metadata.get('format')!r} instead. Remove it or name another."
-        )
-    state: dict[str, Any] = _decode(json.loads(metadata["state"]), tensors)
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"of format {metadata.get('format')!r}, not {FORMAT!r}")
+        if metadata["checksum"] != fingerprint(metadata["state"], tensors):
+            raise ValueError("its values do not have its checksum")
+        state: dict[str, Any] = _decode(json.loads(metadata["state"]), tensors)
     return state
 
 
@@ -65,15 +63,13 @@ def read_progress(path: Path) -> tuple[int, int]:
 
     Raises
     ------
-    ValueError
+    UnreadableFileError
         If the file is no checkpoint of this format.
     """
-    try:
+    with reading(path, _MEND, _EXPECTED):
         with safe_open(path, framework="numpy") as file:
             state = _decode(json.loads(file.metadata()["state"]), defaultdict(lambda: None))
         return len(state["history"]["loss"]), state["epochs"]
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a checkpoint of this version ({error!r}).") from error
 
 
 def _encode(value: object, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -31,6 +31,7 @@ from lvlm_va.alignment.synchronized_batch_norm import SynchronizedBatchNorm
 from lvlm_va.alignment.types import History, TrainingResult
 from lvlm_va.alignment.weighting import Weighting
 from lvlm_va.common.distributed import gather, on_first, rank, share_module, world_size
+from lvlm_va.common.files import DamagedFileError
 from lvlm_va.common.randomness import derive_seed, seed_generators
 from lvlm_va.data.stored_images import ImageRows, subset
 from lvlm_va.modules.logits import predict_logits
@@ -314,9 +315,10 @@ class TrainingRun:
     def _restore(self, path: Path) -> None:
         state = read_checkpoint(path)
         if state["key"] != self._key:
-            raise ValueError(
-                f"The 'checkpoint_path' argument must name this run's checkpoint or a new file. Got {str(path)!r}, "
-                "a run of other options, seed, data or module. Remove it or name another."
+            raise DamagedFileError(
+                "The 'checkpoint_path' argument must name this run's checkpoint or a new file.",
+                f"{path} is that of a run of other options, seed, data or module.",
+                "Remove it or name another.",
             )
         self._module.load_state_dict(state["module"])
         self._best, self._most_points = state["best"], state["most_points"]

@@ -98,7 +98,7 @@ def read_exchanges(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     for line in Path(path).read_bytes().splitlines():
         try:
             exchange = json.loads(line)
-        except ValueError:  # half written
+        except (ValueError, RecursionError):  # half written
             continue
         if isinstance(exchange, dict):
             exchanges.append(exchange)

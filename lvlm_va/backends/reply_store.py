@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import sqlite3
 import time
@@ -14,6 +16,7 @@ from typing import Any
 from lvlm_va.backends.key_locks import KeyLocks
 from lvlm_va.backends.request_json import reply_from_json, reply_to_json
 from lvlm_va.backends.types import ChatReply
+from lvlm_va.common.warnings import warn
 
 _LAYOUT = 1
 _TABLE = (
@@ -98,14 +101,25 @@ class OpenReplies:
         self._path, self._connection = path, connection
 
     def get(self, key: str) -> ChatReply | None:
-        """Return the reply under a key, or None."""
+        """Return the reply under a key, or None; one that is damaged is removed, with a warning."""
         found = self._execute("select reply from replies where key = ?", key)
-        with _explained(self._path):
-            return reply_from_json(json.loads(found[0][0])) if found else None
+        if not found:
+            return None
+        with _explained(self._path), contextlib.suppress(json.JSONDecodeError, RecursionError):
+            content = json.loads(found[0][0])
+            if content.pop("checksum", None) in (
+                None,
+                _checksum(key, content),
+            ):  # earlier versions wrote none
+                return reply_from_json(content)
+        self._execute("delete from replies where key = ?", key)
+        warn(f"A reply in the cache {str(self._path)!r} is damaged. It is removed, and asked for again.")
+        return None
 
     def put(self, key: str, reply: ChatReply) -> None:
         """Write a reply at once, unless there is one under this key."""
-        values = (key, json.dumps(reply_to_json(reply)), time.time())
+        content = json.loads(json.dumps(reply_to_json(reply)))
+        values = (key, json.dumps(content | {"checksum": _checksum(key, content)}), time.time())
         self._execute("insert or ignore into replies values (?, ?, ?)", *values)
 
     def count(self) -> int:
@@ -119,6 +133,10 @@ class OpenReplies:
     def _execute(self, statement: str, *values: object) -> list[Any]:
         with _explained(self._path):
             return self._connection.execute(statement, values).fetchall()
+
+
+def _checksum(key: str, content: Any) -> str:
+    return hashlib.sha256(f"{key} {json.dumps(content)}".encode()).hexdigest()[:16]
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

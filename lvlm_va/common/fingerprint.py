@@ -8,13 +8,15 @@ import hashlib
 import inspect
 import json
 import types
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+from lvlm_va.common.called import called_by
 
 _PLAIN = (
     bool, int, float, complex, str, bytes, type(None), np.ndarray, np.generic, torch.Tensor, torch.dtype, torch.device,
@@ -27,8 +29,10 @@ def fingerprint(*parts: object) -> str:
 
     Equal content gives equal digits in every process. Arrays and tensors count by their values, dataclasses and
     plain objects by their fields, functions by name, code, defaults and closure, modules by their weights, what is
-    frozen, the code of their classes and the plain attributes of their parts. An object with a ``fingerprint()``
-    method counts by what that returns. The code of other classes does not count.
+    frozen, the code of their classes and the plain attributes of their parts. With the code of a function or a module
+    counts that of the functions which it names in turn, and the other globals, as far as they can be told apart; not
+    that of installed packages. An object with a ``fingerprint()`` method counts by what that returns. The code of other
+    classes does not count.
 
     Raises
     ------
@@ -45,7 +49,14 @@ def _describe(value: object, above: tuple[int, ...]) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, torch.Tensor):
-        return _describe_array(value.detach().cpu().numpy())
+        value = value.detach().cpu()
+        if value.dtype == torch.bfloat16:  # which numpy does not know
+            return [
+                "bfloat16",
+                list(value.shape),
+                _describe_array(value.contiguous().view(torch.uint16).numpy()),
+            ]
+        return _describe_array(value.numpy())
     if isinstance(value, np.ndarray) and value.dtype != object:
         return _describe_array(value)
     if isinstance(value, bytes | PurePath | torch.dtype | torch.device):
@@ -80,7 +91,7 @@ def _describe_composite(value: Any, describe: Callable[[object], Any]) -> Any:
     if isinstance(value, types.FunctionType):
         closure = [_cell_contents(cell) for cell in value.__closure__ or ()]
         defaults = [describe(item) for item in (value.__defaults__, value.__kwdefaults__, closure)]
-        return [_name(value), _describe_code(value.__code__), defaults]
+        return [_name(value), _describe_code(value.__code__), defaults, _describe_called([value], describe)]
     if isinstance(value, types.MethodType):
         return [describe(value.__func__), describe(value.__self__)]
     if isinstance(value, functools.partial):
@@ -134,13 +145,45 @@ def _describe_module(module: nn.Module, describe: Callable[[object], Any]) -> li
         for name, part in module.named_modules()
     ]
     kinds = sorted({type(part) for part in module.modules()}, key=_name)
-    code = [[_name(kind), _describe_methods(kind)] for kind in kinds]
+    methods = {kind: _methods(kind) for kind in kinds}
+    code = [
+        [_name(kind), [[name, _describe_code(item.__code__)] for name, item in found]]
+        for kind, found in methods.items()
+    ]
+    every = [item for found in methods.values() for _, item in found]
+    called = _describe_called(every, describe, own=set(map(id, module.modules())))
     frozen = [name for name, parameter in module.named_parameters() if not parameter.requires_grad]
-    return [parts, code, frozen, describe(dict(module.named_buffers())), describe(module.state_dict())]
+    return [
+        parts,
+        code,
+        called,
+        frozen,
+        describe(dict(module.named_buffers())),
+        describe(module.state_dict()),
+    ]
 
 
-def _describe_methods(kind: type) -> list[Any]:
-    """Return the code of a module class; what decorators wrap around it does not count."""
+def _describe_called(
+    functions: Iterable[types.FunctionType], describe: Callable[[object], Any], own: Set[int] = frozenset()
+) -> list[Any]:
+    """Return what functions go by besides what they are given; `own` are ids of what is described already."""
+    called, values = called_by(functions)
+    known = {}
+    for name, value in values.items():
+        try:
+            if id(value) not in own:
+                known[name] = describe(value)
+        except (TypeError, RecursionError):  # a logger, an open file: nothing tells them apart
+            continue
+    code = [
+        [_name(item), _describe_code(item.__code__), [d for d in item.__defaults__ or () if _is_plain(d)]]
+        for item in called
+    ]
+    return [[[name, steps, describe(defaults)] for name, steps, defaults in code], known]
+
+
+def _methods(kind: type) -> list[tuple[str, types.FunctionType]]:
+    """Return the methods of a module class by name; what decorators wrap around them does not count."""
     own = kind.__mro__[: kind.__mro__.index(nn.Module)]
     methods = [
         (name, inspect.unwrap(item))
@@ -148,11 +191,7 @@ def _describe_methods(kind: type) -> list[Any]:
         for name, item in sorted(vars(base).items())
         if isinstance(item, types.FunctionType)
     ]
-    return [
-        [name, _describe_code(item.__code__)]
-        for name, item in methods
-        if isinstance(item, types.FunctionType)
-    ]
+    return [(name, item) for name, item in methods if isinstance(item, types.FunctionType)]
 
 
 def _is_setting(name: str, value: object) -> bool:

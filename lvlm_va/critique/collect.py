@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from lvlm_va.common.files import DamagedFileError, atomic_path, reading
+from lvlm_va.common.warnings import warn
 from lvlm_va.critique.checks import check_all_judged, check_critiques, check_verdicts
 from lvlm_va.critique.model_user import ModelStoppedError
 from lvlm_va.critique.optional_methods import asks_by_batches, hands_over
@@ -168,23 +172,63 @@ def judge_critiques(
     return [replace(critique, verdicts=done.get(critique.image_id, ())) for critique in critiques]
 
 
-def read_critiques(path: Path | None) -> dict[str, Critique]:
-    """Return the critiques in a file of `collect_critiques` or `judge_critiques`, by image; none without a file."""
+def read_critiques(path: Path | None, *, strict: bool = False) -> dict[str, Critique]:
+    """Return the critiques in a file of `collect_critiques` or `judge_critiques`, by image; none without a file.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file.
+    strict : bool, default=False
+        Whether lines that are not as they were written, or were written into another file, are an error. Otherwise a
+        warning tells of them, the file as it was is kept under another name, and only the others stay in it.
+
+    Raises
+    ------
+    DamagedFileError
+        If it is strict and there are such lines.
+    UnreadableFileError
+        If the file cannot be opened.
+    """
     if path is None or not path.exists():
         return {}
-    critiques = {}
-    for line in path.read_bytes().splitlines():
+    with reading(path, "Restore it, or move it away: its images are critiqued again."):
+        lines = path.read_bytes().splitlines()
+    critiques, whole = {}, []
+    n_damaged = 0
+    for line in lines:
         try:
             record = json.loads(line)
-        except ValueError:  # the line that a killed process left half written
+        except (ValueError, RecursionError):  # the line that a killed process left half written
             continue
-        verdicts = tuple(SegmentVerdict(**verdict) for verdict in record["verdicts"])
-        statements = tuple(
-            Statement(tuple(said["segments"]), said["text"], said["status"])
-            for said in record.get("statements", ())
-        )
-        critiques[record["image_id"]] = Critique(record["image_id"], record["text"], verdicts, statements)
+        try:
+            seal = record.pop("seal")
+            if seal != _seal(path, record):
+                raise ValueError
+            verdicts = tuple(SegmentVerdict(**verdict) for verdict in record["verdicts"])
+            statements = tuple(
+                Statement(tuple(said["segments"]), said["text"], said["status"])
+                for said in record["statements"]
+            )
+            critiques[record["image_id"]] = Critique(record["image_id"], record["text"], verdicts, statements)
+            whole.append(line + b"\n")
+        except (AttributeError, KeyError, TypeError, ValueError):
+            n_damaged += 1
+    if n_damaged:
+        fault = f"{path} is damaged: {n_damaged} of its lines are broken or those of another run."
+        mend = "Fit asks about their images again, and takes the replies of models that were kept."
+        if strict:
+            raise DamagedFileError("", fault, mend)
+        path.with_name(f"{path.name}.damaged").write_bytes(b"\n".join(lines))
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"".join(whole))
+        warn(f"{fault} {mend} The file as it was is kept as {path.name}.damaged.")
     return critiques
+
+
+def _seal(path: Path, record: Mapping[str, Any]) -> str:
+    """Return a checksum of what a file says of an image; the file's name has the key of what was asked."""
+    return hashlib.sha256(f"{path.name} {json.dumps(record)}".encode()).hexdigest()[:16]
 
 
 class _FailureTolerance:
@@ -215,6 +259,7 @@ def _append(path: Path | None, critiques: Sequence[Critique]) -> None:
         if stream.tell() and (stream.seek(-1, os.SEEK_END), stream.read(1))[1] != b"\n":
             stream.write(b"\n")
         for critique in kept:
-            stream.write(json.dumps(asdict(critique)).encode() + b"\n")
+            record = json.loads(json.dumps(asdict(critique)))
+            stream.write(json.dumps(record | {"seal": _seal(path, record)}).encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvlm_va.critique.places import segment_places
 from lvlm_va.critique.types import Critique, CritiqueRequest, SegmentVerdict
-from lvlm_va.critique.verdict_table import VerdictTable, segments_digest
+from lvlm_va.critique.verdict_table import VerdictTable
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,6 @@ class TableCritic:
             made for other segments.
         """
         table = VerdictTable.load(self.path)
-        seen = {request.image_id: segments_digest(request.segments) for request in requests}
-        try:
-            table.require_segments_of(VerdictTable(digests=seen))
-        except ValueError as error:
-            raise ValueError(f"{os.fspath(self.path)}: {error}") from error
         n_segments = {request.image_id: request.n_segments for request in requests}
         for verdict in table.verdicts:
             if verdict.segment > n_segments.get(verdict.image_id, verdict.segment):
@@ -73,6 +69,11 @@ class TableCritic:
                     f"{verdict.image_id!r}, which has {n_segments[verdict.image_id]} segments. The table "
                     "belongs to another run: its verdicts would be put on the wrong segments."
                 )
+        shown = {r.image_id: segment_places(r.segments, r.effect) for r in requests}
+        try:
+            VerdictTable(places=shown).require_same_segments(table.of_images(shown))
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(self.path)}: {error}") from error
         return [self._look_up(table, request) for request in requests]
 
     def fingerprint(self) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
+from lvlm_va.critique.places import Place, places_from_text, places_to_text
 from lvlm_va.critique.types import JudgeExample, SegmentVerdict
 
 FORMAT = "lvlm_va verdict table"
 VERSION = 1
 
-Contents = tuple[tuple[SegmentVerdict, ...], dict[str, str], tuple[JudgeExample, ...], dict[str, str]]
+Contents = tuple[
+    tuple[SegmentVerdict, ...], dict[str, str], tuple[JudgeExample, ...], dict[str, tuple[Place, ...]]
+]
 
 _T = TypeVar("_T")
 
@@ -24,7 +28,7 @@ _TABLE: _Fields = {
     "examples": ((list,), False),
     "images": ((list,), True),
 }
-_IMAGE: _Fields = {"image_id": ((str,), True), "digest": ((str,), False), "segments": ((list,), True)}
+_IMAGE: _Fields = {"image_id": ((str,), True), "made_for": ((str,), False), "segments": ((list,), True)}
 _SEGMENT: _Fields = {
     "segment": ((int,), True),
     "verdict": ((str,), True),
@@ -49,7 +53,7 @@ def table_to_json(
     verdicts: Iterable[SegmentVerdict],
     specifications: Mapping[str, str],
     examples: Iterable[JudgeExample],
-    digests: Mapping[str, str],
+    places: Mapping[str, Sequence[Place]],
 ) -> bytes:
     """Return the UTF-8 JSON text of a table, one object per image with its segments."""
     images: dict[str, list[dict[str, Any]]] = {}
@@ -70,10 +74,10 @@ def table_to_json(
         "specifications": dict(specifications),
         "examples": [{"critique": e.critique, "verdict": e.verdict, "note": e.note} for e in examples],
         "images": [
-            {"image_id": name}
-            | ({"digest": digests[name]} if name in digests else {})
+            {"image_id": image_id}
+            | ({"made_for": places_to_text(places[image_id])} if image_id in places else {})
             | {"segments": segments}
-            for name, segments in images.items()
+            for image_id, segments in images.items()
         ],
     }
     text = json.dumps(table, indent=2, ensure_ascii=False) + "\n"
@@ -83,7 +87,7 @@ def table_to_json(
 
 
 def table_from_json(data: bytes, file: str) -> Contents:
-    """Return the verdicts, specifications, examples and digests of a table's text.
+    """Return the verdicts, specifications, examples and places of a table's text.
 
     Parameters
     ----------
@@ -112,9 +116,8 @@ def table_from_json(data: bytes, file: str) -> Contents:
         _build(JudgeExample, example, _EXAMPLE, f"{file}, example {number}")
         for number, example in enumerate(table.get("examples", []), start=1)
     )
-    verdicts = tuple(_verdicts(table["images"], file))
-    digests = {image["image_id"]: image["digest"] for image in table["images"] if "digest" in image}
-    return verdicts, specifications, examples, digests
+    places: dict[str, tuple[Place, ...]] = {}
+    return tuple(_verdicts(table["images"], file, places)), specifications, examples, places
 
 
 def _decode(data: bytes, file: str) -> Any:
@@ -142,9 +145,11 @@ def _decode(data: bytes, file: str) -> Any:
         ) from error
     except ValueError as error:
         raise ValueError(f"{file}: not valid JSON: {error}") from error
+    except RecursionError:
+        raise ValueError(f"{file}: not a verdict table: its brackets are nested too deep.") from None
 
 
-def _verdicts(images: list[Any], file: str) -> Iterable[SegmentVerdict]:
+def _verdicts(images: list[Any], file: str, places: dict[str, tuple[Place, ...]]) -> Iterable[SegmentVerdict]:
     seen: set[tuple[str, int | None]] = set()
     for number, image in enumerate(images, start=1):
         _check_fields(image, _IMAGE, f"{file}, image number {number}")
@@ -154,6 +159,9 @@ def _verdicts(images: list[Any], file: str) -> Iterable[SegmentVerdict]:
                 f"{file}: image {image_id!r} is listed twice. Put all its segments into one object."
             )
         seen.add((image_id, None))
+        if "made_for" in image:
+            with _named(f"{file}, image {image_id!r}"):
+                places[image_id] = places_from_text(image["made_for"])
         for place, segment in enumerate(image["segments"], start=1):
             where = f"{file}, image {image_id!r}, entry {place} of 'segments'"
             verdict = _build(SegmentVerdict, segment, _SEGMENT, where, image_id=image_id)
@@ -167,9 +175,15 @@ def _build(kind: type[_T], value: Any, fields: _Fields, where: str, **more: Any)
     _check_fields(value, fields, where)
     if "verdict" in value:  # people write "Spurious "
         value = {**value, "verdict": value["verdict"].strip().lower()}
-    try:
+    with _named(where):
         return kind(**value, **more)
-    except ValueError as error:
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OverflowError) as error:  # such as a whole number that is too large for a float
         raise ValueError(f"{where}: {error}") from error
 
 

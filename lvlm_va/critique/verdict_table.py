@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lvlm_va.common.files import atomic_path
+from lvlm_va.common.files import atomic_path, reading
 from lvlm_va.common.html import html_table
+from lvlm_va.critique.places import Place, same_places
 from lvlm_va.critique.policy import consistent
 from lvlm_va.critique.types import VERDICTS, JudgeExample, SegmentVerdict, Verdict
 from lvlm_va.critique.verdict_json import table_from_json, table_to_json
@@ -35,9 +32,9 @@ class VerdictTable:
         Class label -> what the expert says should count for this class.
     examples : tuple of JudgeExample
         Few-shot examples for the judge.
-    digests : mapping of str to str
-        Image -> digest of the map of its segments, by which a table of another run is known; an image whose segments
-        nobody has seen is missing. Tables are equal whatever they hold here.
+    places : mapping of str to tuple of (row, column, share)
+        Image -> where each of its segments lies, in [0, 1], and its share of the effect: by these a table is known for
+        one of the same segments. Nothing of an image about which that is not known. Tables are equal whatever it says.
 
     Raises
     ------
@@ -59,7 +56,7 @@ class VerdictTable:
     verdicts: tuple[SegmentVerdict, ...] = ()
     specifications: Mapping[str, str] = field(default_factory=dict)
     examples: tuple[JudgeExample, ...] = ()
-    digests: Mapping[str, str] = field(default_factory=dict, compare=False)
+    places: Mapping[str, tuple[Place, ...]] = field(default_factory=dict, repr=False, compare=False)
     _by_key: dict[tuple[str, int], SegmentVerdict] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +82,6 @@ class VerdictTable:
         object.__setattr__(self, "verdicts", verdicts)
         object.__setattr__(self, "specifications", dict(self.specifications))
         object.__setattr__(self, "examples", tuple(self.examples))
-        object.__setattr__(self, "digests", dict(self.digests))
         object.__setattr__(self, "_by_key", by_key)
 
     def __getitem__(self, key: tuple[str, int]) -> SegmentVerdict:
@@ -140,9 +136,9 @@ class VerdictTable:
         Raises
         ------
         ValueError
-            If a verdict is on a segment that this table does not have, or of another run.
+            If a verdict is on a segment that this table does not have, or the tables were made for different segments.
         """
-        edits.require_segments_of(self)
+        self.require_same_segments(edits)
         changed = []
         for edit in edits.verdicts:
             old = self.get(edit.image_id, edit.segment)
@@ -160,14 +156,31 @@ class VerdictTable:
             examples=edits.examples or self.examples,
         )
 
-    def require_segments_of(self, other: VerdictTable) -> None:
-        """Raise ValueError where this table knows other segments of an image than another one does."""
-        for name, digest in self.digests.items():
-            if other.digests.get(name, digest) != digest:
-                raise ValueError(
-                    "The verdicts must be on segments of this run. Got a table of another run, in which the segments "
-                    f"of image {name!r} lie elsewhere, instead."
-                )
+    def require_same_segments(self, other: VerdictTable) -> None:
+        """Raise unless another table was made for the segments of this one, as far as both know.
+
+        Raises
+        ------
+        ValueError
+            If segments of an image differ that both judge.
+        """
+        judged = dict.fromkeys(verdict.image_id for verdict in other.verdicts)
+        known = [image_id for image_id in judged if image_id in self.places and image_id in other.places]
+        differing = [name for name in known if not same_places(self.places[name], other.places[name])]
+        if differing:
+            raise ValueError(
+                "The 'verdicts' argument must be a table that was made for these very segments. Got one that was made "
+                f"for other segments of {len(differing)} of its {len(judged)} images, {differing[0]!r} for one: it "
+                "belongs to another run, and its verdicts would be put on the wrong pixels."
+            )
+
+    def of_images(self, image_ids: Container[str]) -> VerdictTable:
+        """Return the table with what it says of these images alone."""
+        return replace(
+            self,
+            verdicts=tuple(verdict for verdict in self.verdicts if verdict.image_id in image_ids),
+            places={name: places for name, places in self.places.items() if name in image_ids},
+        )
 
     def _repr_html_(self) -> str:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
@@ -197,9 +210,12 @@ class VerdictTable:
         path : str or path-like
             The file; replaced where it exists.
         """
-        text = table_to_json(self.verdicts, self.specifications, self.examples, self.digests)
         with atomic_path(path) as temporary:
-            temporary.write_bytes(text)
+            temporary.write_bytes(self.to_json())
+
+    def to_json(self) -> bytes:
+        """Return what `save` writes."""
+        return table_to_json(self.verdicts, self.specifications, self.examples, self.places)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> VerdictTable:
@@ -219,18 +235,16 @@ class VerdictTable:
         ------
         FileNotFoundError
             If there is no such file.
+        UnreadableFileError
+            If it cannot be opened.
         ValueError
             If it is not such a table: not JSON, another format version, a key that is unknown, missing or
             given twice, a value of the wrong type, an unknown verdict, an image or a segment listed twice.
             The message names the file, the image, the segment and the field.
         """
-        return cls(*table_from_json(Path(path).expanduser().read_bytes(), str(path)))
-
-
-def segments_digest(segments: NDArray[np.integer]) -> str:
-    """Return 16 hexadecimal digits that stand for a map (H, W) of segments."""
-    numbers = np.ascontiguousarray(segments, "<i4")
-    return hashlib.sha256(repr(numbers.shape).encode() + numbers.tobytes()).hexdigest()[:16]
+        with reading(Path(path).expanduser(), "Remove it, or restore it from a copy."):
+            data = Path(path).expanduser().read_bytes()
+        return cls(*table_from_json(data, str(path)))
 
 
 def _check_entries(argument: str, entries: Iterable[object], kind: type) -> None:

@@ -1,4 +1,4 @@
-"""What a run directory would tell a person, of an estimator that kept none."""
+"""What a run directory would tell a person, of an estimator that kept none, or no images in it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lvlm_va.critique import VerdictPolicy
+from lvlm_va.report.cost import read_costs
 from lvlm_va.report.run_record import RunRecord
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.outcome import facts, find_outcome
@@ -47,5 +48,6 @@ def record_of(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]
         verdicts=aligned.verdicts,
         masks=masked.masks.numpy() > 0,
         outcome=find_outcome(job, aligned),
+        costs=() if job.run.path is None else read_costs(job.run.path / "exchanges.jsonl"),
         **found | {"policy": VerdictPolicy(**found["policy"])},
     )

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.common.effect import DIRECTIONS
-from lvlm_va.common.files import write_json
+from lvlm_va.common.files import reading, write_json
+from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critique import Critique, CritiqueRequest, VerdictPolicy, VerdictTable, read_critiques
 from lvlm_va.report.cost import ModelUse, read_costs
 from lvlm_va.report.measures import Measures
@@ -193,14 +194,16 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         )
 
     if not files.get("shown"):
-        raise ValueError(f"{folder} holds a run of an earlier version, which kept no pictures. {_AGAIN}")
+        raise ValueError(
+            f"{folder} holds a run that kept no pictures, by keep_images=False or an earlier version. {_AGAIN}"
+        )
 
     aligned = read_dataclass(_only(files, "alignment-set"), AlignmentSet)
     shown = [read_dataclass(file, ShownImages) for file in files["shown"]]
     said = {
         name: critique
         for file in (*files.get("critiques", ()), *files.get("judged", ()))
-        for name, critique in _critiques(file).items()
+        for name, critique in read_critiques(file, strict=True).items()
     }
     image_ids = tuple(latest["image_ids"])
     record = RunRecord(
@@ -255,7 +258,8 @@ def keep_measures(run_dir: str | os.PathLike[str], measures: Measures) -> None:
     """
     folder = Path(run_dir).expanduser()
     _, latest = _read_heads(folder)
-    write_json(folder / "measures.json", {"of": latest["files"]["align"][0], **measures.to_json()})
+    content = {"of": latest["files"]["align"][0], **measures.to_json()}
+    write_json(folder / "measures.json", {**content, "checksum": fingerprint(content)})
 
 
 def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> None:
@@ -267,11 +271,9 @@ def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> N
 
 def join_tables(tables: Sequence[VerdictTable]) -> VerdictTable:
     """Return the verdicts of all rounds in one table; the descriptions and examples are the last's."""
-    return replace(
-        tables[-1],
-        verdicts=tuple(verdict for table in tables for verdict in table.verdicts),
-        digests={name: digest for table in tables for name, digest in table.digests.items()},
-    )
+    places = {name: place for table in tables for name, place in table.places.items()}
+    verdicts = tuple(verdict for table in tables for verdict in table.verdicts)
+    return replace(tables[-1], verdicts=verdicts, places=places)
 
 
 def _read_heads(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -291,13 +293,18 @@ def _read_heads(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         folder / "latest.json",
         f"{folder} holds a run that has not finished. {_AGAIN}",
     )
+    if not isinstance(identity := run.get("identity"), dict) or not isinstance(identity.get("classes"), list):
+        raise ValueError(f"{folder / 'run.json'} is damaged: no 'identity' with 'classes'.")
     trained_only = set(latest.get("files", {})) <= {"train"}
     for name, kind in _FACTS.items():
         if not isinstance(latest.get(name), kind) and not (trained_only and name != "files"):
             raise ValueError(
                 f"{folder / 'latest.json'} is damaged or of an earlier version: no {name!r}. {_AGAIN}"
             )
-    return run["identity"], latest
+    for stage, names in latest["files"].items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{folder / 'latest.json'} is damaged: no names of files of {stage!r}. {_AGAIN}")
+    return identity, latest
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -311,12 +318,10 @@ def _inside(folder: Path, name: str) -> Path:
 def _read_object(file: Path, missing: str) -> dict[str, Any]:
     if not file.exists():
         raise ValueError(missing)
-    try:
+    with reading(file, _AGAIN):
         found = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}).") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{file} is damaged (no JSON object).")
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
     return found
 
 
@@ -334,15 +339,6 @@ def _policy(latest: Mapping[str, Any], folder: Path) -> VerdictPolicy:
         raise ValueError(f"{folder / 'latest.json'} is damaged ({error!r}). {_AGAIN}") from error
 
 
-def _critiques(file: Path) -> dict[str, Critique]:
-    try:
-        return read_critiques(file)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{file} is damaged ({error!r}). Remove it, and its images are critiqued again."
-        ) from error
-
-
 def _read_measures(folder: Path, aligned: str) -> Measures | None:
     file = folder / "measures.json"
     if not file.exists():
@@ -350,10 +346,11 @@ def _read_measures(folder: Path, aligned: str) -> Measures | None:
     found = _read_object(file, "")
     if found.get("of") != aligned:
         return None
-    try:
+    with reading(file, "Remove it, and measure again."):
+        checksum = found.pop("checksum")
+        if checksum != fingerprint(found):
+            raise ValueError("its figures do not have its checksum")
         return Measures.from_json(found)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} is damaged ({error!r}). Remove it, and measure again.") from error
 
 
 def _read_command(folder: Path) -> Command | None:
@@ -361,7 +358,5 @@ def _read_command(folder: Path) -> Command | None:
     if not file.exists():
         return None
     found = _read_object(file, "")
-    try:
+    with reading(file, "Remove it."):
         return Command(tuple(map(str, found["arguments"])), str(found["folder"]))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged ({error!r}). Remove it.") from error

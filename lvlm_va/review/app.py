@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from lvlm_va.critique.verdict_json import table_to_json
 from lvlm_va.report._extra import needs_report_extra
 from lvlm_va.review.edits import ACTIONS, EDITS, Action, Sent
 from lvlm_va.review.guard import ASGIApp, Guard
@@ -70,8 +69,7 @@ def make_app(run: ReviewedRun, *, token: str, place: str, port: int) -> ASGIApp:
         return _json(image_detail(run, row))
 
     def export(request: Request) -> Response:
-        table = run.journal.table()
-        text = table_to_json(table.verdicts, table.specifications, table.examples, table.digests)
+        text = run.journal.table().to_json()
         name = {"Content-Disposition": f'attachment; filename="{TABLE_FILE}"', "Cache-Control": "no-store"}
         return Response(text, media_type="application/json", headers=name)
 

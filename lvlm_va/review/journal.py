@@ -15,7 +15,6 @@ from filelock import FileLock, Timeout
 
 from lvlm_va.common.files import atomic_path
 from lvlm_va.critique import VerdictTable
-from lvlm_va.critique.verdict_json import table_to_json
 from lvlm_va.review.changes import (
     Address,
     Change,
@@ -87,10 +86,10 @@ class Journal:
         self.by = by
         self.entries: list[Entry] = []
         self.values: Values = {}
-        self._digests: Mapping[str, str] = {}
         self._done: list[tuple[Change, ...]] = []
         self._undone: list[tuple[Change, ...]] = []
         self._seen: tuple[int, int] | None = None
+        self._made_for = VerdictTable(places=found.places)
         self._one_at_a_time = threading.RLock()
         self._lock = FileLock(Path(folder) / ".review.lock", thread_local=False)
         try:
@@ -125,7 +124,11 @@ class Journal:
 
     def table(self) -> VerdictTable:
         """Return the present state."""
-        return replace(table_of(self.values), digests=self._digests)
+        return replace(table_of(self.values), places=self._made_for.places)
+
+    def require_same_segments(self, table: VerdictTable) -> None:
+        """Raise ValueError unless a table was made for the segments of this run."""
+        self._made_for.require_same_segments(table)
 
     def edit(
         self, new: Mapping[Address, Any], *, revision: int, action: Action = "edit", by: str | None = None
@@ -201,9 +204,10 @@ class Journal:
                     f"{self._path}, line {number}: does not follow from the others: {error}"
                 ) from error
         runs = [entry.facts["run"] for entry in self.entries if entry.action == "start"]
-        if runs and runs[-1] != facts["run"]:
+        if runs and runs[-1] != facts["run"]:  # the table in the file is that of the segments before
+            made_for, self._made_for = self._made_for, VerdictTable()
             self._mend(before)
-        self._digests = table.digests
+            self._made_for = made_for
         if runs and runs[-1] == facts["run"]:
             self._mend(before)
             return
@@ -249,7 +253,8 @@ class Journal:
         facts: Mapping[str, Any] | None = None,
         by: str | None = None,
     ) -> None:
-        table = table_of(apply_changes(self.values, changes))  # refuses what could not be read again
+        # refuses what could not be read again
+        table = replace(table_of(apply_changes(self.values, changes)), places=self._made_for.places)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         new_state = bool(changes) or action == "start"
         entry = Entry(self.revision + new_state, action, by or self.by, at, tuple(changes), facts or {})
@@ -273,7 +278,7 @@ class Journal:
 
     def _load(self) -> VerdictTable:
         found = VerdictTable.load(self._table_path)
-        found.require_segments_of(VerdictTable(digests=self._digests))
+        self.require_same_segments(found)
         return found
 
     def _signature(self) -> tuple[int, int] | None:
@@ -285,7 +290,7 @@ class Journal:
 
     def _write(self, table: VerdictTable) -> None:
         with atomic_path(self._table_path) as temporary, temporary.open("wb") as stream:
-            stream.write(table_to_json(table.verdicts, table.specifications, table.examples, self._digests))
+            stream.write(table.to_json())
             stream.flush()
             os.fsync(stream.fileno())
         self._seen = self._signature()

@@ -20,6 +20,7 @@ from lvlm_va.review.job import Job, Status
 from lvlm_va.review.journal import Journal, StaleRevisionError, refuse_links
 from lvlm_va.review.pictures import Pictures
 from lvlm_va.review.realign import Progress, arguments_for, why_not
+from lvlm_va.runs.lock import RunLock
 
 # A copy, so that edits made meanwhile wait for the next alignment.
 _SNAPSHOT = "verdicts.aligned.json"
@@ -140,7 +141,10 @@ class ReviewedRun:
     def take_over(self, table: str, *, revision: int) -> None:
         """Enter the verdicts, descriptions and examples of a table's JSON text."""
         found = VerdictTable(*table_from_json(table.encode("utf-8", "surrogatepass"), "the file"))
-        found.require_segments_of(self.journal.table())
+        self.journal.require_same_segments(found)
+        for label in found.specifications:
+            if label not in self.record.class_names:
+                raise unknown_name("specifications", label, self.record.class_names)
         old = self.journal.values
         new = {**dict.fromkeys(old), **merged(old, found)}  # None removes
         self.journal.edit(new, revision=revision, action="import")
@@ -181,6 +185,8 @@ class ReviewedRun:
             raise ValueError(reason)
         with self._starting:
             self._check_ready()
+            if (holder := RunLock(self.folder).holder()) is not None:
+                raise BusyError(f"In this run {holder} works already. Wait for its end.")
             snapshot, revision = self.folder / _SNAPSHOT, self.journal.revision
             self.journal.table().save(snapshot)
             self._progress = Progress(self.folder)

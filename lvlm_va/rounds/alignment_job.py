@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
+from lvlm_va.alignment import AlignmentSet, TrainingOptions, TrainingResult, train
 from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.common.warnings import warn
 from lvlm_va.critique import VerdictTable
@@ -22,10 +24,18 @@ from lvlm_va.rounds.propagated_masks import propagate
 from lvlm_va.rounds.remarks import remarks_on_strength, remarks_on_verdicts
 from lvlm_va.rounds.shown import ShownImages, shown_images
 from lvlm_va.rounds.types import Aligned, Explained, Round, Trained, chosen_indices, join_portions
-from lvlm_va.rounds.verdicts import keep_verdicts, make_alignment_set, read_corrections, verdict_table
+from lvlm_va.rounds.verdicts import (
+    correct,
+    keep_verdicts,
+    make_alignment_set,
+    read_corrections,
+    verdict_table,
+)
 from lvlm_va.runs.directory import RunDirectory
 from lvlm_va.runs.shards import sharded
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +73,7 @@ class AlignmentJob:
                 break
             so_far = self.fine_tune(so_far)
         # Corrections enter the last alignment only: they must not change what the critic was asked.
-        corrected = read_corrections(so_far.verdicts, so_far.rounds, self.run)
+        corrected = self.corrected(so_far)
         found_clean = clean and len(so_far.rounds) > 1
         if found_clean and corrected == so_far.verdicts:
             keep_verdicts(corrected, so_far.rounds, self.run)
@@ -72,8 +82,11 @@ class AlignmentJob:
 
     def realign(self, aligned: Aligned, edits: VerdictTable) -> Aligned:
         """Align again, by verdicts that somebody corrected; the critic is not asked."""
-        kept = read_corrections(aligned.verdicts, aligned.rounds, self.run)
-        return self.follow(aligned, kept.corrected_by(edits))
+        return self.follow(aligned, correct(self.corrected(aligned), edits, self.data.class_names))
+
+    def corrected(self, aligned: Aligned) -> VerdictTable:
+        """Return the verdicts as somebody corrected them in the run directory."""
+        return read_corrections(aligned.verdicts, aligned.rounds, self.run, self.data.class_names)
 
     def follow(self, aligned: Aligned, verdicts: VerdictTable) -> Aligned:
         """Keep these verdicts, and align by them."""
@@ -123,7 +136,9 @@ class AlignmentJob:
                 concatenate_explanations,
                 progress=progress["explain"],
             )
-            shown = run.cached("shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen))
+            shown = self._with_images(
+                "shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen)
+            )
 
         def cut(positions: Tensor) -> Segmentation:
             images = data.images[chosen[positions]]
@@ -151,7 +166,7 @@ class AlignmentJob:
         """Return the critiqued images with what was judged spurious."""
         self.run.drop("alignment-set")
         key = self.run.key([(found.key, found.codes) for found in rounds])
-        return self.run.cached(
+        return self._with_images(
             "alignment-set", key, AlignmentSet, lambda: make_alignment_set(rounds, self.data)
         )
 
@@ -205,22 +220,31 @@ class AlignmentJob:
             warn(remark)
         return found
 
+    def _with_images(self, stage: str, key: str, kind: type[T], make: Callable[[], T]) -> T:
+        """Return what holds training images, kept in the run directory only where it may hold them."""
+        return self.run.cached(stage, key, kind, make) if self.options.keep_images else make()
+
     def _fit(
         self, stage: str, start: Trained, options: TrainingOptions, rows: AlignmentRows | None = None
     ) -> Trained:
         """Return what one run of the training loop makes of a classifier."""
         key = self.run.key(stage, start.key, options, self.seed, rows)
         aligning = {} if rows is None else vars(rows)
-        with self.run.timed(stage):
-            result = train(
+        path = self.run.file(stage, key, ".safetensors")
+
+        def go_on() -> TrainingResult:
+            return train(
                 start.module,
                 self.data.images,
                 self.data.labels,
                 options,
                 seed=self.seed,
-                checkpoint_path=self.run.file(stage, key, ".safetensors"),
+                checkpoint_path=path,
                 checkpoint_key=key,
                 verbose=self.options.verbose,
                 **aligning,
             )
+
+        with self.run.timed(stage):
+            result = (go_on() if path is None else self.run.unless_damaged(path, go_on)) or go_on()
         return Trained(result.module, key, (result.history,))

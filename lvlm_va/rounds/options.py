@@ -49,6 +49,8 @@ class AlignmentOptions:
         Plain training, and fine-tuning towards the right reasons.
     held_out_fraction : float or None
         Share of the critiqued images that early stopping holds out; None for no early stopping.
+    keep_images : bool
+        Whether the run directory may hold training images.
     verbose : int
         1 shows progress bars.
     """
@@ -67,6 +69,7 @@ class AlignmentOptions:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     aligning: TrainingOptions = field(default_factory=TrainingOptions)
     held_out_fraction: float | None = None
+    keep_images: bool = True
     verbose: int = 0
 
     def check(self, data: TrainingData) -> None:

@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 import torch
 
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation
 from lvlm_va.common.distributed import on_first
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique import Critique, SegmentFinding, VerdictTable, position_in_words
-from lvlm_va.critique.verdict_table import segments_digest
+from lvlm_va.critique.places import Place, segment_places
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.types import Round, chosen_indices
 from lvlm_va.runs.directory import RunDirectory
-from lvlm_va.segmentation import Segmentation, spurious_masks
+from lvlm_va.segmentation import Segmentation, pixel_effect, spurious_masks
 
 
 def verdict_table(rounds: Sequence[Round], options: AlignmentOptions) -> VerdictTable:
     """Return the verdicts reached in these rounds, with the descriptions and examples that they stand on."""
     verdicts = tuple(v for part in rounds for critique in part.critiques for v in critique.verdicts)
-    digests = {
-        critique.image_id: segments_digest(segments)
-        for part in rounds
-        for critique, segments in zip(part.critiques, part.segmentation.labels.cpu().numpy(), strict=True)
-    }
     examples = tuple(getattr(options.judge, "examples", ()))
-    return VerdictTable(verdicts, options.specifications, examples, digests)
+    return VerdictTable(
+        verdicts, options.specifications, examples, dict(chain.from_iterable(map(_places, rounds)))
+    )
 
 
-def read_corrections(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> VerdictTable:
+def _places(found: Round) -> Iterator[tuple[str, tuple[Place, ...]]]:
+    labels, effect = found.segmentation.labels.cpu().numpy(), found.segmentation.effect
+    for row, critique in enumerate(found.critiques):
+        shares = pixel_effect(found.explanation.attributions[row : row + 1], effect)[0].cpu().numpy()
+        yield critique.image_id, segment_places(labels[row], shares)
+
+
+def read_corrections(
+    table: VerdictTable, rounds: Sequence[Round], run: RunDirectory, class_names: Sequence[str]
+) -> VerdictTable:
     """Return the table as an expert has corrected it in the run directory's JSON files, one for each round.
 
     Where a file says only that a model had not answered, nobody corrected anything: it may have answered since.
     """
     paths = [run.file("verdicts", found.key, ".json") for found in rounds]
-    for edits in on_first(lambda: [VerdictTable.load(path) for path in paths if path and path.exists()]):
+    read = on_first(lambda: [(path, VerdictTable.load(path)) for path in paths if path and path.exists()])
+    for path, edits in read:
         said = tuple(v for v in edits.verdicts if (v.verdict, v.status) != ("unsure", "failed"))
-        table = table.corrected_by(replace(edits, verdicts=said))
+        try:
+            table = correct(table, replace(edits, verdicts=said), class_names)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error} Remove the file, or restore it from a copy.") from error
     return table
+
+
+def correct(table: VerdictTable, edits: VerdictTable, class_names: Sequence[str]) -> VerdictTable:
+    """Return the table with an expert's corrections.
+
+    Raises
+    ------
+    ValueError
+        If they are on other segments, or describe a class that there is not.
+    """
+    for label in edits.specifications:
+        if label not in class_names:
+            raise unknown_name("specifications", label, class_names)
+    return table.corrected_by(edits)
 
 
 def keep_verdicts(table: VerdictTable, rounds: Sequence[Round], run: RunDirectory) -> None:
@@ -50,8 +76,7 @@ def keep_verdicts(table: VerdictTable, rounds: Sequence[Round], run: RunDirector
         for found in rounds:
             path = run.file("verdicts", found.key, ".json")
             if path is not None:
-                names = {critique.image_id for critique in found.critiques}
-                replace(table, verdicts=tuple(v for v in table.verdicts if v.image_id in names)).save(path)
+                table.of_images({critique.image_id for critique in found.critiques}).save(path)
 
     on_first(keep)
 

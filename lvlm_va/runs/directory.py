@@ -2,7 +2,8 @@
 
 Files are named ``<stage>-<key>.<suffix>`` where the key stands for the stage's inputs and parameters, so a
 changed parameter makes new files and an unchanged one finds the old. All writes are atomic, all formats safe
-to read (JSON, npz, safetensors; never pickle).
+to read (JSON, npz, safetensors; never pickle). A file knows its own name and has a checksum: one that is damaged, or
+that was another run's, is put aside and made again.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import zipfile
-import zlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -23,13 +24,19 @@ import numpy as np
 import torch
 
 from lvlm_va._version import __version__
-from lvlm_va.common.distributed import barrier, on_first, rank
-from lvlm_va.common.files import atomic_path, write_json
+from lvlm_va.common.distributed import barrier, gather, on_first, rank
+from lvlm_va.common.files import DamagedFileError, atomic_path, reading, set_aside, sweep, write_json
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.common.timing import timed
 from lvlm_va.data.training_data import TrainingData
+from lvlm_va.runs.lock import RunLock
 
-FORMAT = 1
+FORMAT = 2
+# Temporary files of what is written in `exclusive` alone.
+_MINE = r"(run|latest|shard.*|round-.*|[a-z-]+-[0-9a-f]{16})"
+# What a new run may begin with: replies that were paid for.
+_REPLIES = "replies.sqlite"
+_AGAIN = "Remove it, and it will be made again."
 # Where the files of a stage go by another name than its seconds.
 _FILES_OF = {"critique": "critiques", "judge": "judged"}
 
@@ -64,11 +71,34 @@ class RunDirectory:
         if folder is None:
             return
         self._record = {"format": FORMAT, "identity": json.loads(json.dumps(identity))}
-        on_first(lambda: self._open(folder))
+        with self.exclusive():
+            on_first(lambda: self._open(folder))
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other processes out of the folder while the block runs.
+
+        Raises
+        ------
+        ValueError
+            If another process, or another thread of this one, works in it.
+        """
+        if self.path is None:
+            yield
+            return
+        lock = RunLock(self.path)
+        on_first(lock.acquire)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def key(self, *parts: object) -> str:
-        """Return the key of a stage with these inputs and parameters (empty when nothing is kept)."""
-        return "" if self.path is None else fingerprint(__version__, *parts)
+        """Return the key of a stage with these inputs and parameters (empty when nothing is kept).
+
+        It is another one in every run: files of one must not be taken for those of another.
+        """
+        return "" if self.path is None else fingerprint(__version__, self._record["identity"], *parts)
 
     def file(self, stage: str, key: str, suffix: str) -> Path | None:
         """Return the path of a stage's file, or None when nothing is kept."""
@@ -99,15 +129,20 @@ class RunDirectory:
 
     def seconds_of_results(self) -> dict[str, float]:
         """Return the seconds that each stage took when it was done, be it now or in an earlier run."""
-        earlier: dict[str, Any] = {}
+        earlier: dict[str, tuple[Any, float]] = {}
         if self.path is not None and (self.path / "latest.json").exists():
-            with contextlib.suppress(ValueError):  # damaged; written anew in a moment
-                earlier = json.loads((self.path / "latest.json").read_bytes())
+            with contextlib.suppress(DamagedFileError), reading(self.path / "latest.json", _AGAIN):
+                latest = json.loads((self.path / "latest.json").read_bytes())
+                files, seconds = dict(latest["files"]), dict(latest["seconds"])
+                earlier = {
+                    stage: (files.get(_FILES_OF.get(stage, stage)), float(seconds[stage]))
+                    for stage in seconds
+                }
         found = {}
         for stage, spent in self.seconds.items():
-            kept = _FILES_OF.get(stage, stage)
-            same = self._used.get(kept) == earlier.get("files", {}).get(kept)
-            found[stage] = max(spent, earlier.get("seconds", {}).get(stage, 0.0)) if same else spent
+            files_then, seconds_then = earlier.get(stage, (None, 0.0))
+            same = self._used.get(_FILES_OF.get(stage, stage)) == files_then
+            found[stage] = max(spent, seconds_then) if same else spent
         return found
 
     def shards(self, stage: str, key: str) -> Path | None:
@@ -138,7 +173,10 @@ class RunDirectory:
         path = self.file(stage, key, ".npz")
         if path is None:
             return compute() if collective else on_first(compute)
-        if not on_first(path.exists):
+        found = (
+            self.unless_damaged(path, lambda: read_dataclass(path, kind)) if on_first(path.exists) else None
+        )
+        if found is None:
             if collective:
                 result = compute()
                 barrier()  # nobody reads shards any more
@@ -149,24 +187,47 @@ class RunDirectory:
         if collective and rank() == 0:
             shutil.rmtree(path.with_suffix(".shards"), ignore_errors=True)
         # Read back even what was just written: a resumed run and a first one go the same way.
-        return read_dataclass(path, kind)
+        return read_dataclass(path, kind) if found is None else found
 
     def find(self, stage: str, key: str, kind: type[T]) -> T | None:
         """Return what `cached` has kept, or None."""
         path = self.file(stage, key, ".npz")
-        return read_dataclass(path, kind) if path is not None and on_first(path.exists) else None
+        if path is None or not on_first(path.exists):
+            return None
+        return self.unless_damaged(path, lambda: read_dataclass(path, kind))
+
+    def unless_damaged(self, path: Path, read: Callable[[], T]) -> T | None:
+        """Return what `read` does, or None, with the file out of the way, where it finds it damaged.
+
+        All processes must call it.
+        """
+        found, error = None, None
+        try:
+            found = read()
+        except DamagedFileError as damage:
+            error = damage
+        if not any(gather(error is not None)):
+            return found
+        on_first(
+            lambda: set_aside(
+                path, error or DamagedFileError("", f"{path} is damaged where others read it.", "")
+            )
+        )
+        return None
 
     def _open(self, folder: Path) -> None:
         run_file = folder / "run.json"
         if run_file.exists():
             _check_same_run(run_file, self._record)
-        elif folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        elif any(not path.name.startswith((".", _REPLIES)) for path in folder.iterdir()):
             raise ValueError(
                 f"The 'run_dir' argument must be a new, an empty or an earlier run's folder. Got {str(folder)!r}, "
                 "which holds files but no run.json. Name another folder."
             )
         else:
             write_json(run_file, self._record)
+        for place in (folder, *folder.glob("*.shards")):
+            sweep(place, mine=_MINE)
 
     def _publish(self, folder: Path, facts: Mapping[str, Any]) -> None:
         write_json(folder / "latest.json", {"files": self._used, **facts})
@@ -181,8 +242,11 @@ def open_run(path: str | os.PathLike[str] | None, data: TrainingData) -> RunDire
 
 def write_dataclass(path: Path, result: Any) -> None:
     """Write a dataclass of tensors, arrays or strings to an npz file, whole or not at all."""
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **_to_arrays(result))
+    with atomic_path(path) as temporary:
+        with temporary.open("wb") as stream:
+            np.savez(stream, allow_pickle=False, **_to_arrays(result))
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.comment = _name_within(path)
 
 
 def read_dataclass(path: Path, kind: type[T]) -> T:
@@ -192,27 +256,46 @@ def read_dataclass(path: Path, kind: type[T]) -> T:
     ------
     FileNotFoundError
         If there is no such file.
-    ValueError
-        If it is damaged.
+    DamagedFileError
+        If it is damaged, or was written under another name.
+    UnreadableFileError
+        If it cannot be opened, or does not fit into memory.
     """
-    try:
-        with path.open("rb") as source, np.load(source, allow_pickle=False) as arrays:
+    with reading(path, _AGAIN):
+        check_archive(path)
+        with np.load(path, allow_pickle=False) as arrays:
             return _from_arrays(kind, arrays)
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({error}). Remove it, and it will be made again.") from error
+
+
+def check_archive(path: Path) -> None:
+    """Raise unless an npz file is whole, and was written under its name; errors as of `read_dataclass`."""
+    with reading(path, _AGAIN), zipfile.ZipFile(path) as archive:
+        # Only what is stored as it is takes no more memory than the file has bytes.
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("not written by this package")
+        if archive.comment != _name_within(path):
+            raise ValueError(f"a copy of {archive.comment.decode(errors='replace') or 'something else'}")
+        # numpy leaves the checksum unread where the number of values is damaged.
+        if (broken := archive.testzip()) is not None:
+            raise ValueError(f"wrong checksum of {broken}")
+
+
+def _name_within(path: Path) -> bytes:
+    """Return the name of a file in its run; that of a shard holds its stage and key, as its folder has them."""
+    folder = f"{path.parent.name}/" if re.search(r"-[0-9a-f]{16}\.shards$", path.parent.name) else ""
+    return f"lvlm_va {folder}{path.name}".encode()
 
 
 def _check_same_run(run_file: Path, record: dict[str, Any]) -> None:
-    try:
-        found = json.loads(run_file.read_text())
-        format_found, identity = found["format"], found["identity"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"The 'run_dir' argument names a damaged run: {run_file} cannot be read ({error})."
-        ) from error
+    with reading(
+        run_file, "The 'run_dir' argument must name a whole run: restore it, or name another folder."
+    ):
+        found = json.loads(run_file.read_bytes())
+        format_found, identity = found["format"], dict(found["identity"])
     if format_found != FORMAT:
         raise ValueError(
-            f"The 'run_dir' argument names a run of format {format_found}; this version reads {FORMAT}."
+            f"The 'run_dir' argument names a run of format {format_found}; this version reads {FORMAT}. Name another "
+            f"folder; if models were paid for their replies, copy {_REPLIES} into it first."
         )
     wanted = record["identity"]
     differing = sorted(name for name in {*identity, *wanted} if identity.get(name) != wanted.get(name))

@@ -15,7 +15,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lvlm_va.common.distributed import on_each, rank, world_size
-from lvlm_va.runs.directory import RunDirectory, read_dataclass, write_dataclass
+from lvlm_va.common.files import DamagedFileError, set_aside
+from lvlm_va.runs.directory import RunDirectory, check_archive, read_dataclass, write_dataclass
 
 # Images that are explained, segmented or described at a time: what bounds memory, and what SIGKILL may cost.
 SHARD = 64
@@ -125,7 +126,7 @@ def in_shards(
         files = [folder / f"{name}-{k}-of-{len(parts)}.npz" for k in range(len(parts))]
 
         def keep() -> None:
-            missing = [k for k in mine if not files[k].exists()]
+            missing = [k for k in mine if not _is_whole(files[k])]
             bar.update(sum(len(parts[k]) for k in mine) - sum(len(parts[k]) for k in missing))
             for k, part in zip(
                 missing, _computed([parts[k] for k in missing], compute, bar, ahead), strict=True
@@ -134,6 +135,18 @@ def in_shards(
 
         on_each(keep)
     return (read_dataclass(file, kind) for file in files)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a shard is there and can be read; a damaged one is put out of the way."""
+    if not file.exists():
+        return False
+    try:
+        check_archive(file)
+    except DamagedFileError as error:
+        set_aside(file, error)
+        return False
+    return True
 
 
 def _computed(

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from lvlm_va.alignment import AlignmentSet, History, TrainingOptions, TrainingResult, train
-from lvlm_va.alignment.checkpoint import read_checkpoint, write_checkpoint
+from lvlm_va.alignment.checkpoint import read_checkpoint, read_progress, write_checkpoint
 from tests.alignment.nets import alignment_set, assert_equal_states, batch_norm_net, data
 
 OPTIONS = TrainingOptions(epochs=4, batch_size=8, lr=0.01)
@@ -105,6 +105,25 @@ def test_refuses_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="'checkpoint_path'.*of format None"):
         _train(OPTIONS, None, path)
+
+
+def test_a_damaged_value_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    _train(OPTIONS, None, path)
+    whole = path.read_bytes()
+    header = int.from_bytes(whole[:8], "little") + 8
+    for place in (header + 3, len(whole) - 1, whole.index(b"cross_entropy") + 22):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="'checkpoint_path'.*damaged"):
+            _train(OPTIONS, None, path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match="'checkpoint_path'.*cannot be read .Is a directory"):
+        _train(OPTIONS, None, path)
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_progress(path)
 
 
 def test_divergence_is_said_and_the_last_good_weights_are_kept(tmp_path: Path) -> None:

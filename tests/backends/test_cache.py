@@ -233,6 +233,18 @@ def test_an_edited_reply_is_named(path):
         cached.complete([ask()])
 
 
+@pytest.mark.parametrize("change", ["replace(reply, 'answer', 'Answer')", "replace(reply, '{', '[')"])
+def test_a_damaged_reply_is_asked_for_again_and_the_others_stay(change, path):
+    inner = Inner(lambda *_: reply("an answer"))
+    CachedBackend(inner, path).complete(REQUESTS[:3])
+    look(path, f"update replies set reply = {change} where key = (select min(key) from replies)")
+    again = Inner(lambda *_: reply("an answer"))
+    with pytest.warns(UserWarning, match=r"A reply in the cache .*replies\.sqlite' is damaged"):
+        assert texts(CachedBackend(again, path).complete(REQUESTS[:3])) == ["an answer"] * 3
+    assert sum(map(len, again.calls)) == 1
+    assert all(outcome.cached for outcome in CachedBackend(Inner(), path).complete(REQUESTS[:3]))
+
+
 def test_a_folder_in_its_place_is_named(tmp_path):
     with pytest.raises(OSError, match="could not be opened or written"):
         CachedBackend(Inner(), tmp_path)

@@ -1,5 +1,7 @@
 """Keys of stages: equal for equal content, in every process, and different for any change."""
 
+import importlib
+import logging
 import os
 import subprocess
 import sys
@@ -191,3 +193,84 @@ def test_keys_are_the_same_in_every_process():
     keys = run("1").split()
     assert len(set(keys)) == len(keys) == 10
     assert run("2").split() == keys
+
+
+def scaled(x):
+    return FACTOR * helper(x)
+
+
+def helper(x):
+    return x.relu()
+
+
+FACTOR = 2.0
+LOG = logging.getLogger(__name__)
+
+
+class Calling(nn.Module):
+    def forward(self, x):
+        LOG.debug("forward")
+        return scaled(x)
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return helper(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+class CallingClass(nn.Module):
+    def forward(self, x):
+        return Doubled.apply(x)
+
+
+CALLING = {"function": lambda: lambda x: scaled(x), "module": Calling, "class": CallingClass}
+
+
+@pytest.mark.parametrize("made", CALLING)
+def test_functions_that_are_called_by_name_count(made, monkeypatch):
+    before = fingerprint(CALLING[made]())
+    assert fingerprint(CALLING[made]()) == before
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), "helper", lambda x: x.sin())
+        assert fingerprint(CALLING[made]()) != before
+    if made != "class":
+        monkeypatch.setitem(globals(), "FACTOR", 3.0)
+        assert fingerprint(CALLING[made]()) != before
+
+
+def test_functions_in_a_file_of_the_user_count(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    keys = []
+    for body in ("x.relu()", "x.relu()", "x.sin()"):
+        (tmp_path / "my_features.py").write_text(f"def features(x):\n    return {body}\n")
+        sys.modules.pop("my_features", None)
+        importlib.invalidate_caches()
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        scope = {"my_features": importlib.import_module("my_features"), "__name__": "net"}
+        exec("def net(x):\n    return my_features.features(x)", scope)
+        keys.append(fingerprint(scope["net"]))
+    assert keys[0] == keys[1] != keys[2]
+    del sys.modules["my_features"]
+
+
+def test_a_net_that_its_own_code_names_by_a_global(monkeypatch):
+    class Own(nn.Module):
+        def forward(self, x):
+            return NET.scale * x  # noqa: F821
+
+        scale = 2.0
+
+    net = Own()
+    monkeypatch.setitem(globals(), "NET", net)
+    assert fingerprint(net) == fingerprint(net)
+
+
+def test_numbers_that_numpy_does_not_know():
+    one, two = torch.ones(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16)
+    assert fingerprint(one) == fingerprint(one.clone()) != fingerprint(two)
+    assert fingerprint(one[0]) != fingerprint(one)

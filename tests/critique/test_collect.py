@@ -12,6 +12,7 @@ from lvlm_va.critique import (
     RegionRenderer,
     collect_critiques,
     judge_critiques,
+    read_critiques,
 )
 from tests.critique.making import corner_and_centre, make_request
 from tests.serving import Answer, FaultServer
@@ -64,6 +65,34 @@ def test_an_interrupted_run_asks_only_for_the_rest(tmp_path, torn):
     critic = Counting()
     assert collect_critiques(critic, IDS, make, path=path) == critiques
     assert critic.asked == []
+
+
+def test_what_was_said_in_another_run_or_is_damaged_is_not_used(tmp_path):
+    path, other = tmp_path / "critiques-a.jsonl", tmp_path / "critiques-b.jsonl"
+    wanted = collect_critiques(Counting(), IDS, make, path=path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.rename(other)
+    critic = Counting()
+    with pytest.raises(ValueError, match=r"critiques-b\.jsonl is damaged"):
+        read_critiques(other, strict=True)
+    with pytest.warns(
+        UserWarning, match=r"-b\.jsonl is damaged: 5 of its lines are broken or those of another"
+    ):
+        assert collect_critiques(critic, IDS, make, path=other) == wanted
+    assert critic.asked == ["0", "1", "2", "4"]
+    assert read_critiques(other, strict=True) == {critique.image_id: critique for critique in wanted}
+    assert (tmp_path / "critiques-b.jsonl.damaged").read_bytes() == b"".join(lines).rstrip()
+
+    lines[1] = lines[1].replace(b'"text": "', b'"text": "No. ')
+    path.write_bytes(b"".join(lines))
+    critic = Counting()
+    with pytest.warns(UserWarning, match="1 of its lines"):
+        assert collect_critiques(critic, IDS, make, path=path) == wanted
+    assert critic.asked == ["1"]
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match=r"critiques-a\.jsonl cannot be read"):
+        collect_critiques(critic, IDS, make, path=path)
 
 
 def test_wrong_answers_are_refused_and_not_kept(tmp_path):

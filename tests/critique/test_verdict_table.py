@@ -21,7 +21,6 @@ from lvlm_va.critique import (
 )
 from lvlm_va.critique.decision import Opinion, decide
 from lvlm_va.critique.policy import consistent, policy_of
-from lvlm_va.critique.verdict_table import segments_digest
 
 names = st.text(max_size=8)
 verdicts = st.builds(
@@ -52,24 +51,6 @@ def test_round_trip(tmp_path, table):
     table.save(path)
     assert VerdictTable.load(path) == table
     assert pickle.loads(pickle.dumps(table)) == copy.deepcopy(table) == table
-
-
-def test_a_table_of_other_segments_is_known_by_its_digests(tmp_path):
-    maps = np.arange(12).reshape(3, 4) // 4, np.arange(12).reshape(3, 4) // 3
-    one, other = map(segments_digest, maps)
-    assert one == segments_digest(np.asfortranarray(maps[0].astype(np.uint8))) != other
-    assert segments_digest(maps[0].reshape(4, 3)) != one
-    said = (SegmentVerdict("a", 1, "spurious"), SegmentVerdict("b", 1, "spurious"))
-    table = VerdictTable(said, digests={"a": one, "b": other})
-    table.save(tmp_path / "verdicts.json")
-    loaded = VerdictTable.load(tmp_path / "verdicts.json")
-    assert loaded.digests == loaded.replace([SegmentVerdict("a", 1, "unsure")]).digests == table.digests
-    unknown = VerdictTable(said, digests={"c": one})
-    assert unknown.corrected_by(table) == table.corrected_by(unknown) == table
-    with pytest.raises(
-        ValueError, match="a table of another run, in which the segments of image 'b' lie elsewhere"
-    ):
-        table.corrected_by(VerdictTable(said, digests={"a": one, "b": one}))
 
 
 @quick

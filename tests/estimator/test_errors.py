@@ -203,13 +203,14 @@ def test_critic_that_reaches_no_verdict(blobs):
         make(critic=Silent()).fit(*blobs)
 
 
-def test_damaged_stage_is_named(blobs, tmp_path):
+def test_damaged_stage_is_named_and_made_again(blobs, tmp_path):
     X, y = blobs
-    make(run_dir=tmp_path / "run").fit(X, y)
+    before = make(run_dir=tmp_path / "run").fit(X, y).explanation_.attributions
     (path,) = (tmp_path / "run").glob("explain-*.npz")
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=rf"{path.name} is damaged.*Remove it"):
-        make(run_dir=tmp_path / "run").fit(X, y)
+    with pytest.warns(UserWarning, match=rf"{path.name} is damaged.*made again.*kept as {path.name}.damaged"):
+        again = make(run_dir=tmp_path / "run").fit(X, y)
+    assert again.explanation_.attributions.equal(before)
 
 
 def test_names_are_checked_without_a_critic_too(blobs):

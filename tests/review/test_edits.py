@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,10 +15,12 @@ import pytest
 from lvlm_va import VerdictTable
 from lvlm_va.critique import Critique, JudgeExample, SegmentVerdict
 from lvlm_va.critique.model_options import ModelOptions
+from lvlm_va.report import keep_command
 from lvlm_va.review.ask import answer, question, read_answer
 from lvlm_va.review.changes import Address, verdict_value
 from lvlm_va.review.journal import TABLE_FILE
 from lvlm_va.review.reviewed import ReviewedRun
+from lvlm_va.runs.lock import RunLock
 from tests.review.conftest import SCRIPT
 from tests.serving import Answer, FaultServer
 
@@ -144,19 +148,33 @@ def test_an_import_that_does_not_fit_changes_nothing(client, table, message):
     assert client.get("/api/state")["revision"] == 0
 
 
-def test_a_table_of_another_run_is_refused(client, run_folder):
-    """Other segments may have the same numbers."""
-    table = saved(run_folder)
-    assert set(table.digests) == {image["id"] for image in client.get("/api/state")["images"]}
-    image = table.verdicts[0].image_id
-    replace(table, digests={image: "0" * 16}).save(run_folder / "other.json")
-    status, answer = client.post("import", table=(run_folder / "other.json").read_text(), revision=0)
-    assert (status, "a table of another run" in answer["error"]) == (422, True)
-    (run_folder / "other.json").replace(run_folder / TABLE_FILE)  # as a colleague may
-    status, answer = client.post("verdict", image=image, segment=1, verdict="unsure", revision=0)
-    assert (status, "a table of another run" in answer["error"]) == (422, True)
-    table.save(run_folder / TABLE_FILE)
-    assert client.post("verdict", image=image, segment=1, verdict="unsure", revision=0)[0] == 200
+def test_a_table_that_another_run_exported_changes_nothing(client, run_folder):
+    table = json.loads(client.send("GET", "/api/export").body)
+    row, *_ = table["images"][1]["made_for"].split()
+    moved = table["images"][1]["made_for"].replace(row, f"{abs(float(row) - 0.5):.3f}", 1)
+    table["images"][1]["made_for"] = moved
+    table["images"][1]["segments"][0]["verdict"] = "spurious"
+    status, answer = client.post("import", table=json.dumps(table), revision=0)
+    assert (status, client.get("/api/state")["revision"]) == (422, 0)
+    assert "made for other segments of 1 of its 16 images" in answer["error"]
+    # Neither does one that it finds in its file.
+    (run_folder / TABLE_FILE).write_text(json.dumps(table))
+    status, answer = client.post("undo", revision=0)
+    assert status == 422
+    assert "made for other segments" in answer["error"]
+
+
+def test_a_run_in_which_another_process_works_is_not_aligned(serve, run_folder, monkeypatch):
+    monkeypatch.setattr(ReviewedRun, "why_not_realign", lambda run: None)
+    keep_command(run_folder, ["lvlm-va", "align"])
+    client = serve(run_folder)
+    lock = RunLock(run_folder)
+    lock.acquire()
+    status, answer = client.post("realign")
+    lock.release()
+    assert status == 409
+    assert f"process {os.getpid()} on {socket.gethostname()} since 20" in answer["error"]
+    assert RunLock(run_folder).holder() is None
 
 
 def ended(client):
