@@ -202,7 +202,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_class_order(self, module: nn.Module, data: TrainingData) -> None:
         """Tell of a trained module, taken as it is, whose logits do not seem to be in the order of ``classes_``."""
-        if not self.epochs:
+        if not self.epochs and isinstance(self.module, nn.Module | Callable):  # no built-in net is trained
             given = self.classes is not None
             check_class_order(module, data, self.classes_, given=given, batch_size=self.batch_size)
 

@@ -78,6 +78,8 @@ class AlignmentJob:
         if found_clean and corrected == so_far.verdicts:
             keep_verdicts(corrected, so_far.rounds, self.run)
             return so_far
+        for remark in remarks_on_verdicts(so_far.judged_by(corrected)):
+            warn(remark)
         return self.follow(so_far, corrected)
 
     def realign(self, aligned: Aligned, edits: VerdictTable) -> Aligned:
@@ -91,10 +93,7 @@ class AlignmentJob:
     def follow(self, aligned: Aligned, verdicts: VerdictTable) -> Aligned:
         """Keep these verdicts, and align by them."""
         keep_verdicts(verdicts, aligned.rounds, self.run)
-        judged = aligned.judged_by(verdicts)
-        for remark in remarks_on_verdicts(judged):
-            warn(remark)
-        return self.fine_tune(judged)
+        return self.fine_tune(aligned.judged_by(verdicts))
 
     def critique(self, so_far: Aligned) -> Aligned:
         """One round: sample images, explain them, cut the explanations, and have the segments judged."""

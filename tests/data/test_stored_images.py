@@ -353,7 +353,7 @@ def test_other_arguments_that_do_not_fit_are_named(streamed: None) -> None:
     ):
         clf.predict(Items(IMAGES[:, :, :4], LABELS))
     with pytest.warns(UserWarning, match=r"values from 0 to \d+"):
-        make(epochs=0, align_epochs=0).fit(Items(IMAGES.astype(np.float32), LABELS))
+        make(epochs=0, align_epochs=0, classes=["dog", "cat"]).fit(Items(IMAGES.astype(np.float32), LABELS))
 
 
 def test_a_folder_is_aligned_from_its_files(

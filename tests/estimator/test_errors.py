@@ -314,4 +314,5 @@ def test_home_is_found(blobs, tmp_path, monkeypatch):
         run_dir="~/run", specifications={0: "What counts is the bar.", 1: "What counts is the blob."}
     ).fit(*blobs)
     clf.report("~/page.html")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "run"]
+    assert {"page.html", "run"} <= {path.name for path in tmp_path.iterdir()}
+    assert not (tmp_path / "~").exists()
