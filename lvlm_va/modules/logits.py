@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
@@ -42,11 +42,19 @@ def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor
             "The module must return a logits tensor or an object with a 'logits' tensor. "
             f"Got {type(output).__name__} instead."
         )
-    if logits.ndim != 2 or logits.shape[0] != images.shape[0]:
+    n = len(images)
+    if logits.ndim != 2 or len(logits) != n:
+        hint = "A module that expects flat rows needs torch.nn.Flatten() in front."
+        if logits.ndim < 2 and logits.numel() == n:
+            hint = (
+                "One number z per image, for two classes, becomes two logits by "
+                "torch.stack([torch.zeros_like(z), z], dim=1)."
+            )
+        elif logits.ndim > 2 and len(logits) == n:
+            hint = "Logits for every place of an image become those of the image by .flatten(2).mean(2)."
         raise ValueError(
-            f"The module must return logits of shape ({images.shape[0]}, n_classes) for images of shape "
-            f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. A module that expects flat "
-            "rows needs torch.nn.Flatten() in front."
+            f"The module must return logits of shape ({n}, n_classes) for images of shape "
+            f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. {hint}"
         )
     return logits
 
@@ -61,10 +69,14 @@ def is_compiled(module: nn.Module) -> bool:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[nn.Module]:
-    """Put every submodule into evaluation mode, and give each its own mode back afterwards."""
+    """Put every submodule into evaluation mode, and give each its own mode back afterwards.
+
+    A module of torch.export has no modes to choose between: it stays in that in which it was exported.
+    """
     modes = {child: child.training for child in module.modules()}
-    module.eval()
     try:
+        with suppress(NotImplementedError):
+            module.eval()
         yield module
     finally:
         for child, mode in modes.items():
