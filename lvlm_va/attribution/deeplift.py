@@ -217,9 +217,10 @@ class _Run:
         leaf = images.detach().requires_grad_()
         tape = Tape(self.layout)
         kept = nullcontext() if keep_graph else drop_saved_tensors()
+        # A copy, so that a module that starts with an in-place call changes neither leaf nor images.
+        copy = leaf.clone()
         with kept, DeepLiftMode(tape, self.convolutions):
-            # A copy, so that a module that starts with an in-place call changes neither leaf nor images.
-            logits = self.frozen.logits(leaf.clone())
+            logits = self.frozen.logits(copy)
         return tape, leaf, logits
 
     def _forward_references(self, block: Tensor) -> tuple[Tape, Tensor]:

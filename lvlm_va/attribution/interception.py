@@ -57,16 +57,18 @@ class DeepLiftMode(TorchFunctionMode):
             self.tape.protect(call.args[0])
         if not _is_python(call) or call.func in self._unfolding:
             self.convolutions.watch(call)
-        if not call.dependents or not torch.is_grad_enabled():
-            return func(*args, **(kwargs or {}))
+        if not call.dependents:
+            return func(*call.args, **call.kwargs)
+        if not torch.is_grad_enabled():
+            return self._note_cut(call, func(*call.args, **call.kwargs))
         if call.name == "get":
-            return self._note_cut(call, func(*args))
+            return self._note_cut(call, func(*call.args))
         if is_convolution(call):
             result = self.convolutions.convolve(call, next(self._numbers["conv2d"]))
             self.tape.count([result])
             return result
         if is_linear(call):
-            result = func(*args, **(kwargs or {}))
+            result = func(*call.args, **call.kwargs)
             self.tape.count(pytree.tree_leaves(result))
             return self._note_cut(call, result)
         result = self._nonlinear(call)

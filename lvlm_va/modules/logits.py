@@ -50,8 +50,6 @@ def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor
                 "One number z per image, for two classes, becomes two logits by "
                 "torch.stack([torch.zeros_like(z), z], dim=1)."
             )
-        elif logits.ndim > 2 and len(logits) == n:
-            hint = "Logits for every place of an image become those of the image by .flatten(2).mean(2)."
         raise ValueError(
             f"The module must return logits of shape ({n}, n_classes) for images of shape "
             f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. {hint}"
