@@ -17,7 +17,7 @@ from lvlm_va.attribution.composites import COMPOSITES
 from lvlm_va.attribution.convolution import Convolutions, is_convolution
 from lvlm_va.attribution.elementwise import elementwise
 from lvlm_va.attribution.linear_ops import CONSTANT, is_linear, is_quadratic
-from lvlm_va.attribution.pairwise import LogSumExp, Quadratic, Tap
+from lvlm_va.attribution.pairwise import LogSumExp, Power, Quadratic, Quotient, Tap
 from lvlm_va.attribution.pooling import MAX_POOLINGS, maximum
 from lvlm_va.attribution.tape import Tape
 
@@ -84,7 +84,7 @@ class DeepLiftMode(TorchFunctionMode):
             return call.args[0]
         # The rules but the last compare and divide, which complex numbers (of a Fourier transform) do not allow.
         is_complex = any(tensor.is_complex() for tensor in call.dependents)
-        for rule in (_quadratic,) if is_complex else (elementwise, maximum, _logsumexp, _quadratic):
+        for rule in (_quadratic,) if is_complex else (elementwise, maximum, _logsumexp, _quotient, _power, _quadratic):
             result = rule(self.tape, call)
             if result is not NotImplemented:
                 self.tape.count(pytree.tree_leaves(result))
@@ -149,6 +149,19 @@ def _logsumexp(tape: Tape, call: Call) -> Any:
         (dim,) = dim
     total = LogSumExp.apply(call.args[0].movedim(dim, -1), tape).movedim(-1, dim)
     return total if keepdim else total.squeeze(dim)
+
+
+def _quotient(tape: Tape, call: Call) -> Any:
+    if call.name != "div" or len(call.dependents) != 2 or call.argument(2, "rounding_mode", None) is not None:
+        return NotImplemented
+    return Quotient.apply(tape, call.function, *call.dependents)
+
+
+def _power(tape: Tape, call: Call) -> Any:
+    exponent = call.argument(1, "exponent", None)
+    if call.name != "pow" or not isinstance(exponent, float) or not 0 < exponent != 0.5 or exponent.is_integer():
+        return NotImplemented
+    return Power.apply(call.args[0], tape, call.function, exponent)
 
 
 def _quadratic(tape: Tape, call: Call) -> Any:
