@@ -14,7 +14,8 @@ from lvlm_va.attribution.frozen import FrozenModule, not_differentiable
 from lvlm_va.attribution.inputs import Inputs
 from lvlm_va.attribution.interception import DeepLiftMode
 from lvlm_va.attribution.memory import Plan, free_memory
-from lvlm_va.attribution.tape import Pairing, Rows, Tape, drop_saved_tensors
+from lvlm_va.attribution.pairing import Layout, Pairing, Rows, find_layouts, layouts_alone
+from lvlm_va.attribution.tape import Tape, drop_saved_tensors
 from lvlm_va.attribution.types import Explanation
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import is_integer
@@ -151,6 +152,7 @@ class _Run:
             raise not_differentiable()
         if self.convolutions.settle():
             self.layout = fastest_layout(frozen.device, frozen.dtype)
+        self.layouts = self._find_layouts()
         self.plan = Plan.fit(self.single, self.n, self.n_references, inputs.per_image, frozen.device, limit)
         self.blame: dict[str, Tensor] = {}
         self.eps = max(torch.finfo(frozen.dtype).eps, _EPS[precision])
@@ -176,7 +178,7 @@ class _Run:
                     reference_logits.expand(-1, len(logits), -1), rows
                 )
                 tape.pairing = Pairing(
-                    tape, reference_tape, self.single, len(logits), last - first, self.inputs.per_image
+                    tape, reference_tape, self.layouts, len(logits), last - first, self.inputs.per_image
                 )
                 for a in range(0, last - first, self.plan.pairs):
                     pairs = slice(a, min(a + self.plan.pairs, last - first))
@@ -211,6 +213,16 @@ class _Run:
             "mean size."
         )
         warn(" ".join(sentences))
+
+    def _find_layouts(self) -> list[list[Layout]]:
+        """Return where the rows lie, by a pass over the first image and what differs from it in the most values."""
+        first = self.inputs.images[:1]
+        if self.n == self.n_references == 1:
+            return layouts_alone(self.single)
+        others = torch.cat([self.inputs.images, self.inputs.references.flatten(0, 1)])
+        farthest = (others != first).flatten(1).sum(1).argmax()
+        two, _, _ = self._forward(torch.cat([first, others[farthest, None]]), keep_graph=False)
+        return find_layouts(self.single, two, lambda: self._forward(first, keep_graph=False)[0])
 
     def _forward(self, images: Tensor, keep_graph: bool = True) -> tuple[Tape, Tensor, Tensor]:
         """Return the tape, the leaf that stands for the input, and the logits of a pass."""

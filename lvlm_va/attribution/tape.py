@@ -1,21 +1,17 @@
-"""What the forward passes leave behind: the inputs of every nonlinear call, and which belong together.
-
-Inside a recorded tensor the rows of the batch may be one dimension, or part of one: attention folds heads
-into the batch, window attention windows. A `Layout` finds that dimension by comparing the tensor with the
-same call of a pass over a single image, and brings tensors into the common shape ``(rows, fold, *rest)``.
-"""
+"""What a forward pass leaves behind: the inputs of every nonlinear call."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-# The rows of one call: for each recorded tensor, shape (B, 1 or n, fold, *rest).
-Rows = tuple[Tensor, ...]
+if TYPE_CHECKING:
+    from lvlm_va.attribution.pairing import Pairing
 
 
 @dataclass
@@ -99,99 +95,3 @@ def drop_saved_tensors() -> torch.autograd.graph.saved_tensors_hooks:
         raise RuntimeError("This pass was made without a backward pass in mind.")
 
     return torch.autograd.graph.saved_tensors_hooks(lambda _: None, unpack)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the batch lies in a tensor: dimension `dim` holds ``rows * fold`` values, batch-major."""
-
-    dim: int
-    fold: int
-
-    def to_rows(self, tensor: Tensor, n_rows: int) -> Tensor:
-        """Return `tensor` as ``(n_rows, fold, *rest)``."""
-        rows: Tensor = tensor.movedim(self.dim, 0).unflatten(0, (n_rows, self.fold))
-        return rows
-
-    def from_rows(self, tensor: Tensor) -> Tensor:
-        """Undo `to_rows`."""
-        return tensor.flatten(0, 1).movedim(0, self.dim)
-
-
-class Pairing:
-    """The references' rows of every call, and those of the references whose turn it is.
-
-    While a backward pass runs, `current` holds the rows of one reference (batched by vmap) and `blame` what
-    each op without a rule adds to the completeness error, per image.
-
-    Parameters
-    ----------
-    images, references : Tape
-        Passes over n images and over the references.
-    single : Tape
-        The pass over one image, which shows where the batch lies.
-    n_images : int
-        Number of images n.
-    n_references : int
-        Number of references B (B references for each image if `per_image`, in the order (B, n)).
-    per_image : bool
-        Whether each image has references of its own.
-
-    Raises
-    ------
-    ValueError
-        If the passes took different paths through the module, or mixed the rows of a batch.
-    """
-
-    def __init__(
-        self, images: Tape, references: Tape, single: Tape, n_images: int, n_references: int, per_image: bool
-    ) -> None:
-        names = [[record.name for record in tape.records] for tape in (single, images, references)]
-        if not names[0] == names[1] == names[2]:
-            raise ValueError(
-                "The 'module' argument must make the same calls for every image. Got calls that depend "
-                "on the values or on the size of the batch; DeepLIFT pairs image and reference call by call."
-            )
-        self.n_images = n_images
-        n_rows = n_references * n_images if per_image else n_references
-        columns = n_images if per_image else 1
-        self.layouts: list[list[Layout]] = []
-        self.reference_rows: list[Rows] = []
-        self.current: list[Rows] = []
-        self.blame: dict[str, Tensor] = {}
-        for one, image, reference in zip(single.records, images.records, references.records, strict=True):
-            layouts = list(_layouts(one, image, n_images, reference, n_rows))
-            self.layouts.append(layouts)
-            self.reference_rows.append(
-                tuple(
-                    layout.to_rows(tensor, n_rows).unflatten(0, (n_references, columns))
-                    for layout, tensor in zip(layouts, reference.tensors, strict=True)
-                )
-            )
-
-    def slice(self, references: slice) -> list[Rows]:
-        """Return the rows of some of the references."""
-        return [tuple(tensor[references] for tensor in rows) for rows in self.reference_rows]
-
-    def to_rows(self, tensor: Tensor, call: int, i: int = 0) -> Tensor:
-        """Return a tensor laid out as the images' `i`-th one of a call as (n, fold, *rest)."""
-        return self.layouts[call][i].to_rows(tensor, self.n_images)
-
-    def from_rows(self, tensor: Tensor, call: int, i: int = 0) -> Tensor:
-        """Undo `to_rows`."""
-        return self.layouts[call][i].from_rows(tensor)
-
-
-def _layouts(one: Record, image: Record, n: int, reference: Record, n_references: int) -> Iterator[Layout]:
-    for alone, of_images, of_references in zip(one.tensors, image.tensors, reference.tensors, strict=True):
-        many, n_rows = (of_images, n) if n > 1 else (of_references, n_references)
-        grown = [d for d, (a, b) in enumerate(zip(alone.shape, many.shape, strict=False)) if a != b]
-        dim = grown[0] if grown else 0
-        expected = torch.Size(size * n_rows if d == dim else size for d, size in enumerate(alone.shape))
-        if alone.ndim == 0 or many.shape != expected:
-            raise ValueError(
-                "The 'module' argument must treat each image of a batch by itself. In "
-                f"{one.name!r} one image gave shape {tuple(alone.shape)} and {n_rows} gave "
-                f"{tuple(many.shape)}."
-            )
-        yield Layout(dim, alone.shape[dim])
