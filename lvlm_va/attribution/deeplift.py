@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lvlm_va.attribution.convolution import Convolutions, fastest_layout
 from lvlm_va.attribution.frozen import FrozenModule, not_differentiable
+from lvlm_va.attribution.gaps import INCOMPLETE, causes, unmet_calls
 from lvlm_va.attribution.inputs import Inputs
 from lvlm_va.attribution.interception import DeepLiftMode
 from lvlm_va.attribution.memory import Plan, free_memory
@@ -21,9 +22,6 @@ from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import is_integer
 from lvlm_va.common.warnings import warn
 from lvlm_va.ops import attribution_reduce
-
-# A relative completeness error above this is no rounding: something in the module escaped the rules.
-_INCOMPLETE = 1e-3
 
 # Errors below this many units of rounding of the logits say nothing about the rules.
 _ROUNDING = 1000
@@ -120,8 +118,8 @@ class DeepLiftShap:
         Warns
         -----
         UserWarning
-            Once, if calls without a rule (which keep their gradient) or values cut from the gradient leave
-            the attributions incomplete by more than rounding; it names them and what they caused.
+            Once, if calls without a rule, or not to be met (both keep their gradient), or values cut from the
+            gradient leave the attributions incomplete by more than rounding; it names them and what they caused.
         """
         frozen = FrozenModule(module)
         inputs = Inputs.check(frozen, images, target, references)
@@ -150,6 +148,7 @@ class _Run:
         self.single, _, logits = self._forward(inputs.images[:1], keep_graph=False)
         if not logits.requires_grad:
             raise not_differentiable()
+        self.unmet = unmet_calls(logits)
         if self.convolutions.settle():
             self.layout = fastest_layout(frozen.device, frozen.dtype)
         self.layouts = self._find_layouts()
@@ -195,7 +194,7 @@ class _Run:
         relative = explanation.relative_completeness_error()
         caused = {name: float(amount.abs().max()) / self.n_references for name, amount in self.blame.items()}
         caused = {name: amount for name, amount in caused.items() if amount > self.rounding}
-        incomplete = relative > _INCOMPLETE and largest > self.rounding
+        incomplete = relative > INCOMPLETE and largest > self.rounding
         if not caused and not incomplete:
             return
         sentences = []
@@ -205,9 +204,8 @@ class _Run:
                 "DeepLIFT has no rule for these calls of the module, so they kept their gradient (in "
                 f"parentheses: the largest completeness error that each caused, in logits): {listed}."
             )
-        if incomplete and self.single.cuts:
-            cuts = ", ".join(sorted(self.single.cuts))
-            sentences.append(f"These calls gave values that carry no gradient: {cuts}.")
+        if incomplete:
+            sentences.extend(causes(self.single, self.unmet))
         sentences.append(
             f"The attributions miss the output difference by up to {largest:.2g} logits, {relative:.2g} of its "
             "mean size."

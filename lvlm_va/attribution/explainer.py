@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lvlm_va.attribution.references import ReferenceSet
 from lvlm_va.attribution.types import Attributor, Explanation
+from lvlm_va.common.errors import numbered
 from lvlm_va.data.stored_images import ImageRows, portions, reading_ahead
 
 
@@ -45,4 +46,6 @@ class Explainer:
         """
         with reading_ahead(images, portions(images)):
             for rows in portions(images):
-                yield rows, self.explain(module, images[rows], target[rows])
+                with numbered(range(len(images))[rows]):
+                    explanation = self.explain(module, images[rows], target[rows])
+                yield rows, explanation

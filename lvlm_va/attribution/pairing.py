@@ -139,6 +139,7 @@ def require_same_calls(*tapes: Tape) -> None:
 
 def _repeats(tape: Tape, again: Tape) -> bool:
     """Return whether two passes over the same image gave the same values."""
+    require_same_calls(tape, again)
     return all(
         _distance(a, b, _LEAST * _size(a)) <= _SAME
         for one, other in zip(tape.records, again.records, strict=True)

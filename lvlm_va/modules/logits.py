@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
+from lvlm_va.common.errors import NotFiniteError
 from lvlm_va.data.stored_images import ImageRows, image_batches
 
 
@@ -105,11 +107,51 @@ def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> 
     -------
     Tensor of shape (n, K), float64, on the CPU
         Logits.
+
+    Raises
+    ------
+    NotFiniteError
+        If logits are NaN or infinite; it names the images, and the part of the module where that begins.
     """
     device, dtype = module_device_and_dtype(module)
     with evaluating(module), torch.no_grad():
-        logits = [forward_logits(module, part) for part in image_batches(images, batch_size, device, dtype)]
-        return torch.cat(logits).to("cpu", torch.float64)
+        parts = [forward_logits(module, part) for part in image_batches(images, batch_size, device, dtype)]
+        logits = torch.cat(parts).to("cpu", torch.float64)
+        bad = (~logits.isfinite().all(1)).nonzero().flatten()
+        if len(bad):
+            image = images[bad[:1]].to(device, dtype)
+            raise not_finite(module, bad.tolist(), lambda: module(image))
+    return logits
+
+
+def not_finite(module: nn.Module, images: Sequence[int], forward: Callable[[], object]) -> NotFiniteError:
+    """Return the error for logits of these images that are NaN or infinite.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The classifier.
+    images : sequence of int
+        Which images they are.
+    forward : callable
+        Runs the module on one of them, to find in which of its parts it begins.
+    """
+    names = {id(part): name for name, part in module.named_modules()}
+    broken: list[str] = []
+
+    def look(part: nn.Module, args: object, output: object) -> None:
+        leaves = pytree.tree_leaves(output)
+        if any(isinstance(leaf, Tensor) and not bool(leaf.isfinite().all()) for leaf in leaves):
+            broken.append(f"{names.get(id(part), '')!r} ({type(part).__name__})")
+
+    # One for all modules: the user's own hooks are not touched.
+    handle = nn.modules.module.register_module_forward_hook(look)
+    try:
+        forward()
+    finally:
+        handle.remove()
+    hint = f"They begin in its part {broken[0]}." if broken else ""
+    return NotFiniteError("The 'module' argument must return finite logits.", images, hint)
 
 
 def on_cpu(module: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lvlm_va.common.distributed import on_each, rank, world_size
+from lvlm_va.common.errors import numbered
 from lvlm_va.runs.directory import RunDirectory, read_dataclass, write_dataclass
 
 # Images that are explained, segmented or described at a time: what bounds memory, and what SIGKILL may cost.
@@ -141,5 +142,7 @@ def _computed(
 ) -> Iterator[Part]:
     with bar, nullcontext() if ahead is None else ahead(parts):
         for part in parts:
-            yield compute(part)
+            with numbered(part.tolist()):
+                result = compute(part)
+            yield result
             bar.update(len(part))
