@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
@@ -42,6 +42,8 @@ class DeepLiftShap:
     activations, functional calls, residual sums and overlapping max-pools are all attributed exactly.
     Softmax, normalisation, attention, products and quotients of activations are taken apart into steps with
     exact rules.
+
+    Images that rounding in float32 leaves incomplete by more than a thousandth are explained anew in float64.
 
     References are forwarded once, images once; only the backward pass runs for every pair. Batch normalisation is
     folded into the convolution before it wherever nothing else reads that one's result.
@@ -129,8 +131,31 @@ class DeepLiftShap:
         with frozen.running(tf32=self.precision == "tf32"):
             run = _Run(frozen, inputs, self.max_memory, self.precision)
             explanation = run.explain(self.name)
+        rough = run.rough(explanation) if self.precision == "float32" else []
+        if rough:
+            explanation = self._explain_finely(module, inputs, explanation, rough)
         run.warn_of_gaps(explanation)
         return explanation
+
+    def _explain_finely(
+        self, module: nn.Module, inputs: Inputs, explanation: Explanation, rows: list[int]
+    ) -> Explanation:
+        """Explain some images anew in float64; one that the module cannot compute in leaves them as they are."""
+        frozen = FrozenModule(module, torch.float64)
+        references = inputs.references[:, rows if inputs.per_image else 0]
+        part = Inputs.check(frozen, inputs.images[rows], inputs.target[rows], references)
+        try:
+            with frozen.running():
+                finer = _Run(frozen, part, self.max_memory, self.precision).explain(self.name)
+        except (RuntimeError, TypeError, ValueError):
+            return explanation
+        columns = {}
+        for name in ("attributions", "output_difference", "output_scale"):
+            columns[name] = getattr(explanation, name).clone()
+            columns[name][rows] = getattr(finer, name).to(columns[name])
+        total = columns["attributions"].flatten(1).sum(1, dtype=torch.float64)
+        error = (total - columns["output_difference"]).abs()
+        return replace(explanation, **columns, completeness_error=error)
 
 
 class _Run:
@@ -187,6 +212,18 @@ class _Run:
         magnitude = max(float(scores.abs().max()), float(reference_scores.abs().max()))
         self.rounding = _ROUNDING * self.eps * magnitude
         return self.inputs.explain(method, attributions, scores, reference_scores)
+
+    def rough(self, explanation: Explanation) -> list[int]:
+        """Return the images whose attributions only rounding in float32 leaves incomplete.
+
+        Contributions that cancel, as where a gate multiplies activations far from any that it was trained on, are
+        thousands of times as large as what they add up to, and so is their rounding.
+        """
+        explained = self.blame or self.unmet or self.single.cuts
+        if explained or self.frozen.dtype != torch.float32 or self.frozen.device.type == "mps":
+            return []
+        limit = INCOMPLETE * explanation.output_scale.mean()
+        return [int(i) for i in (explanation.completeness_error > limit).nonzero()]
 
     def warn_of_gaps(self, explanation: Explanation) -> None:
         """Warn once if calls of the module are not covered by the rules, and it shows."""

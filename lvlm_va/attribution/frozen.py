@@ -32,6 +32,8 @@ class FrozenModule:
     ----------
     module : torch.nn.Module
         The user's module.
+    dtype : torch.dtype, optional
+        What it shall compute in; None leaves it at its own.
 
     Raises
     ------
@@ -41,7 +43,7 @@ class FrozenModule:
         If it is in half precision, or scripted.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype | None = None) -> None:
         check_is_module(module)
         if any(isinstance(child, torch.jit.ScriptModule) for child in module.modules()):
             raise ValueError(
@@ -56,8 +58,10 @@ class FrozenModule:
                 "instead; pass module.float()."
             )
         self.module = module
-        self.device, self.dtype = module_device_and_dtype(module)
-        self._parameters = {id(parameter): _detached(parameter) for parameter in module.parameters()}
+        self.device, own = module_device_and_dtype(module)
+        self.dtype = own if dtype is None else dtype
+        self._cast = None if self.dtype == own else self.dtype
+        self._parameters = {id(p): _detached(p, self._cast) for p in module.parameters()}
 
     @contextmanager
     def running(self, *, tf32: bool = False) -> Iterator[None]:
@@ -81,7 +85,7 @@ class FrozenModule:
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits (n, K) of the module for `images`, differentiable in `images` alone."""
-        with _on_loan(self.module, self._parameters):
+        with _on_loan(self.module, self._parameters, self._cast):
             logits = forward_logits(self.module, images)
         if not logits.is_floating_point():
             raise ValueError(
@@ -99,14 +103,20 @@ def not_differentiable() -> ValueError:
     )
 
 
-def _detached(parameter: Tensor) -> Tensor:
+def _detached(parameter: Tensor, dtype: torch.dtype | None) -> Tensor:
     with torch.inference_mode(False):
         detached = parameter.detach()
-        return detached.clone() if detached.is_inference() else detached
+        return _cast(detached.clone() if detached.is_inference() else detached, dtype)
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
 
 
 @contextmanager
-def _on_loan(module: nn.Module, parameters: dict[int, Tensor]) -> Iterator[None]:
+def _on_loan(
+    module: nn.Module, parameters: dict[int, Tensor], dtype: torch.dtype | None
+) -> Iterator[None]:
     """Put other tensors into a module for one forward pass, and then give every part back what it held.
 
     Whatever holds a tensor counts, under however many names: parameters, buffers, attributes, lists and dicts.
@@ -117,6 +127,8 @@ def _on_loan(module: nn.Module, parameters: dict[int, Tensor]) -> Iterator[None]
         The user's module.
     parameters : dict of int to Tensor
         What stands for each parameter, by its id. Any other tensor is copied.
+    dtype : torch.dtype or None
+        Of what is lent, where it is floating; None for its own.
     """
     copies = dict(parameters)
 
@@ -124,7 +136,10 @@ def _on_loan(module: nn.Module, parameters: dict[int, Tensor]) -> Iterator[None]
         if not isinstance(value, Tensor):
             return value
         if id(value) not in copies:
-            copies[id(value)] = _detached(value) if isinstance(value, nn.Parameter) else value.detach().clone()
+            is_parameter = isinstance(value, nn.Parameter)
+            copies[id(value)] = (
+                _detached(value, dtype) if is_parameter else _cast(value.detach().clone(), dtype)
+            )
         return copies[id(value)]
 
     parts = [vars(part) for part in _parts(module)]
