@@ -36,7 +36,7 @@ def pow(input: Any, exponent: Any) -> Any:
     if exponent == 0.5:
         return input.sqrt()
     if not float(exponent).is_integer():
-        return input**exponent  # has a rule of its own
+        return torch.pow(input, exponent)  # has a rule of its own
     result = input * 1
     for _ in range(int(exponent) - 1):
         result = result * input
