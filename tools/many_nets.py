@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import lvlm_va
 from lvlm_va.attribution import DeepLiftShap
 from lvlm_va.modules.logits import forward_logits
 
@@ -33,10 +32,10 @@ N_IMAGES, N_REFERENCES, N_CLASSES = 2, 2, 5
 # Of timm, by the side of the images. Nets that fix it when they are made are told.
 TIMM: dict[int, str] = {
     64: "convnext_atto convnextv2_atto cspresnet50 densenet121 dla34 edgenext_xx_small efficientnet_b0 "
-    "efficientnet_lite0 fbnetc_100 fastvit_t8 ghostnet_100 hardcorenas_a hgnetv2_b0 hrnet_w18_small inception_next_atto "
-    "lcnet_050 mixnet_s mnasnet_050 mobilenetv2_050 mobilenetv3_small_050 mobilenetv4_conv_small_035 poolformer_s12 "
-    "regnetx_002 regnety_002 repghostnet_050 repvgg_a0 resnet18 resnetv2_18 rexnet_100 selecsls42b semnasnet_075 "
-    "skresnet18 starnet_s1 tf_efficientnetv2_b0 tinynet_e vovnet39a",
+    "efficientnet_lite0 fbnetc_100 fastvit_t8 ghostnet_100 hardcorenas_a hgnetv2_b0 hrnet_w18_small "
+    "inception_next_atto lcnet_050 mixnet_s mnasnet_050 mobilenetv2_050 mobilenetv3_small_050 mobilenetv4_conv_small_035 "
+    "poolformer_s12 regnetx_002 regnety_002 repghostnet_050 dpn48b resnet18 resnetv2_18 rexnet_100 "
+    "selecsls42b semnasnet_075 skresnet18 starnet_s1 tf_efficientnetv2_b0 tinynet_e vovnet39a",
     224: "coat_lite_tiny deit_tiny_patch16_224 levit_128s mobilevit_xxs pit_ti_224 swin_tiny_patch4_window7_224 "
     "vit_tiny_patch16_224 xcit_nano_12_p16_224",
 }
@@ -95,7 +94,9 @@ def transformers_nets() -> Iterator[tuple[str, int, Callable[[], nn.Module]]]:
         model_class = getattr(transformers, f"{name}ForImageClassification", None)
         if config_class is not None and model_class is not None:
 
-            def make(model: Any = model_class, config: Any = config_class, options: Any = options) -> nn.Module:
+            def make(
+                model: Any = model_class, config: Any = config_class, options: Any = options
+            ) -> nn.Module:
                 return model(config(**options, image_size=64, num_labels=N_CLASSES))
 
             yield f"transformers {name}", 64, make
@@ -108,7 +109,16 @@ def held(module: nn.Module) -> list[tuple[Any, ...]]:
         facts.append((part.training, *part._forward_hooks, *part._forward_pre_hooks, *part._backward_hooks))
         for key, value in {**vars(part), **part._parameters, **part._buffers}.items():
             if isinstance(value, Tensor):
-                facts.append((key, id(value), type(value), value.requires_grad, value._version, float(value.detach().sum())))
+                facts.append(
+                    (
+                        key,
+                        id(value),
+                        type(value),
+                        value.requires_grad,
+                        value._version,
+                        float(value.detach().sum()),
+                    )
+                )
     return facts
 
 
@@ -131,13 +141,16 @@ def row(name: str, side: int, make: Callable[[], nn.Module]) -> tuple[str, bool]
     with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")
         explanation = DeepLiftShap().attribute(module, x, target, references)
-        messages = " ".join(str(warning.message) for warning in record if "DeepLIFT" in str(warning.message) or "miss" in str(warning.message))
+    messages = " ".join(
+        str(warning.message) for warning in record if "attributions miss" in str(warning.message)
+    )
     error, same = explanation.relative_completeness_error(), held(module) == before
+
+    module.requires_grad_(False)
 
     def gradient() -> None:
         leaf = x.clone().requires_grad_()
-        forward_logits(module, leaf).gather(1, target[:, None]).sum().backward()
-        module.zero_grad(set_to_none=True)
+        torch.autograd.grad(forward_logits(module, leaf).gather(1, target[:, None]).sum(), leaf)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -166,12 +179,17 @@ def main() -> int:
             line, well = f"| {name} | - | - | {type(error).__name__}: {str(error)[:200]} |", False
         rows.append(line)
         failed += [] if well else [name]
-        print(line, flush=True)
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
         gc.collect()
     if options.out:
-        versions = ", ".join(f"{name} {importlib.import_module(name).__version__}" for name in ["torch", *installed])
-        options.out.write_text(PAGE.format(rows="\n".join(rows), versions=versions, **globals()), encoding="utf-8")
-    print(f"{len(rows)} nets, not well: {', '.join(failed) or 'none'}", file=sys.stderr)
+        versions = ", ".join(
+            f"{name} {importlib.import_module(name).__version__}" for name in ["torch", *installed]
+        )
+        options.out.write_text(
+            PAGE.format(rows="\n".join(rows), versions=versions, **globals()), encoding="utf-8"
+        )
+    sys.stderr.write(f"{len(rows)} nets, not well: {', '.join(failed) or 'none'}\n")
     return 1 if failed else 0
 
 
@@ -180,8 +198,8 @@ PAGE = """# Nets that were explained as they come
 Made by `python tools/many_nets.py --out docs/nets.md`, with {versions}. Random weights, float64, {N_IMAGES} images
 against {N_REFERENCES} references. Each net was left as it was: the same parameters, flags, buffers and hooks.
 
-- **error**: relative completeness error of DeepLIFT SHAP, the largest difference between the sum of an image's attributions
-  and the change of its logit, over the mean change. Up to 1e-8 it is rounding.
+- **error**: relative completeness error of DeepLIFT SHAP, the largest difference between the sum of an image's
+  attributions and the change of its logit, over the mean change. Up to 1e-8 it is rounding.
 - **time**: of the explanation, over that of one gradient of the same images.
 - **named**: calls that a warning named; they have no rule, or could not be met.
 

@@ -23,7 +23,7 @@ def div(input: Tensor | float, other: Tensor, *, rounding_mode: str | None = Non
 
 
 def pow(input: Any, exponent: Any) -> Any:
-    """Return ``input ** exponent`` as products and roots, or, where the exponent varies, as ``exp(exponent * log(input))``."""
+    """Return ``input ** exponent`` as products and roots; as ``exp(exponent * log(input))`` if the exponent varies."""
     if isinstance(exponent, Tensor) and exponent.numel() == 1 and not exponent.requires_grad:
         exponent = exponent.item()
     if isinstance(exponent, Tensor):

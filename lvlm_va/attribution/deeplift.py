@@ -14,9 +14,9 @@ from lvlm_va.attribution.frozen import FrozenModule, not_differentiable
 from lvlm_va.attribution.gaps import INCOMPLETE, causes, unmet_calls
 from lvlm_va.attribution.inputs import Inputs
 from lvlm_va.attribution.interception import DeepLiftMode
+from lvlm_va.attribution.layouts import Layout, find_layouts, layouts_alone
 from lvlm_va.attribution.memory import Plan, free_memory
-from lvlm_va.attribution.pairing import Layout, Pairing, Rows, find_layouts, layouts_alone
-from lvlm_va.attribution.tape import Tape, drop_saved_tensors
+from lvlm_va.attribution.tape import Pairing, Rows, Tape, drop_saved_tensors
 from lvlm_va.attribution.types import Explanation
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import is_integer
@@ -253,11 +253,13 @@ class _Run:
         """Return where the rows lie, by a pass over the first image and what differs from it in the most values."""
         first = self.inputs.images[:1]
         if self.n == self.n_references == 1:
-            return layouts_alone(self.single)
+            return layouts_alone(self.single.records)
         others = torch.cat([self.inputs.images, self.inputs.references.flatten(0, 1)])
         farthest = (others != first).flatten(1).sum(1).argmax()
         two, _, _ = self._forward(torch.cat([first, others[farthest, None]]), keep_graph=False)
-        return find_layouts(self.single, two, lambda: self._forward(first, keep_graph=False)[0])
+        return find_layouts(
+            self.single.records, two.records, lambda: self._forward(first, keep_graph=False)[0].records
+        )
 
     def _forward(self, images: Tensor, keep_graph: bool = True) -> tuple[Tape, Tensor, Tensor]:
         """Return the tape, the leaf that stands for the input, and the logits of a pass."""

@@ -114,9 +114,7 @@ def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 
 @contextmanager
-def _on_loan(
-    module: nn.Module, parameters: dict[int, Tensor], dtype: torch.dtype | None
-) -> Iterator[None]:
+def _on_loan(module: nn.Module, parameters: dict[int, Tensor], dtype: torch.dtype | None) -> Iterator[None]:
     """Put other tensors into a module for one forward pass, and then give every part back what it held.
 
     Whatever holds a tensor counts, under however many names: parameters, buffers, attributes, lists and dicts.
@@ -188,7 +186,9 @@ def _has_tensors(value: Any) -> bool:
 def _fill(collection: Any, content: Any) -> None:
     """Make a list or dict hold this content; one that does is not touched."""
     if isinstance(collection, list):
-        if len(collection) != len(content) or any(a is not b for a, b in zip(collection, content, strict=True)):
+        if len(collection) != len(content) or any(
+            a is not b for a, b in zip(collection, content, strict=True)
+        ):
             collection[:] = content
     elif collection.keys() != content.keys() or any(collection[key] is not content[key] for key in content):
         collection.clear()

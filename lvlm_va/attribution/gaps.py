@@ -18,10 +18,27 @@ _OURS = __name__.rpartition(".")[0]
 
 # How autograd calls what the mode leaves as it is.
 _PRODUCTS = frozenset(name.replace("_", "") for name in BILINEAR)
-_LINEAR = frozenset(name.replace("_", "") for name in LINEAR).union(
-    _PRODUCTS,
-    "accumulategrad asstrided convolution copybackwards copyslices div gridsampler2d gridsampler3d index".split(),
-    "indexput mkldnnadaptiveavgpool2d nativedropout reshapealias slice tocopy unsafeview".split(),
+_LINEAR = frozenset(name.replace("_", "") for name in LINEAR) | _PRODUCTS
+# What a call of another name leaves behind.
+_INNER = frozenset(
+    {
+        "accumulategrad",
+        "asstrided",
+        "convolution",
+        "copybackwards",
+        "copyslices",
+        "div",
+        "gridsampler2d",
+        "gridsampler3d",
+        "index",
+        "indexput",
+        "mkldnnadaptiveavgpool2d",
+        "nativedropout",
+        "reshapealias",
+        "slice",
+        "tocopy",
+        "unsafeview",
+    }
 )
 
 
@@ -37,7 +54,9 @@ def causes(tape: Tape, unmet: set[str]) -> list[str]:
     """
     sentences = []
     if unmet:
-        sentences.append(f"These calls could not be met, so they kept their gradient: {', '.join(sorted(unmet))}.")
+        sentences.append(
+            f"These calls could not be met, so they kept their gradient: {', '.join(sorted(unmet))}."
+        )
     if tape.cuts:
         sentences.append(f"These calls gave values that carry no gradient: {', '.join(sorted(tape.cuts))}.")
     return sentences
@@ -73,8 +92,7 @@ def unmet_calls(logits: Tensor) -> set[str]:
             name = re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
             n_inputs = sum(parent is not None for parent, _ in node.next_functions)
             bare = name.lower()
-            if bare not in _LINEAR or (n_inputs > 1 and bare in _PRODUCTS):
+            if bare not in _LINEAR | _INNER or (n_inputs > 1 and bare in _PRODUCTS):
                 found.add(name)
         waiting.extend((parent, tapped) for parent, _ in node.next_functions)
     return found
-

@@ -104,7 +104,9 @@ def _warn_of_gaps(frozen: FrozenModule, image: Tensor, explanation: Explanation)
     sentences = causes(tape, unmet_calls(logits))
     if sentences:
         relative = explanation.relative_completeness_error()
-        sentences.append(f"The attributions miss the output difference by up to {relative:.2g} of its mean size.")
+        sentences.append(
+            f"The attributions miss the output difference by up to {relative:.2g} of its mean size."
+        )
         warn(" ".join(sentences))
 
 

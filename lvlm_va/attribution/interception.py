@@ -84,7 +84,9 @@ class DeepLiftMode(TorchFunctionMode):
             return call.args[0]
         # The rules but the last compare and divide, which complex numbers (of a Fourier transform) do not allow.
         is_complex = any(tensor.is_complex() for tensor in call.dependents)
-        for rule in (_quadratic,) if is_complex else (elementwise, maximum, _logsumexp, _quotient, _power, _quadratic):
+        for rule in (
+            (_quadratic,) if is_complex else (elementwise, maximum, _logsumexp, _quotient, _power, _quadratic)
+        ):
             result = rule(self.tape, call)
             if result is not NotImplemented:
                 self.tape.count(pytree.tree_leaves(result))
@@ -159,7 +161,12 @@ def _quotient(tape: Tape, call: Call) -> Any:
 
 def _power(tape: Tape, call: Call) -> Any:
     exponent = call.argument(1, "exponent", None)
-    if call.name != "pow" or not isinstance(exponent, float) or not 0 < exponent != 0.5 or exponent.is_integer():
+    if (
+        call.name != "pow"
+        or not isinstance(exponent, float)
+        or not 0 < exponent != 0.5
+        or exponent.is_integer()
+    ):
         return NotImplemented
     return Power.apply(call.args[0], tape, call.function, exponent)
 

@@ -124,7 +124,7 @@ class LogSumExp(torch.autograd.Function):
 
 
 class Power(torch.autograd.Function):
-    """``u ** p`` for u >= 0 and a number p: the slope is taken between the logarithms, and that of 0 to the power p is 0.
+    """``u ** p`` for u >= 0 and a number p > 0.
 
     With a the larger and b the smaller end, ``a^p - b^p = a^p (1 - exp(-p log(a / b)))``.
     """

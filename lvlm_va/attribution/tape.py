@@ -1,25 +1,18 @@
-"""What a forward pass leaves behind: the inputs of every nonlinear call."""
+"""What the forward passes leave behind: the inputs of every nonlinear call, and which belong together."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lvlm_va.attribution.pairing import Pairing
+from lvlm_va.attribution.layouts import Layout, Record, require_same_calls
 
-
-@dataclass
-class Record:
-    """One call: the name of its op, and the tensors that its backward needs from both passes."""
-
-    name: str
-    tensors: list[Tensor]
+# The rows of one call: for each recorded tensor, shape (B, 1 or n, fold, *rest).
+Rows = tuple[Tensor, ...]
 
 
 @dataclass
@@ -95,3 +88,68 @@ def drop_saved_tensors() -> torch.autograd.graph.saved_tensors_hooks:
         raise RuntimeError("This pass was made without a backward pass in mind.")
 
     return torch.autograd.graph.saved_tensors_hooks(lambda _: None, unpack)
+
+
+class Pairing:
+    """The references' rows of every call, and those of the references whose turn it is.
+
+    While a backward pass runs, `current` holds the rows of one reference (batched by vmap) and `blame` what
+    each op without a rule adds to the completeness error, per image.
+
+    Parameters
+    ----------
+    images, references : Tape
+        Passes over n images and over the references.
+    layouts : list of list of Layout
+        Where the batch lies in each tensor of each call.
+    n_images : int
+        Number of images n.
+    n_references : int
+        Number of references B (B references for each image if `per_image`, in the order (B, n)).
+    per_image : bool
+        Whether each image has references of its own.
+
+    Raises
+    ------
+    ValueError
+        If the passes took different paths through the module, or mixed the rows of a batch.
+    """
+
+    def __init__(
+        self,
+        images: Tape,
+        references: Tape,
+        layouts: list[list[Layout]],
+        n_images: int,
+        n_references: int,
+        per_image: bool,
+    ) -> None:
+        require_same_calls(images.records, references.records)
+        self.n_images = n_images
+        n_rows = n_references * n_images if per_image else n_references
+        columns = n_images if per_image else 1
+        self.layouts = layouts
+        self.reference_rows: list[Rows] = []
+        self.current: list[Rows] = []
+        self.blame: dict[str, Tensor] = {}
+        for places, image, reference in zip(layouts, images.records, references.records, strict=True):
+            rows = []
+            for layout, of_images, of_references in zip(
+                places, image.tensors, reference.tensors, strict=True
+            ):
+                layout.require_rows(image.name, of_images, n_images)
+                layout.require_rows(image.name, of_references, n_rows)
+                rows.append(layout.to_rows(of_references, n_rows).unflatten(0, (n_references, columns)))
+            self.reference_rows.append(tuple(rows))
+
+    def slice(self, references: slice) -> list[Rows]:
+        """Return the rows of some of the references."""
+        return [tuple(tensor[references] for tensor in rows) for rows in self.reference_rows]
+
+    def to_rows(self, tensor: Tensor, call: int, i: int = 0) -> Tensor:
+        """Return a tensor laid out as the images' `i`-th one of a call as (n, fold, *rest)."""
+        return self.layouts[call][i].to_rows(tensor, self.n_images)
+
+    def from_rows(self, tensor: Tensor, call: int, i: int = 0) -> Tensor:
+        """Undo `to_rows`."""
+        return self.layouts[call][i].from_rows(tensor)

@@ -1,4 +1,4 @@
-"""What is infinite on the way, and does not matter, leaves attributions finite and complete; else, an error says where."""
+"""What is infinite on the way and does not matter leaves attributions finite; else, an error says where it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lvlm_va.attribution import DeepLiftShap, Explainer, Explanation, GradientXInput, IntegratedGradients, ReferenceSet
+from lvlm_va.attribution import (
+    DeepLiftShap,
+    Explainer,
+    Explanation,
+    GradientXInput,
+    IntegratedGradients,
+    ReferenceSet,
+)
 from lvlm_va.common.errors import NotFiniteError, numbered
 from lvlm_va.modules.logits import predict_logits
 from tests.attribution import nets
@@ -78,8 +85,17 @@ def test_powers_from_zero(exponent: float) -> None:
 
 @pytest.mark.parametrize(
     "function",
-    [lambda z: 2.0**z, lambda z: (z + 0.1) ** z, torch.exp2, torch.expm1, torch.log1p]
-    + [lambda z: (z + 0.1).log2(), lambda z: (z + 0.1).log10(), lambda z: z.min(1)[0], lambda z: torch.min(z[:, 0], z[:, 1])],
+    [
+        lambda z: 2.0**z,
+        lambda z: (z + 0.1) ** z,
+        lambda z: (z + 0.1).log2(),
+        lambda z: (z + 0.1).log10(),
+        lambda z: z.min(1)[0],
+        lambda z: torch.min(z[:, 0], z[:, 1]),
+        torch.exp2,
+        torch.expm1,
+        torch.log1p,
+    ],
 )
 def test_other_spellings(function: Callable[[Tensor], Tensor]) -> None:
     assert_complete(explain(function, IMAGES, REFERENCES))
@@ -130,7 +146,8 @@ class Masked(nn.Module):
 @pytest.mark.parametrize("how", ["filled", "added", "fused"])
 def test_scores_of_minus_infinity(how: str) -> None:
     expected, found = (
-        DeepLiftShap().attribute(nets.randomised(Masked(h)), IMAGES, TARGET, REFERENCES) for h in ("finite", how)
+        DeepLiftShap().attribute(nets.randomised(Masked(h)), IMAGES, TARGET, REFERENCES)
+        for h in ("finite", how)
     )
     rtol, atol = OP[torch.float64]
     torch.testing.assert_close(found.attributions, expected.attributions, rtol=rtol, atol=atol)

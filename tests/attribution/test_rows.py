@@ -25,7 +25,9 @@ def explain(module: nn.Module, references: Tensor = REFERENCES, **options: int) 
 class Views(nn.Module):
     """The mean of a net's logits over an image and its mirror images, which `batched` brings into one batch."""
 
-    def __init__(self, batched: Callable[[list[Tensor]], Tensor] | None, apart: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, batched: Callable[[list[Tensor]], Tensor] | None, apart: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__()
         self.net, self.batched, self.apart = nets.lenet(), batched, apart
 
@@ -81,9 +83,7 @@ class Mixing(nn.Module):
         return self.net(self.mix(x))
 
 
-@pytest.mark.parametrize(
-    "mix", [lambda x: x - x.mean(0), lambda x: x.flip(0)], ids=["centred", "reversed"]
-)
+@pytest.mark.parametrize("mix", [lambda x: x - x.mean(0), lambda x: x.flip(0)], ids=["centred", "reversed"])
 def test_a_module_that_mixes_rows_is_refused(mix: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(ValueError, match="must treat each image of a batch by itself. In 'relu'"):
         explain(nets.randomised(Mixing(mix)))

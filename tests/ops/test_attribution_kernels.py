@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.library import opcheck
+from torch.nn import functional as F
 
 from lvlm_va.ops import attribution_reduce, has_native, maxpool_rescale, rescale_multipliers
 from lvlm_va.ops._attribution import _N_PARAMETERS, ACTIVATIONS
@@ -165,7 +165,9 @@ def test_nan_comes_out_as_nan() -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_what_does_not_change_along_an_infinite_slope_has_no_multiplier(dtype: torch.dtype, device: str) -> None:
+def test_what_does_not_change_along_an_infinite_slope_has_no_multiplier(
+    dtype: torch.dtype, device: str
+) -> None:
     inf = torch.inf
     for name, ends in {
         **dict.fromkeys(ACTIVATIONS, (-inf, inf)),
@@ -176,7 +178,10 @@ def test_what_does_not_change_along_an_infinite_slope_has_no_multiplier(dtype: t
             got = op(torch.ones_like(u), u, u.clone(), name, PARAMETERS.get(name, ()))
             assert bool(got.isfinite().all()), name
     for name in ("log", "rsqrt", "sqrt", "reciprocal"):
-        u, r = (torch.tensor(x, dtype=dtype, device=device).repeat(9)[None, None] for x in ([0.0, 0.0], [0.0, 2.0]))
+        u, r = (
+            torch.tensor(x, dtype=dtype, device=device).repeat(9)[None, None]
+            for x in ([0.0, 0.0], [0.0, 2.0])
+        )
         for op in (rescale_multipliers, reference.rescale_multipliers):
             got = op(torch.ones_like(u), u, r, name, ())
             assert not got[..., ::2].any()

@@ -1,4 +1,4 @@
-"""Which rows of an image's pass and of a reference's belong together.
+"""Where the rows of the batch lie in what was recorded.
 
 Inside a recorded tensor the rows of the batch may be one dimension, or part of one: attention folds heads
 into the batch, window attention windows, and views of an image may come one after the other. A `Layout` is found
@@ -8,22 +8,25 @@ by looking for the values of a pass over one image in a pass over two, and bring
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from lvlm_va.attribution.tape import Tape
-
-# The rows of one call: for each recorded tensor, shape (B, 1 or n, fold, *rest).
-Rows = tuple[Tensor, ...]
 
 # Mean differences, relative to a tensor's values, up to which a row is the same, and up to which only rounding
 # makes it another. What cancelled is only rounding: its values count as no less than this share of the largest before.
 _SAME, _ROUNDING, _LEAST = 1e-2, 1e-5, 1e-4
 
 _BY_ITSELF = "The 'module' argument must treat each image of a batch by itself."
+
+
+@dataclass
+class Record:
+    """One call: the name of its op, and the tensors that its backward needs from both passes."""
+
+    name: str
+    tensors: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,17 @@ class Layout:
             )
 
 
-def find_layouts(single: Tape, two: Tape, again: Callable[[], Tape]) -> list[list[Layout]]:
+def find_layouts(
+    single: Sequence[Record], two: Sequence[Record], again: Callable[[], Sequence[Record]]
+) -> list[list[Layout]]:
     """Return where the rows lie in each tensor of each call.
 
     Parameters
     ----------
-    single : Tape
-        A pass over one image.
-    two : Tape
-        A pass over that image and another one.
+    single : sequence of Record
+        The calls of a pass over one image.
+    two : sequence of Record
+        Those of a pass over that image and another one.
     again : callable
         Makes the first pass once more, which tells a module that is never twice the same (a dropout that is always on)
         from one that mixes rows.
@@ -90,7 +95,7 @@ def find_layouts(single: Tape, two: Tape, again: Callable[[], Tape]) -> list[lis
     found: list[list[Layout]] = []
     orders: dict[int, int] = {}  # what was last before the rows, by all that is folded into their dimension
     largest, lost = 0.0, None
-    for one, both in zip(single.records, two.records, strict=True):
+    for one, both in zip(single, two, strict=True):
         layouts = []
         for alone, pair in zip(one.tensors, both.tensors, strict=True):
             grown = [d for d, (a, b) in enumerate(zip(alone.shape, pair.shape, strict=False)) if a != b]
@@ -119,17 +124,17 @@ def find_layouts(single: Tape, two: Tape, again: Callable[[], Tape]) -> list[lis
     return found
 
 
-def layouts_alone(single: Tape) -> list[list[Layout]]:
+def layouts_alone(single: Sequence[Record]) -> list[list[Layout]]:
     """Return layouts for passes that never hold more than one row."""
     return [
         [Layout(tensor.shape, 0, 1, tensor.shape[0] if tensor.ndim else 1) for tensor in record.tensors]
-        for record in single.records
+        for record in single
     ]
 
 
-def require_same_calls(*tapes: Tape) -> None:
+def require_same_calls(*passes: Sequence[Record]) -> None:
     """Raise ValueError unless all passes made the same calls."""
-    first, *others = ([record.name for record in tape.records] for tape in tapes)
+    first, *others = ([record.name for record in records] for records in passes)
     if any(names != first for names in others):
         raise ValueError(
             "The 'module' argument must make the same calls for every image. Got calls that depend "
@@ -137,12 +142,12 @@ def require_same_calls(*tapes: Tape) -> None:
         )
 
 
-def _repeats(tape: Tape, again: Tape) -> bool:
+def _repeats(records: Sequence[Record], again: Sequence[Record]) -> bool:
     """Return whether two passes over the same image gave the same values."""
-    require_same_calls(tape, again)
+    require_same_calls(records, again)
     return all(
         _distance(a, b, _LEAST * _size(a)) <= _SAME
-        for one, other in zip(tape.records, again.records, strict=True)
+        for one, other in zip(records, again, strict=True)
         for a, b in zip(one.tensors, other.tensors, strict=True)
     )
 
@@ -162,67 +167,3 @@ def _distance(values: Tensor, others: Tensor, least: float) -> float:
     change = torch.where(same, 0, values - others).abs().nan_to_num(torch.inf)
     distance = float(change.mean()) / max(_size(values), least, torch.finfo(values.dtype).tiny)
     return distance if distance > _ROUNDING else 0.0
-
-
-class Pairing:
-    """The references' rows of every call, and those of the references whose turn it is.
-
-    While a backward pass runs, `current` holds the rows of one reference (batched by vmap) and `blame` what
-    each op without a rule adds to the completeness error, per image.
-
-    Parameters
-    ----------
-    images, references : Tape
-        Passes over n images and over the references.
-    layouts : list of list of Layout
-        Where the batch lies in each tensor of each call.
-    n_images : int
-        Number of images n.
-    n_references : int
-        Number of references B (B references for each image if `per_image`, in the order (B, n)).
-    per_image : bool
-        Whether each image has references of its own.
-
-    Raises
-    ------
-    ValueError
-        If the passes took different paths through the module, or mixed the rows of a batch.
-    """
-
-    def __init__(
-        self,
-        images: Tape,
-        references: Tape,
-        layouts: list[list[Layout]],
-        n_images: int,
-        n_references: int,
-        per_image: bool,
-    ) -> None:
-        require_same_calls(images, references)
-        self.n_images = n_images
-        n_rows = n_references * n_images if per_image else n_references
-        columns = n_images if per_image else 1
-        self.layouts = layouts
-        self.reference_rows: list[Rows] = []
-        self.current: list[Rows] = []
-        self.blame: dict[str, Tensor] = {}
-        for places, image, reference in zip(layouts, images.records, references.records, strict=True):
-            rows = []
-            for layout, of_images, of_references in zip(places, image.tensors, reference.tensors, strict=True):
-                layout.require_rows(image.name, of_images, n_images)
-                layout.require_rows(image.name, of_references, n_rows)
-                rows.append(layout.to_rows(of_references, n_rows).unflatten(0, (n_references, columns)))
-            self.reference_rows.append(tuple(rows))
-
-    def slice(self, references: slice) -> list[Rows]:
-        """Return the rows of some of the references."""
-        return [tuple(tensor[references] for tensor in rows) for rows in self.reference_rows]
-
-    def to_rows(self, tensor: Tensor, call: int, i: int = 0) -> Tensor:
-        """Return a tensor laid out as the images' `i`-th one of a call as (n, fold, *rest)."""
-        return self.layouts[call][i].to_rows(tensor, self.n_images)
-
-    def from_rows(self, tensor: Tensor, call: int, i: int = 0) -> Tensor:
-        """Undo `to_rows`."""
-        return self.layouts[call][i].from_rows(tensor)
-
