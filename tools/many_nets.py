@@ -61,7 +61,6 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "Dinov2": SMALL,
     "Dinov2WithRegisters": SMALL,
     "IJepa": SMALL,
-    "Hiera": {"embed_dim": 16, "depths": [1, 1, 2, 1]},
     "ConvNext": {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]},
     "ConvNextV2": {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 2, 1]},
     "Swin": {"embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4},
