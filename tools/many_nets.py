@@ -33,7 +33,8 @@ N_IMAGES, N_REFERENCES, N_CLASSES = 2, 2, 5
 TIMM: dict[int, str] = {
     64: "convnext_atto convnextv2_atto cspresnet50 densenet121 dla34 edgenext_xx_small efficientnet_b0 "
     "efficientnet_lite0 fbnetc_100 fastvit_t8 ghostnet_100 hardcorenas_a hgnetv2_b0 hrnet_w18_small "
-    "inception_next_atto lcnet_050 mixnet_s mnasnet_050 mobilenetv2_050 mobilenetv3_small_050 mobilenetv4_conv_small_035 "
+    "inception_next_atto lcnet_050 mixnet_s mnasnet_050 mobilenetv2_050 mobilenetv3_small_050 "
+    "mobilenetv4_conv_small_035 "
     "poolformer_s12 regnetx_002 regnety_002 repghostnet_050 dpn48b resnet18 resnetv2_18 rexnet_100 "
     "selecsls42b semnasnet_075 skresnet18 starnet_s1 tf_efficientnetv2_b0 tinynet_e vovnet39a",
     224: "coat_lite_tiny deit_tiny_patch16_224 levit_128s mobilevit_xxs pit_ti_224 swin_tiny_patch4_window7_224 "

@@ -106,7 +106,9 @@ def test_logits_that_are_not_finite_name_the_image(blobs, method):
     module = Breaking(nn.Flatten(), nn.Linear(64, 2))
     classifier = make(module=module, epochs=0).fit(X, y)
     X[7, 0, 0, 0] = 0.5
-    with pytest.raises(FloatingPointError, match=r"for images \[7\] instead. They begin in its part '1' \(Linear\)"):
+    with pytest.raises(
+        FloatingPointError, match=r"for images \[7\] instead. They begin in its part '1' \(Linear\)"
+    ):
         getattr(classifier, method)(*[X, y] if method in ("fit", "score") else [X])
 
 
