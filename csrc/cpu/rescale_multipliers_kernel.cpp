@@ -20,7 +20,8 @@ LVLM_VA_CPU_CLONES void rescale(
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
     const compute_t u = input[i], r = reference[i];
-    multipliers[i] = static_cast<scalar_t>(slope(u, r) * static_cast<compute_t>(grad_output[i]));
+    multipliers[i] =
+        static_cast<scalar_t>(carried(static_cast<compute_t>(grad_output[i]), compute_t(slope(u, r)), u, r));
   }
 }
 

@@ -10,8 +10,9 @@ __global__ void __launch_bounds__(kPairThreads)
     rescale_kernel(const Slope slope, const RescaleArrays<scalar_t> arrays) {
   const PairSize& size = arrays.size;
   for_each_value(size, [&](int64_t b, int64_t n, int64_t i) {
-    const scalar_t multiplier = slope(arrays.input(b, n)[i], arrays.reference(b, n)[i]);
-    arrays.multipliers[(b * size.images + n) * size.inner + i] = multiplier * arrays.grad_output(b, n)[i];
+    const scalar_t u = arrays.input(b, n)[i], r = arrays.reference(b, n)[i];
+    arrays.multipliers[(b * size.images + n) * size.inner + i] =
+        carried(arrays.grad_output(b, n)[i], slope(u, r), u, r);
   });
 }
 

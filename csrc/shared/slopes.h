@@ -23,6 +23,14 @@ LVLM_VA_HOST_DEVICE_INLINE T quotient(T rise, T run, T at_zero) {
   return run == T(0) ? at_zero : rise / run;
 }
 
+// The multiplier of the input: where the output has none, or the input does not change along an infinite slope, 0.
+template <typename T>
+LVLM_VA_HOST_DEVICE_INLINE T carried(T multiplier, T slope, T u, T r) {
+  const bool is_finite = slope - slope == T(0);
+  const bool counts = multiplier != T(0) && (u != r || is_finite);
+  return counts ? slope * multiplier : T(0);
+}
+
 template <typename T>
 LVLM_VA_HOST_DEVICE_INLINE T relu_slope(T u, T r) {
   return quotient(larger(u, T(0)) - larger(r, T(0)), u - r, u > T(0) ? T(1) : T(0));

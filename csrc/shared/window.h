@@ -20,10 +20,10 @@ LVLM_VA_HOST_DEVICE_INLINE WindowShare<scalar_t> window_share(
     const scalar_t* u, const scalar_t* r, int64_t i, int64_t j) {
   const scalar_t rise = u[i] - r[j];
   // By arithmetic: a branch would be mispredicted for every other window, which tripled the time.
-  const int64_t rises = rise >= scalar_t(0);
+  const int64_t rises = u[i] >= r[j];
   const int64_t position = j + rises * (i - j);
-  const scalar_t run = u[position] - r[position];
-  return {position, run == scalar_t(0) ? scalar_t(1) : rise / run};
+  // No difference: those of infinities would be NaN.
+  return {position, u[position] == r[position] ? scalar_t(1) : rise / (u[position] - r[position])};
 }
 
 }  // namespace lvlm_va

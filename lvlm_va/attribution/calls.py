@@ -29,6 +29,8 @@ _ALIASES = {
     "multiply": "mul",
     "imatmul": "matmul",
     "ipow": "pow",
+    "fmax": "maximum",
+    "fmin": "minimum",
     "negative": "neg",
     "special_expit": "sigmoid",
     "special_erf": "erf",
@@ -36,6 +38,8 @@ _ALIASES = {
     "special_log_softmax": "log_softmax",
     "special_logsumexp": "logsumexp",
 }
+# What a maximum is of two tensors, not of one.
+_OF_TWO = {"max": "maximum", "min": "minimum"}
 _IN_PLACE = {
     "__setitem__",
     "__iadd__",
@@ -65,15 +69,22 @@ class Call:
 
     def __init__(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.func = func
-        spelt = getattr(func, "__name__", type(func).__name__)
+        # An overload, as in an exported module, is called "relu.default".
+        spelt = getattr(func, "__name__", type(func).__name__).partition(".")[0]
         bare = spelt.strip("_")
         self.name = _ALIASES.get(bare, bare)
         self.in_place = spelt in _IN_PLACE or (spelt.endswith("_") and not spelt.endswith("__"))
         if not args and "input" in kwargs:
             kwargs = dict(kwargs)
             args = (kwargs.pop("input"),)
-        self.args, self.kwargs = args, kwargs
         self._leaves, self._spec = pytree.tree_flatten((args, kwargs))
+        if any(isinstance(leaf, Tensor) and leaf.requires_grad and leaf.is_leaf for leaf in self._leaves):
+            # What depends on the input is no leaf: this is a parameter of a module that is not registered.
+            self._leaves = [_constant(leaf) for leaf in self._leaves]
+            args, kwargs = pytree.tree_unflatten(self._leaves, self._spec)
+        self.args, self.kwargs = args, kwargs
+        if self.name in _OF_TWO and isinstance(self.argument(1, "other", None), Tensor):
+            self.name = _OF_TWO[self.name]
         self._places = [i for i, leaf in enumerate(self._leaves) if _depends(leaf)]
         self.dependents: list[Tensor] = [self._leaves[i] for i in self._places]
 
@@ -111,6 +122,10 @@ class Call:
     def argument(self, position: int, name: str, default: Any) -> Any:
         """Return the argument at `position` or under `name`."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
+
+def _constant(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, Tensor) and leaf.is_leaf else leaf
 
 
 def _depends(leaf: object) -> bool:

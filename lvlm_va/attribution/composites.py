@@ -16,30 +16,31 @@ from torch.nn import functional as F
 
 
 def div(input: Tensor | float, other: Tensor, *, rounding_mode: str | None = None) -> Any:
-    """Return ``input / other`` as ``input * (1 / other)``."""
+    """Return a constant over a tensor as ``input * (1 / other)``."""
     if rounding_mode is not None:
         return NotImplemented
     return other.reciprocal() * input
 
 
-def pow(input: Tensor, exponent: Any) -> Any:
-    """Return ``input ** exponent`` as products, roots or ``exp(exponent * log(input))``."""
-    if not isinstance(input, Tensor) or not isinstance(exponent, int | float):
-        return NotImplemented
-    if exponent == 2:
-        return input.square()
+def pow(input: Any, exponent: Any) -> Any:
+    """Return ``input ** exponent`` as products and roots; as ``exp(exponent * log(input))`` if the exponent varies."""
+    if isinstance(exponent, Tensor) and exponent.numel() == 1 and not exponent.requires_grad:
+        exponent = exponent.item()
+    if isinstance(exponent, Tensor):
+        base = input if isinstance(input, Tensor) else exponent.new_tensor(input)
+        return (exponent * base.log()).exp()
+    if exponent < 0:
+        return input.rsqrt() if exponent == -0.5 else pow(input, -exponent).reciprocal()
+    if exponent == 0:
+        return torch.ones_like(input)
     if exponent == 0.5:
         return input.sqrt()
-    if exponent == -0.5:
-        return input.rsqrt()
-    if exponent == -1:
-        return input.reciprocal()
-    if float(exponent).is_integer() and 0 < exponent <= 8:
-        result = input
-        for _ in range(int(exponent) - 1):
-            result = result * input
-        return result
-    return (input.log() * exponent).exp() if bool((input > 0).all()) else NotImplemented
+    if not float(exponent).is_integer():
+        return torch.pow(input, exponent)  # has a rule of its own
+    result = input * 1
+    for _ in range(int(exponent) - 1):
+        result = result * input
+    return result
 
 
 def maximum(input: Tensor, other: Tensor) -> Tensor:
@@ -57,11 +58,44 @@ def amin(input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
     return -(-input).amax(dim, keepdim)
 
 
+def min(input: Tensor, dim: Any = (), keepdim: bool = False) -> Any:
+    """Return ``-max(-input)``, and where it is if a dimension is given."""
+    if dim == ():
+        return -(-input).amax()
+    values, indices = (-input).max(dim, keepdim)
+    return torch.return_types.min((-values, indices))
+
+
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """Return ``relu(input) - weight * relu(-input)``."""
     if weight.ndim == 1 and input.ndim > 1:
         weight = weight.view(1, -1, *(1,) * (input.ndim - 2))
     return input.relu() - weight * (-input).relu()
+
+
+def exp2(input: Tensor) -> Tensor:
+    """Return ``exp(log(2) input)``."""
+    return (input * math.log(2)).exp()
+
+
+def expm1(input: Tensor) -> Tensor:
+    """Return ``exp(input) - 1``."""
+    return input.exp() - 1
+
+
+def log1p(input: Tensor) -> Tensor:
+    """Return ``log(1 + input)``."""
+    return (1 + input).log()
+
+
+def log2(input: Tensor) -> Tensor:
+    """Return ``log(input) / log(2)``."""
+    return input.log() / math.log(2)
+
+
+def log10(input: Tensor) -> Tensor:
+    """Return ``log(input) / log(10)``."""
+    return input.log() / math.log(10)
 
 
 def hardsigmoid(input: Tensor) -> Tensor:
@@ -129,7 +163,7 @@ def rms_norm(
     """Divide by the root mean square over the last dimensions, and scale."""
     dims = tuple(range(-len(normalized_shape), 0))
     power = input.square().mean(dims, keepdim=True) + (torch.finfo(input.dtype).eps if eps is None else eps)
-    return _affine(input * power.rsqrt(), weight, None)
+    return _affine(input / power.sqrt(), weight, None)
 
 
 def group_norm(
@@ -219,7 +253,7 @@ def scaled_dot_product_attention(
 
 def _normalised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
     centred = x - x.mean(dims, keepdim=True)
-    return centred * (x.var(dims, correction=0, keepdim=True) + eps).rsqrt()
+    return centred / (x.var(dims, correction=0, keepdim=True) + eps).sqrt()
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -237,15 +271,21 @@ COMPOSITES: dict[str, Callable[..., Any]] = {
         amin,
         batch_norm,
         div,
+        exp2,
+        expm1,
         glu,
         group_norm,
         hardsigmoid,
         instance_norm,
         layer_norm,
         linalg_vector_norm,
+        log1p,
+        log2,
+        log10,
         log_sigmoid,
         log_softmax,
         maximum,
+        min,
         minimum,
         pow,
         prelu,

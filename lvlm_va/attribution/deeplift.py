@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from lvlm_va.attribution.convolution import Convolutions, fastest_layout
 from lvlm_va.attribution.frozen import FrozenModule, not_differentiable
+from lvlm_va.attribution.gaps import INCOMPLETE, causes, unmet_calls
 from lvlm_va.attribution.inputs import Inputs
 from lvlm_va.attribution.interception import DeepLiftMode
+from lvlm_va.attribution.layouts import Layout, find_layouts, layouts_alone
 from lvlm_va.attribution.memory import Plan, free_memory
 from lvlm_va.attribution.tape import Pairing, Rows, Tape, drop_saved_tensors
 from lvlm_va.attribution.types import Explanation
@@ -20,9 +22,6 @@ from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import is_integer
 from lvlm_va.common.warnings import warn
 from lvlm_va.ops import attribution_reduce
-
-# A relative completeness error above this is no rounding: something in the module escaped the rules.
-_INCOMPLETE = 1e-3
 
 # Errors below this many units of rounding of the logits say nothing about the rules.
 _ROUNDING = 1000
@@ -43,6 +42,8 @@ class DeepLiftShap:
     activations, functional calls, residual sums and overlapping max-pools are all attributed exactly.
     Softmax, normalisation, attention, products and quotients of activations are taken apart into steps with
     exact rules.
+
+    Images that rounding in float32 leaves incomplete by more than a thousandth are explained anew in float64.
 
     References are forwarded once, images once; only the backward pass runs for every pair. Batch normalisation is
     folded into the convolution before it wherever nothing else reads that one's result.
@@ -119,8 +120,8 @@ class DeepLiftShap:
         Warns
         -----
         UserWarning
-            Once, if calls without a rule (which keep their gradient) or values cut from the gradient leave
-            the attributions incomplete by more than rounding; it names them and what they caused.
+            Once, if calls without a rule, or not to be met (both keep their gradient), or values cut from the
+            gradient leave the attributions incomplete by more than rounding; it names them and what they caused.
         """
         frozen = FrozenModule(module)
         inputs = Inputs.check(frozen, images, target, references)
@@ -130,8 +131,31 @@ class DeepLiftShap:
         with frozen.running(tf32=self.precision == "tf32"):
             run = _Run(frozen, inputs, self.max_memory, self.precision)
             explanation = run.explain(self.name)
+        rough = run.rough(explanation) if self.precision == "float32" else []
+        if rough:
+            explanation = self._explain_finely(module, inputs, explanation, rough)
         run.warn_of_gaps(explanation)
         return explanation
+
+    def _explain_finely(
+        self, module: nn.Module, inputs: Inputs, explanation: Explanation, rows: list[int]
+    ) -> Explanation:
+        """Explain some images anew in float64; one that the module cannot compute in leaves them as they are."""
+        frozen = FrozenModule(module, torch.float64)
+        references = inputs.references[:, rows if inputs.per_image else 0]
+        part = Inputs.check(frozen, inputs.images[rows], inputs.target[rows], references)
+        try:
+            with frozen.running():
+                finer = _Run(frozen, part, self.max_memory, self.precision).explain(self.name)
+        except (RuntimeError, TypeError, ValueError):
+            return explanation
+        columns = {}
+        for name in ("attributions", "output_difference", "output_scale"):
+            columns[name] = getattr(explanation, name).clone()
+            columns[name][rows] = getattr(finer, name).to(columns[name])
+        total = columns["attributions"].flatten(1).sum(1, dtype=torch.float64)
+        error = (total - columns["output_difference"]).abs()
+        return replace(explanation, **columns, completeness_error=error)
 
 
 class _Run:
@@ -149,8 +173,10 @@ class _Run:
         self.single, _, logits = self._forward(inputs.images[:1], keep_graph=False)
         if not logits.requires_grad:
             raise not_differentiable()
+        self.unmet = unmet_calls(logits)
         if self.convolutions.settle():
             self.layout = fastest_layout(frozen.device, frozen.dtype)
+        self.layouts = self._find_layouts()
         self.plan = Plan.fit(self.single, self.n, self.n_references, inputs.per_image, frozen.device, limit)
         self.blame: dict[str, Tensor] = {}
         self.eps = max(torch.finfo(frozen.dtype).eps, _EPS[precision])
@@ -176,7 +202,7 @@ class _Run:
                     reference_logits.expand(-1, len(logits), -1), rows
                 )
                 tape.pairing = Pairing(
-                    tape, reference_tape, self.single, len(logits), last - first, self.inputs.per_image
+                    tape, reference_tape, self.layouts, len(logits), last - first, self.inputs.per_image
                 )
                 for a in range(0, last - first, self.plan.pairs):
                     pairs = slice(a, min(a + self.plan.pairs, last - first))
@@ -187,13 +213,25 @@ class _Run:
         self.rounding = _ROUNDING * self.eps * magnitude
         return self.inputs.explain(method, attributions, scores, reference_scores)
 
+    def rough(self, explanation: Explanation) -> list[int]:
+        """Return the images whose attributions only rounding in float32 leaves incomplete.
+
+        Contributions that cancel, as where a gate multiplies activations far from any that it was trained on, are
+        thousands of times as large as what they add up to, and so is their rounding.
+        """
+        explained = self.blame or self.unmet or self.single.cuts
+        if explained or self.frozen.dtype != torch.float32 or self.frozen.device.type == "mps":
+            return []
+        limit = INCOMPLETE * explanation.output_scale.mean()
+        return [int(i) for i in (explanation.completeness_error > limit).nonzero()]
+
     def warn_of_gaps(self, explanation: Explanation) -> None:
         """Warn once if calls of the module are not covered by the rules, and it shows."""
         largest = float(explanation.completeness_error.max())
         relative = explanation.relative_completeness_error()
         caused = {name: float(amount.abs().max()) / self.n_references for name, amount in self.blame.items()}
         caused = {name: amount for name, amount in caused.items() if amount > self.rounding}
-        incomplete = relative > _INCOMPLETE and largest > self.rounding
+        incomplete = relative > INCOMPLETE and largest > self.rounding
         if not caused and not incomplete:
             return
         sentences = []
@@ -203,23 +241,35 @@ class _Run:
                 "DeepLIFT has no rule for these calls of the module, so they kept their gradient (in "
                 f"parentheses: the largest completeness error that each caused, in logits): {listed}."
             )
-        if incomplete and self.single.cuts:
-            cuts = ", ".join(sorted(self.single.cuts))
-            sentences.append(f"These calls gave values that carry no gradient: {cuts}.")
+        if incomplete:
+            sentences.extend(causes(self.single, self.unmet))
         sentences.append(
             f"The attributions miss the output difference by up to {largest:.2g} logits, {relative:.2g} of its "
             "mean size."
         )
         warn(" ".join(sentences))
 
+    def _find_layouts(self) -> list[list[Layout]]:
+        """Return where the rows lie, by a pass over the first image and what differs from it in the most values."""
+        first = self.inputs.images[:1]
+        if self.n == self.n_references == 1:
+            return layouts_alone(self.single.records)
+        others = torch.cat([self.inputs.images, self.inputs.references.flatten(0, 1)])
+        farthest = (others != first).flatten(1).sum(1).argmax()
+        two, _, _ = self._forward(torch.cat([first, others[farthest, None]]), keep_graph=False)
+        return find_layouts(
+            self.single.records, two.records, lambda: self._forward(first, keep_graph=False)[0].records
+        )
+
     def _forward(self, images: Tensor, keep_graph: bool = True) -> tuple[Tape, Tensor, Tensor]:
         """Return the tape, the leaf that stands for the input, and the logits of a pass."""
         leaf = images.detach().requires_grad_()
         tape = Tape(self.layout)
         kept = nullcontext() if keep_graph else drop_saved_tensors()
+        # A copy, so that a module that starts with an in-place call changes neither leaf nor images.
+        copy = leaf.clone()
         with kept, DeepLiftMode(tape, self.convolutions):
-            # A copy, so that a module that starts with an in-place call changes neither leaf nor images.
-            logits = self.frozen.logits(leaf.clone())
+            logits = self.frozen.logits(copy)
         return tape, leaf, logits
 
     def _forward_references(self, block: Tensor) -> tuple[Tape, Tensor]:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from lvlm_va.attribution.references import ReferenceSet
 from lvlm_va.attribution.types import Attributor, Explanation
+from lvlm_va.common.errors import numbered
+from lvlm_va.common.warnings import warn
 from lvlm_va.data.stored_images import ImageRows, portions, reading_ahead
 
 
@@ -28,8 +30,22 @@ class Explainer:
     references: ReferenceSet
 
     def explain(self, module: nn.Module, images: Tensor, target: Tensor) -> Explanation:
-        """Explain the logit ``target[i]`` of ``images[i]``; arguments as in `Attributor.attribute`."""
-        return self.attributor.attribute(module, images, target, self.references.for_images(images))
+        """Explain the logit ``target[i]`` of ``images[i]``; arguments as in `Attributor.attribute`.
+
+        Warns
+        -----
+        UserWarning
+            If no logit changes between images and references that do: there is nothing to attribute.
+        """
+        references = self.references.for_images(images)
+        explanation = self.attributor.attribute(module, images, target, references)
+        if not explanation.output_scale.any() and bool((references[0].to(images) != images).any()):
+            warn(
+                "The module's logits do not depend on the image: between the images and the references they do not "
+                "change at all. Nothing can be attributed, cut into segments or mended. Look for activations that "
+                "are 0 for every image, weights of 0, and inputs far outside of what the module was made for."
+            )
+        return explanation
 
     def in_portions(
         self, module: nn.Module, images: ImageRows, target: Tensor
@@ -45,4 +61,6 @@ class Explainer:
         """
         with reading_ahead(images, portions(images)):
             for rows in portions(images):
-                yield rows, self.explain(module, images[rows], target[rows])
+                with numbered(range(len(images))[rows]):
+                    explanation = self.explain(module, images[rows], target[rows])
+                yield rows, explanation

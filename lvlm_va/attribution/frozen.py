@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.utils import _pytree as pytree
 
 from lvlm_va.modules.checks import check_is_module
 from lvlm_va.modules.logits import evaluating, forward_logits, is_compiled, module_device_and_dtype
 
 _HALF = (torch.float16, torch.bfloat16)
+
+# A module on loan holds other tensors than its own: it is lent to one thread at a time.
+_LENT = threading.RLock()
 
 
 class FrozenModule:
@@ -21,13 +25,15 @@ class FrozenModule:
 
     It runs on detached parameters and copies of its buffers, in evaluation mode and eagerly, with gradients
     on, autocast off and float32 products in full precision, whatever the caller's context says. Hooks,
-    training flags, ``requires_grad``, parameters and buffers are what they were afterwards, also when the
-    forward pass raises.
+    training flags, ``requires_grad``, parameters, buffers and whatever else of tensors its parts hold are what
+    they were afterwards, the very same objects, also when the forward pass raises.
 
     Parameters
     ----------
     module : torch.nn.Module
         The user's module.
+    dtype : torch.dtype, optional
+        What it shall compute in; None leaves it at its own.
 
     Raises
     ------
@@ -37,7 +43,7 @@ class FrozenModule:
         If it is in half precision, or scripted.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype | None = None) -> None:
         check_is_module(module)
         if any(isinstance(child, torch.jit.ScriptModule) for child in module.modules()):
             raise ValueError(
@@ -52,8 +58,10 @@ class FrozenModule:
                 "instead; pass module.float()."
             )
         self.module = module
-        self.device, self.dtype = module_device_and_dtype(module)
-        self._parameters = {name: _own(parameter) for name, parameter in module.named_parameters()}
+        self.device, own = module_device_and_dtype(module)
+        self.dtype = own if dtype is None else dtype
+        self._cast = None if self.dtype == own else self.dtype
+        self._parameters = {id(p): _detached(p, self._cast) for p in module.parameters()}
 
     @contextmanager
     def running(self, *, tf32: bool = False) -> Iterator[None]:
@@ -65,6 +73,7 @@ class FrozenModule:
             Let a GPU multiply float32 in TF32.
         """
         with ExitStack() as stack:
+            stack.enter_context(_LENT)
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             stack.enter_context(torch.autocast(self.device.type, enabled=False))
@@ -76,9 +85,8 @@ class FrozenModule:
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the logits (n, K) of the module for `images`, differentiable in `images` alone."""
-        buffers = {name: buffer.detach().clone() for name, buffer in self.module.named_buffers()}
-        state = {**self._parameters, **buffers}
-        logits = forward_logits(lambda x: functional_call(self.module, state, (x,)), images)
+        with _on_loan(self.module, self._parameters, self._cast):
+            logits = forward_logits(self.module, images)
         if not logits.is_floating_point():
             raise ValueError(
                 "The 'module' argument must return floating-point logits that can be differentiated. "
@@ -95,10 +103,96 @@ def not_differentiable() -> ValueError:
     )
 
 
-def _own(parameter: Tensor) -> Tensor:
+def _detached(parameter: Tensor, dtype: torch.dtype | None) -> Tensor:
     with torch.inference_mode(False):
         detached = parameter.detach()
-        return detached.clone() if detached.is_inference() else detached
+        return _cast(detached.clone() if detached.is_inference() else detached, dtype)
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
+
+
+@contextmanager
+def _on_loan(module: nn.Module, parameters: dict[int, Tensor], dtype: torch.dtype | None) -> Iterator[None]:
+    """Put other tensors into a module for one forward pass, and then give every part back what it held.
+
+    Whatever holds a tensor counts, under however many names: parameters, buffers, attributes, lists and dicts.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The user's module.
+    parameters : dict of int to Tensor
+        What stands for each parameter, by its id. Any other tensor is copied.
+    dtype : torch.dtype or None
+        Of what is lent, where it is floating; None for its own.
+    """
+    copies = dict(parameters)
+
+    def lent(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) not in copies:
+            is_parameter = isinstance(value, nn.Parameter)
+            copies[id(value)] = (
+                _detached(value, dtype) if is_parameter else _cast(value.detach().clone(), dtype)
+            )
+        return copies[id(value)]
+
+    parts = [vars(part) for part in _parts(module)]
+    held = [dict(attributes) for attributes in parts]
+    collections = [v for attributes in parts for v in attributes.values() if isinstance(v, dict | list)]
+    contents = [list(c) if isinstance(c, list) else dict(c) for c in collections]
+    try:
+        for collection, content in zip(collections, contents, strict=True):
+            _fill(
+                collection,
+                [lent(v) for v in content]
+                if isinstance(content, list)
+                else {k: lent(v) for k, v in content.items()},
+            )
+        for attributes in parts:
+            attributes.update({k: lent(v) for k, v in attributes.items() if isinstance(v, Tensor)})
+        yield
+    finally:
+        for attributes, before in zip(parts, held, strict=True):
+            for key in [k for k in {**attributes, **before} if attributes.get(k) is not before.get(k)]:
+                if _has_tensors(before.get(key)) or _has_tensors(attributes.get(key)):
+                    attributes.pop(key, None)
+                    attributes.update({key: before[key]} if key in before else {})
+        for collection, content in zip(collections, contents, strict=True):
+            _fill(collection, content)
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    """Return a module and all modules that it is made of, those kept in a list or dict unregistered included."""
+    found = {id(module): module}
+    waiting = [module]
+    while waiting:
+        for value in vars(waiting.pop()).values():
+            several = value.values() if isinstance(value, dict) else value
+            for part in several if isinstance(value, dict | list | tuple) else (value,):
+                if isinstance(part, nn.Module) and id(part) not in found:
+                    found[id(part)] = part
+                    waiting.append(part)
+    return list(found.values())
+
+
+def _has_tensors(value: Any) -> bool:
+    return any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(value))
+
+
+def _fill(collection: Any, content: Any) -> None:
+    """Make a list or dict hold this content; one that does is not touched."""
+    if isinstance(collection, list):
+        if len(collection) != len(content) or any(
+            a is not b for a, b in zip(collection, content, strict=True)
+        ):
+            collection[:] = content
+    elif collection.keys() != content.keys() or any(collection[key] is not content[key] for key in content):
+        collection.clear()
+        collection.update(content)
 
 
 @contextmanager

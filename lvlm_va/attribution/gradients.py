@@ -9,10 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lvlm_va.attribution.convolution import Convolutions
 from lvlm_va.attribution.frozen import FrozenModule, not_differentiable
+from lvlm_va.attribution.gaps import INCOMPLETE, causes, unmet_calls
 from lvlm_va.attribution.inputs import Inputs
+from lvlm_va.attribution.interception import DeepLiftMode
+from lvlm_va.attribution.tape import Tape
 from lvlm_va.attribution.types import Explanation
 from lvlm_va.common.validation import is_integer
+from lvlm_va.common.warnings import warn
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,12 @@ class IntegratedGradients:
                 for reference in inputs.references:
                     change = x - reference
                     gradients = _gradients(frozen, inputs, reference + float(node) * change, self.batch_size)
+                    gradients.masked_fill_(change == 0, 0)  # it may be infinite, as that of a root at 0
                     attributions.addcmul_(change, gradients, value=float(weight) / len(inputs.references))
-            return inputs.explain(self.name, attributions, scores, reference_scores)
+            explanation = inputs.explain(self.name, attributions, scores, reference_scores)
+            if explanation.relative_completeness_error() > INCOMPLETE:
+                _warn_of_gaps(frozen, x[:1], explanation)
+            return explanation
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,22 @@ class GradientXInput:
         with frozen.running():
             scores, reference_scores = _scores(frozen, inputs, self.batch_size)
             gradients = _gradients(frozen, inputs, inputs.images, self.batch_size)
+            gradients.masked_fill_(inputs.images == 0, 0)
             return inputs.explain(self.name, inputs.images * gradients, scores, reference_scores)
+
+
+def _warn_of_gaps(frozen: FrozenModule, image: Tensor, explanation: Explanation) -> None:
+    """Warn of what has no gradient, or one of its own making: more steps do not mend that."""
+    tape, start = Tape(), image.clone().requires_grad_().clone()
+    with DeepLiftMode(tape, Convolutions(frozen.dtype)):
+        logits = frozen.logits(start)
+    sentences = causes(tape, unmet_calls(logits))
+    if sentences:
+        relative = explanation.relative_completeness_error()
+        sentences.append(
+            f"The attributions miss the output difference by up to {relative:.2g} of its mean size."
+        )
+        warn(" ".join(sentences))
 
 
 def _require_positive(name: str, value: object) -> None:

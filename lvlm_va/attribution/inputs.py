@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lvlm_va.attribution.frozen import FrozenModule
 from lvlm_va.attribution.types import Explanation
+from lvlm_va.modules.logits import not_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +18,8 @@ class Inputs:
 
     Attributes
     ----------
+    frozen : FrozenModule
+        The classifier.
     images : Tensor of shape (n, *shape)
         Images.
     target : Tensor of shape (n,), int64
@@ -27,6 +30,7 @@ class Inputs:
         Where the images came from and the explanation goes.
     """
 
+    frozen: FrozenModule
     images: Tensor
     target: Tensor
     references: Tensor
@@ -76,6 +80,7 @@ class Inputs:
             )
         with torch.inference_mode(False):
             return cls(
+                frozen,
                 images.detach().to(frozen.device, frozen.dtype, copy=True),
                 target.to(frozen.device, torch.int64, copy=True),
                 (references.unsqueeze(1) if shared else references)
@@ -119,15 +124,12 @@ class Inputs:
 
         Raises
         ------
-        ValueError
-            If one of these logits is NaN or infinite.
+        NotFiniteError
+            If logits or attributions of an image are NaN or infinite.
+        FloatingPointError
+            If logits of a reference are.
         """
-        for whose, found in (("an image", scores), ("a reference", reference_scores)):
-            if not bool(found.isfinite().all()):
-                raise ValueError(
-                    "The 'module' argument must return finite logits of the explained class. Got NaN or infinity for "
-                    f"{whose}; of references, see 'references'."
-                )
+        self._require_finite(scores, reference_scores)
         differences = scores.detach().double() - reference_scores.detach().double()
         mean = differences.mean(0)
         total = attributions.flatten(1).sum(1, dtype=torch.float64)
@@ -139,3 +141,15 @@ class Inputs:
             completeness_error=(total - mean).abs().to(self.device),
             method=method,
         )
+
+    def _require_finite(self, scores: Tensor, reference_scores: Tensor) -> None:
+        bad = (~scores.isfinite()).nonzero().flatten()
+        if len(bad):
+            image = self.images[bad[:1]]
+            raise not_finite(self.frozen.module, bad.tolist(), lambda: self.frozen.logits(image))
+        bad = (~reference_scores.isfinite()).any(1).nonzero().flatten()
+        if len(bad):
+            raise FloatingPointError(
+                "The 'module' argument must return finite logits for the 'references' argument. "
+                f"Got NaN or infinity for references {bad.tolist()} instead."
+            )

@@ -17,7 +17,7 @@ from lvlm_va.attribution.composites import COMPOSITES
 from lvlm_va.attribution.convolution import Convolutions, is_convolution
 from lvlm_va.attribution.elementwise import elementwise
 from lvlm_va.attribution.linear_ops import CONSTANT, is_linear, is_quadratic
-from lvlm_va.attribution.pairwise import LogSumExp, Quadratic, Tap
+from lvlm_va.attribution.pairwise import LogSumExp, Power, Quadratic, Quotient, Tap
 from lvlm_va.attribution.pooling import MAX_POOLINGS, maximum
 from lvlm_va.attribution.tape import Tape
 
@@ -57,16 +57,18 @@ class DeepLiftMode(TorchFunctionMode):
             self.tape.protect(call.args[0])
         if not _is_python(call) or call.func in self._unfolding:
             self.convolutions.watch(call)
-        if not call.dependents or not torch.is_grad_enabled():
-            return func(*args, **(kwargs or {}))
+        if not call.dependents:
+            return func(*call.args, **call.kwargs)
+        if not torch.is_grad_enabled():
+            return self._note_cut(call, func(*call.args, **call.kwargs))
         if call.name == "get":
-            return self._note_cut(call, func(*args))
+            return self._note_cut(call, func(*call.args))
         if is_convolution(call):
             result = self.convolutions.convolve(call, next(self._numbers["conv2d"]))
             self.tape.count([result])
             return result
         if is_linear(call):
-            result = func(*args, **(kwargs or {}))
+            result = func(*call.args, **call.kwargs)
             self.tape.count(pytree.tree_leaves(result))
             return self._note_cut(call, result)
         result = self._nonlinear(call)
@@ -82,7 +84,9 @@ class DeepLiftMode(TorchFunctionMode):
             return call.args[0]
         # The rules but the last compare and divide, which complex numbers (of a Fourier transform) do not allow.
         is_complex = any(tensor.is_complex() for tensor in call.dependents)
-        for rule in (_quadratic,) if is_complex else (elementwise, maximum, _logsumexp, _quadratic):
+        for rule in (
+            (_quadratic,) if is_complex else (elementwise, maximum, _logsumexp, _quotient, _power, _quadratic)
+        ):
             result = rule(self.tape, call)
             if result is not NotImplemented:
                 self.tape.count(pytree.tree_leaves(result))
@@ -147,6 +151,24 @@ def _logsumexp(tape: Tape, call: Call) -> Any:
         (dim,) = dim
     total = LogSumExp.apply(call.args[0].movedim(dim, -1), tape).movedim(-1, dim)
     return total if keepdim else total.squeeze(dim)
+
+
+def _quotient(tape: Tape, call: Call) -> Any:
+    if call.name != "div" or len(call.dependents) != 2 or call.argument(2, "rounding_mode", None) is not None:
+        return NotImplemented
+    return Quotient.apply(tape, call.function, *call.dependents)
+
+
+def _power(tape: Tape, call: Call) -> Any:
+    exponent = call.argument(1, "exponent", None)
+    if (
+        call.name != "pow"
+        or not isinstance(exponent, float)
+        or not 0 < exponent != 0.5
+        or exponent.is_integer()
+    ):
+        return NotImplemented
+    return Power.apply(call.args[0], tape, call.function, exponent)
 
 
 def _quadratic(tape: Tape, call: Call) -> Any:

@@ -116,9 +116,78 @@ class LogSumExp(torch.autograd.Function):
         (r,) = pairing.current[call]
         total_u, total_r = u.logsumexp(-1, keepdim=True), r.logsumexp(-1, keepdim=True)
         log_mean = 0.5 * ((u - total_u) + (r - total_r))
-        change = torch.where(u == r, 0, u - r)  # masked entries are -inf in both
+        change = u - r
         multipliers = (log_mean + _log_sinhc(0.5 * change) - _log_sinhc(0.5 * (total_u - total_r))).exp()
-        return pairing.from_rows(pairing.to_rows(grad, call) * multipliers, call), None
+        # A masked entry, -inf, is no part of the sum.
+        multipliers = multipliers.masked_fill(torch.minimum(u, r) == -torch.inf, 0)
+        return pairing.from_rows(_carried(pairing.to_rows(grad, call), multipliers, change), call), None
+
+
+class Power(torch.autograd.Function):
+    """``u ** p`` for u >= 0 and a number p > 0.
+
+    With a the larger and b the smaller end, ``a^p - b^p = a^p (1 - exp(-p log(a / b)))``.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, tape: Tape, function: Callable[[Tensor], Tensor], exponent: float
+    ) -> Tensor:
+        """Compute what the module computes, and record it."""
+        ctx.tape, ctx.call, ctx.exponent = tape, tape.record("pow", u), exponent
+        return function(u)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        """Carry multipliers from the output to the input."""
+        pairing, call, p = ctx.tape.paired(), ctx.call, ctx.exponent
+        u = pairing.to_rows(ctx.tape.records[call].tensors[0], call)
+        (r,) = pairing.current[call]
+        upper, lower, gap = torch.maximum(u, r), torch.minimum(u, r), (u - r).abs()
+        rise = upper**p * -torch.expm1(-p * torch.log1p(gap / lower))
+        slopes = torch.where(gap == 0, p * upper ** (p - 1), rise / gap)
+        return pairing.from_rows(_carried(pairing.to_rows(grad, call), slopes, u - r), call), None, None, None
+
+
+class Quotient(torch.autograd.Function):
+    """``a / b`` of two tensors that depend on the input.
+
+    From ``a = q b`` follows ``change(q) = (change(a) - mean(q) change(b)) / mean(b)``, exactly, and no denominator
+    next to 0 stands alone. Where b changes its sign, and its mean may be 0, a product with 1 / b takes its place:
+    ``change(q) = (mean(b) change(a) - mean(a) change(b)) / (b b')``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tape: Tape, function: Callable[..., Tensor], a: Tensor, b: Tensor) -> Tensor:
+        """Compute what the module computes, and record it."""
+        ctx.tape, ctx.call = tape, tape.record("div", a, b)
+        return function(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        """Carry multipliers from the output to the input."""
+        pairing, call = ctx.tape.paired(), ctx.call
+        a, b = ctx.tape.records[call].tensors
+        ra, rb = (
+            # In the order of the module's own dimensions, in which one is broadcast to the other.
+            pairing.from_rows(r.expand_as(pairing.to_rows(own, call, i)), call, i)
+            for i, (own, r) in enumerate(zip((a, b), pairing.current[call], strict=True))
+        )
+        mean_a, mean_b, keeps_sign = 0.5 * (a + ra), 0.5 * (b + rb), (b > 0) == (rb > 0)
+        of_a = _finite(torch.where(keeps_sign, 1 / mean_b, mean_b / (b * rb)))
+        of_b = _finite(torch.where(keeps_sign, 0.5 * (a / b + ra / rb) / mean_b, mean_a / (b * rb)))
+        multipliers: Callable[..., Any] = torch.func.vjp(lambda a, b: of_a * a - of_b * b, a, b)[1]
+        return None, None, *multipliers(grad)
+
+
+def _carried(grad: Tensor, slopes: Tensor, change: Tensor) -> Tensor:
+    """Return the multipliers of the input, as `rescale_multipliers` does."""
+    return torch.where((grad != 0) & ((change != 0) | slopes.isfinite()), slopes * grad, 0)
+
+
+def _finite(factors: Tensor) -> Tensor:
+    """Return factors with 0 for NaN and infinity: a module with finite logits has no use for what they belong to."""
+    return torch.nan_to_num(factors, 0.0, 0.0, 0.0)
 
 
 def _log_sinhc(half: Tensor) -> Tensor:
@@ -145,7 +214,7 @@ class Quadratic(torch.autograd.Function):
         """Carry multipliers from the output to the input."""
         pairing, call = ctx.tape.paired(), ctx.call
         midpoints = [
-            pairing.from_rows(0.5 * (pairing.to_rows(tensor, call, i) + r), call, i)
+            pairing.from_rows(_finite(0.5 * (pairing.to_rows(tensor, call, i) + r)), call, i)
             for i, (tensor, r) in enumerate(
                 zip(ctx.tape.records[call].tensors, pairing.current[call], strict=True)
             )
@@ -172,8 +241,11 @@ class Tap(torch.autograd.Function):
         pairing, call = ctx.tape.paired(), ctx.call
         record = ctx.tape.records[call]
         (r,) = pairing.current[call]
-        passing = pairing.to_rows(grad, call).conj() * (pairing.to_rows(record.tensors[0], call) - r)
+        u, multipliers = pairing.to_rows(record.tensors[0], call), pairing.to_rows(grad, call)
+        # What does not change passes nothing, though its multiplier be infinite (a root at 0).
+        multipliers = torch.where((u == r) & ~multipliers.isfinite(), 0, multipliers)
+        passing = multipliers.conj() * (u - r)
         passing = passing.real if passing.is_complex() else passing
         amount = ctx.sign * passing.flatten(1).sum(1, dtype=torch.float64)
         pairing.blame[record.name] = pairing.blame.get(record.name, 0) + amount
-        return grad, None, None, None
+        return pairing.from_rows(multipliers, call), None, None, None

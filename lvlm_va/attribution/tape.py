@@ -1,29 +1,18 @@
-"""What the forward passes leave behind: the inputs of every nonlinear call, and which belong together.
-
-Inside a recorded tensor the rows of the batch may be one dimension, or part of one: attention folds heads
-into the batch, window attention windows. A `Layout` finds that dimension by comparing the tensor with the
-same call of a pass over a single image, and brings tensors into the common shape ``(rows, fold, *rest)``.
-"""
+"""What the forward passes leave behind: the inputs of every nonlinear call, and which belong together."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from lvlm_va.attribution.layouts import Layout, Record, require_same_calls
+
 # The rows of one call: for each recorded tensor, shape (B, 1 or n, fold, *rest).
 Rows = tuple[Tensor, ...]
-
-
-@dataclass
-class Record:
-    """One call: the name of its op, and the tensors that its backward needs from both passes."""
-
-    name: str
-    tensors: list[Tensor]
 
 
 @dataclass
@@ -101,23 +90,6 @@ def drop_saved_tensors() -> torch.autograd.graph.saved_tensors_hooks:
     return torch.autograd.graph.saved_tensors_hooks(lambda _: None, unpack)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where the batch lies in a tensor: dimension `dim` holds ``rows * fold`` values, batch-major."""
-
-    dim: int
-    fold: int
-
-    def to_rows(self, tensor: Tensor, n_rows: int) -> Tensor:
-        """Return `tensor` as ``(n_rows, fold, *rest)``."""
-        rows: Tensor = tensor.movedim(self.dim, 0).unflatten(0, (n_rows, self.fold))
-        return rows
-
-    def from_rows(self, tensor: Tensor) -> Tensor:
-        """Undo `to_rows`."""
-        return tensor.flatten(0, 1).movedim(0, self.dim)
-
-
 class Pairing:
     """The references' rows of every call, and those of the references whose turn it is.
 
@@ -128,8 +100,8 @@ class Pairing:
     ----------
     images, references : Tape
         Passes over n images and over the references.
-    single : Tape
-        The pass over one image, which shows where the batch lies.
+    layouts : list of list of Layout
+        Where the batch lies in each tensor of each call.
     n_images : int
         Number of images n.
     n_references : int
@@ -144,30 +116,31 @@ class Pairing:
     """
 
     def __init__(
-        self, images: Tape, references: Tape, single: Tape, n_images: int, n_references: int, per_image: bool
+        self,
+        images: Tape,
+        references: Tape,
+        layouts: list[list[Layout]],
+        n_images: int,
+        n_references: int,
+        per_image: bool,
     ) -> None:
-        names = [[record.name for record in tape.records] for tape in (single, images, references)]
-        if not names[0] == names[1] == names[2]:
-            raise ValueError(
-                "The 'module' argument must make the same calls for every image. Got calls that depend "
-                "on the values or on the size of the batch; DeepLIFT pairs image and reference call by call."
-            )
+        require_same_calls(images.records, references.records)
         self.n_images = n_images
         n_rows = n_references * n_images if per_image else n_references
         columns = n_images if per_image else 1
-        self.layouts: list[list[Layout]] = []
+        self.layouts = layouts
         self.reference_rows: list[Rows] = []
         self.current: list[Rows] = []
         self.blame: dict[str, Tensor] = {}
-        for one, image, reference in zip(single.records, images.records, references.records, strict=True):
-            layouts = list(_layouts(one, image, n_images, reference, n_rows))
-            self.layouts.append(layouts)
-            self.reference_rows.append(
-                tuple(
-                    layout.to_rows(tensor, n_rows).unflatten(0, (n_references, columns))
-                    for layout, tensor in zip(layouts, reference.tensors, strict=True)
-                )
-            )
+        for places, image, reference in zip(layouts, images.records, references.records, strict=True):
+            rows = []
+            for layout, of_images, of_references in zip(
+                places, image.tensors, reference.tensors, strict=True
+            ):
+                layout.require_rows(image.name, of_images, n_images)
+                layout.require_rows(image.name, of_references, n_rows)
+                rows.append(layout.to_rows(of_references, n_rows).unflatten(0, (n_references, columns)))
+            self.reference_rows.append(tuple(rows))
 
     def slice(self, references: slice) -> list[Rows]:
         """Return the rows of some of the references."""
@@ -180,18 +153,3 @@ class Pairing:
     def from_rows(self, tensor: Tensor, call: int, i: int = 0) -> Tensor:
         """Undo `to_rows`."""
         return self.layouts[call][i].from_rows(tensor)
-
-
-def _layouts(one: Record, image: Record, n: int, reference: Record, n_references: int) -> Iterator[Layout]:
-    for alone, of_images, of_references in zip(one.tensors, image.tensors, reference.tensors, strict=True):
-        many, n_rows = (of_images, n) if n > 1 else (of_references, n_references)
-        grown = [d for d, (a, b) in enumerate(zip(alone.shape, many.shape, strict=False)) if a != b]
-        dim = grown[0] if grown else 0
-        expected = torch.Size(size * n_rows if d == dim else size for d, size in enumerate(alone.shape))
-        if alone.ndim == 0 or many.shape != expected:
-            raise ValueError(
-                "The 'module' argument must treat each image of a batch by itself. In "
-                f"{one.name!r} one image gave shape {tuple(alone.shape)} and {n_rows} gave "
-                f"{tuple(many.shape)}."
-            )
-        yield Layout(dim, alone.shape[dim])

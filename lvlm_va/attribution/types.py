@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from lvlm_va.common.errors import NotFiniteError
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -28,6 +30,11 @@ class Explanation:
         ``|sum(attributions) - output_difference|``, in logits.
     method : str
         Name of the attribution method.
+
+    Raises
+    ------
+    NotFiniteError
+        If any of these numbers is NaN or infinite; it names the images.
     """
 
     attributions: Tensor
@@ -36,6 +43,15 @@ class Explanation:
     output_scale: Tensor
     completeness_error: Tensor
     method: str
+
+    def __post_init__(self) -> None:
+        for name in ("output_difference", "output_scale", "attributions", "completeness_error"):
+            values: Tensor = getattr(self, name)
+            bad = (~values.isfinite()).flatten(1).any(1) if values.ndim > 1 else ~values.isfinite()
+            if bool(bad.any()):
+                raise NotFiniteError(
+                    f"The {name!r} of an explanation must be finite.", bad.nonzero().flatten().tolist()
+                )
 
     def relative_completeness_error(self) -> float:
         """Return the largest completeness error over the mean output scale (0 for no images)."""

@@ -55,6 +55,11 @@ def check_module(
     ValueError
         If the module is wrapped for several GPUs or in half precision, has nothing to train, its logits have another
         width, or no gradient reaches what it must reach.
+
+    Warns
+    -----
+    UserWarning
+        If the module seems to end in a softmax, and `n_classes` is given.
     """
     says = f"The {argument!r} argument must"
     for name, part in module.named_modules():
@@ -82,14 +87,15 @@ def check_module(
                 " A module that expects flat rows needs torch.nn.Flatten() in front; flat rows of X need 'image_shape'."
             ) from error
         if n_classes is not None and logits.shape[1] != n_classes:
+            hint = " Of one number z for two classes, torch.cat([torch.zeros_like(z), z], dim=1) makes two logits."
             raise ValueError(
                 f"{says} return one logit per class: {n_classes} classes were found in y. "
-                f"Got logits of shape {tuple(logits.shape)} instead."
+                f"Got logits of shape {tuple(logits.shape)} instead.{hint * (logits.shape[1] == 1)}"
             )
-        if n_classes is not None and bool((logits >= 0).all() & ((logits.sum(1) - 1).abs() < 1e-5).all()):
+        if n_classes is not None and _are_probabilities(logits):
             warn(
-                f"{says} return logits. Got what looks like probabilities, which sum to 1: take the softmax off its "
-                "end, where it hides what the classifier looks at once an answer is sure."
+                f"{says} return logits, and its outputs look like probabilities: each image's add up to 1. The loss "
+                "and the predictions take a softmax of them once more, which flattens both. Leave out its last softmax."
             )
         wanted = [*parameters, *[images] * differentiable]
         found: Sequence[Tensor | None] = [None] * len(wanted)
@@ -106,3 +112,8 @@ def check_module(
                 "Remove detach(), argmax, rounding, .data or no_grad() from its forward."
             )
     return logits.shape[1]
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    logits = logits.detach()
+    return logits.shape[1] > 1 and bool((logits >= 0).all() & ((logits.sum(1) - 1).abs() < 1e-5).all())

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
+from lvlm_va.common.errors import NotFiniteError
 from lvlm_va.data.stored_images import ImageRows, image_batches
 
 
@@ -44,12 +46,16 @@ def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor
             "The module must return a logits tensor or an object with a 'logits' tensor. "
             f"Got {type(output).__name__} instead."
         )
-    if logits.ndim != 2 or logits.shape[0] != images.shape[0]:
+    n = len(images)
+    if logits.ndim != 2 or len(logits) != n:
         hint = "A module that expects flat rows needs torch.nn.Flatten() in front."
-        if logits.shape == images.shape[:1]:
-            hint = "A task of two classes needs two logits, too, such as torch.stack([-z / 2, z / 2], 1) for a logit z."
+        if logits.ndim < 2 and logits.numel() == n:
+            hint = (
+                "One number z per image, for two classes, becomes two logits by "
+                "torch.stack([torch.zeros_like(z), z], dim=1)."
+            )
         raise ValueError(
-            f"The module must return logits of shape ({images.shape[0]}, n_classes) for images of shape "
+            f"The module must return logits of shape ({n}, n_classes) for images of shape "
             f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. {hint}"
         )
     return logits
@@ -68,11 +74,13 @@ def evaluating(module: nn.Module) -> Iterator[nn.Module]:
     """Put every submodule into evaluation mode, and give each its own mode and plain attributes back afterwards.
 
     Counters, activations and maps that a forward pass leaves in ``self`` are no part of the classifier: they would make
-    another one of it in a run directory, and keep graphs in memory.
+    another one of it in a run directory, and keep graphs in memory. A module of torch.export has no modes to choose
+    between: it stays in that in which it was exported.
     """
     before = {child: (type(child), dict(vars(child))) for child in module.modules()}
-    module.eval()
     try:
+        with suppress(NotImplementedError):
+            module.eval()
         yield module
     finally:
         for child, (kind, attributes) in before.items():
@@ -92,8 +100,6 @@ def module_device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtyp
 def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> Tensor:
     """Return the logits of any number of images, in evaluation mode and without gradients.
 
-    A logit of minus infinity, of a class that is ruled out, is let through unless all of them are.
-
     Parameters
     ----------
     module : torch.nn.Module
@@ -110,27 +116,54 @@ def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> 
 
     Raises
     ------
-    ValueError
-        If the logits of an image give no probabilities: NaN or infinity among them.
+    NotFiniteError
+        If logits are NaN or infinite; it names the images, and the part of the module where that begins.
     """
     device, dtype = module_device_and_dtype(module)
     with evaluating(module), torch.no_grad():
-        logits = [forward_logits(module, part) for part in image_batches(images, batch_size, device, dtype)]
-        found = torch.cat(logits).to("cpu", torch.float64)
-    bad = found.softmax(1).isnan().any(1).nonzero()[:, 0].tolist()
-    if bad:
-        raise ValueError(
-            "The 'module' argument must return finite logits. Got NaN or infinity for "
-            f"{len(bad)} of {len(found)} images, the first of them number {bad[0]} (from 0). Likely causes: weights "
-            "that diverged or do not fit, or a division by 0 in its forward, as for an image of one colour."
-        )
-    return found
+        parts = [forward_logits(module, part) for part in image_batches(images, batch_size, device, dtype)]
+        logits = torch.cat(parts).to("cpu", torch.float64)
+        bad = (~logits.isfinite().all(1)).nonzero().flatten()
+        if len(bad):
+            image = images[bad[:1]].to(device, dtype)
+            raise not_finite(module, bad.tolist(), lambda: module(image))
+    return logits
 
 
 def copy_module(module: nn.Module) -> nn.Module:
     """Return a deep copy; of a tensor that a forward pass left in the module, without its graph."""
     with _DetachedCopies():
         return copy.deepcopy(module)
+
+
+def not_finite(module: nn.Module, images: Sequence[int], forward: Callable[[], object]) -> NotFiniteError:
+    """Return the error for logits of these images that are NaN or infinite.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The classifier.
+    images : sequence of int
+        Which images they are.
+    forward : callable
+        Runs the module on one of them, to find in which of its parts it begins.
+    """
+    names = {id(part): name for name, part in module.named_modules()}
+    broken: list[str] = []
+
+    def look(part: nn.Module, args: object, output: object) -> None:
+        leaves = pytree.tree_leaves(output)
+        if any(isinstance(leaf, Tensor) and not bool(leaf.isfinite().all()) for leaf in leaves):
+            broken.append(f"{names.get(id(part), '')!r} ({type(part).__name__})")
+
+    # One for all modules: the user's own hooks are not touched.
+    handle = nn.modules.module.register_module_forward_hook(look)
+    try:
+        forward()
+    finally:
+        handle.remove()
+    hint = f"They begin in its part {broken[0]}." if broken else ""
+    return NotFiniteError("The 'module' argument must return finite logits.", images, hint)
 
 
 def on_cpu(module: nn.Module) -> nn.Module:

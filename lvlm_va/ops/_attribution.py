@@ -48,6 +48,8 @@ def rescale_multipliers(
 
     ``m_in = m_out * (f(u) - f(r)) / (u - r)``, DeepLIFT's rescale rule (Shrikumar et al. 2017, arXiv
     1704.02685, eq. 14); the derivative where ``u = r``. Hence ``m_in * (u - r) = m_out * (f(u) - f(r))``.
+    It is 0 where m_out is, whatever the slope, and where ``u = r`` (infinities included) and the slope is not finite:
+    what does not change, or has no effect, explains nothing.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lvlm_va.common.distributed import on_first
+from lvlm_va.common.errors import numbered
 from lvlm_va.common.randomness import derive_seed
 from lvlm_va.data.stored_images import reading_ahead
 from lvlm_va.data.training_data import TrainingData
@@ -124,10 +125,11 @@ class Choice:
         images, batch_size = self.data.images, self.options.training.batch_size
 
         def predict(part: Tensor) -> _Logits:
-            batches = part.split(batch_size)
-            return _Logits(
-                torch.cat([predict_logits(self.module, images[b], batch_size=batch_size) for b in batches])
-            )
+            found = []
+            for positions in torch.arange(len(part)).split(batch_size):
+                with numbered(positions.tolist()):
+                    found.append(predict_logits(self.module, images[part[positions]], batch_size=batch_size))
+            return _Logits(torch.cat(found))
 
         shards = in_shards(
             folder,

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lvlm_va.common.distributed import on_each, rank, world_size
+from lvlm_va.common.errors import numbered
 from lvlm_va.common.files import DamagedFileError, set_aside
 from lvlm_va.runs.directory import RunDirectory, check_archive, read_dataclass, write_dataclass
 
@@ -154,5 +155,7 @@ def _computed(
 ) -> Iterator[Part]:
     with bar, nullcontext() if ahead is None else ahead(parts):
         for part in parts:
-            yield compute(part)
+            with numbered(part.tolist()):
+                result = compute(part)
+            yield result
             bar.update(len(part))

@@ -148,6 +148,77 @@ def test_the_module_is_left_as_it_was(method: Any, fails: bool) -> None:
     assert torch.equal(references, REFERENCES)
 
 
+class Holding(nn.Module):
+    """Has parts under two names and in a list, tied weights, and keeps whatever passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nets.lenet()
+        self.stem, self.hidden = self.net[0], [nn.Linear(10, 10).double()]
+        self.tied = nn.Linear(10, 10)
+        self.tied.weight = self.net[9].weight = nn.Parameter(torch.ones(10, 20))
+        self.tied.forward = lambda h: nn.functional.linear(h, self.tied.weight[:, :10])
+        self.register_buffer("scale", torch.ones(10))
+        self.last, self.all, self.by_name = None, [], {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.net(x)
+        self.last, self.new = h, [h]
+        self.all.append(h)
+        self.by_name["h"] = h
+        self.scale.mul_(2)
+        if self.fails and x.requires_grad:
+            raise ArithmeticError
+        return self.tied(self.hidden[0](h) * self.scales[0])
+
+
+@pytest.mark.parametrize(
+    "method", [DeepLiftShap(), IntegratedGradients(2), GradientXInput()], ids=lambda m: m.name
+)
+@pytest.mark.parametrize("fails", [False, True])
+def test_whatever_holds_a_tensor_holds_the_same_one_afterwards(method: Any, fails: bool) -> None:
+    module = nets.randomised(Holding())
+    module.fails, module.scales = fails, [module.scale]
+    parts = [*module.modules(), module.hidden[0]]
+    before = [dict(vars(part)) for part in parts]
+    parameters = [*module.parameters(), *module.hidden[0].parameters()]
+    if fails:
+        with pytest.raises(ArithmeticError):
+            method.attribute(module, IMAGES, TARGET, REFERENCES)
+    else:
+        method.attribute(module, IMAGES, TARGET, REFERENCES)
+    for part, held in zip(parts, before, strict=True):
+        assert vars(part).keys() == held.keys()
+        assert all(vars(part)[key] is value for key, value in held.items())
+    after = [*module.parameters(), *module.hidden[0].parameters()]
+    assert all(a is b for a, b in zip(parameters, after, strict=True))
+    assert all(type(p) is nn.Parameter and p.requires_grad and p.grad is None for p in after)
+    assert module.stem is module.net[0]
+    assert (module.all, module.by_name, module.last) == ([], {}, None)
+    assert module.scales[0] is module.scale
+    assert bool((module.scale == 1).all())
+
+
+class Closure(nn.Module):
+    """Weights that it does not know of."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.head, self.call = nn.Linear(10, 10), lambda x: net(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.call(x))
+
+
+def test_weights_that_are_not_registered() -> None:
+    net = nets.randomised(nets.lenet())
+    module = nets.randomised(Closure(net))
+    found = attributions(module, IMAGES, TARGET, REFERENCES)
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    together = attributions(nn.Sequential(net, module.head), IMAGES, TARGET, REFERENCES)
+    torch.testing.assert_close(found, together, rtol=RTOL, atol=ATOL)
+
+
 @pytest.mark.parametrize(
     "method", [DeepLiftShap(), IntegratedGradients(2), GradientXInput()], ids=lambda m: m.name
 )

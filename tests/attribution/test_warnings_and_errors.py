@@ -78,6 +78,62 @@ def test_values_without_a_gradient_are_named() -> None:
     assert "carry no gradient: gt." in message
 
 
+class Doubled(torch.autograd.Function):
+    """A square that calls itself linear."""
+
+    @staticmethod
+    def forward(ctx: object, h: Tensor) -> Tensor:
+        return h.square()
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        return 2 * grad
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.*:DeprecationWarning", "ignore:.*jit.*:FutureWarning")
+def test_calls_that_cannot_be_met_are_named() -> None:
+    (message,) = caught(lambda h: Doubled.apply(h).relu())
+    assert "could not be met, so they kept their gradient: Doubled (a torch.autograd.Function)." in message
+    (message,) = caught(torch.jit.script(lambda_free_sigmoid))
+    assert "could not be met" in message
+    assert "Sigmoid" in message or "DifferentiableGraph" in message
+
+
+def lambda_free_sigmoid(h: Tensor) -> Tensor:
+    return torch.sigmoid(3 * h)
+
+
+def gated(h: Tensor) -> Tensor:
+    with torch.no_grad():
+        gate = h.tanh()
+    return h * gate
+
+
+def test_values_made_without_a_gradient_are_named() -> None:
+    (message,) = caught(gated)
+    assert "carry no gradient: tanh." in message
+
+
+@pytest.mark.parametrize(("function", "named"), [(gated, "tanh"), (Doubled.apply, "Doubled")])
+def test_integrated_gradients_name_them_too(function: Callable[[Tensor], Tensor], named: str) -> None:
+    with pytest.warns(UserWarning, match=named):
+        IntegratedGradients(20).attribute(nets.randomised(Middle(function)), IMAGES, TARGET, REFERENCES)
+
+
+class Gated(nn.Module):
+    """A gate far outside of where it was made for: contributions cancel to five digits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.flatten(2).sum(2) * 1e4 - 16e4
+        return torch.stack([(h * h).sum(1) * 1e-6 - (h * (h + 1)).sum(1) * 1e-6, h.sum(1)], 1)
+
+
+def test_rounding_of_contributions_that_cancel_is_mended() -> None:
+    explanation = DeepLiftShap().attribute(Gated(), IMAGES.float(), 0 * TARGET, 2 * REFERENCES.float())
+    assert explanation.attributions.dtype == torch.float32
+    assert explanation.relative_completeness_error() < 1e-3
+
+
 def test_dropout_that_is_never_off() -> None:
     generator_state = torch.get_rng_state()
     with torch.random.fork_rng():
@@ -114,6 +170,15 @@ class Depends(nn.Module):
         return x.relu().tanh() if len(x) > 1 else x.relu()
 
 
+class Scores(nn.Module):
+    def __init__(self, shape: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shape(x.flatten(1)[:, :2])
+
+
 class Mixes(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(1)
@@ -126,9 +191,11 @@ class Mixes(nn.Module):
         (nets.mlp().half(), "float32 or float64.*float16 in '1.weight'.*module.float"),
         (nets.mlp().bfloat16(), "float32 or float64.*bfloat16"),
         (Depends(), "The 'module' argument must make the same calls for every image"),
+        (Scores(lambda z: z[:, 0]), r"Got shape \(1,\) instead. One number z per image, for two classes"),
+        (Scores(lambda z: z[:, :, None]), r"Got shape \(1, 2, 1\) instead. A module that expects flat rows"),
         (Mixes(), "The 'module' argument must treat each image of a batch by itself. In 'relu'"),
     ],
-    ids=["half", "bfloat16", "path", "mixing"],
+    ids=["half", "bfloat16", "path", "one score", "places", "mixing"],
 )
 def test_modules_that_cannot_be_explained(module: nn.Module, match: str) -> None:
     with pytest.raises(ValueError, match=match):

@@ -81,6 +81,58 @@ def test_module_of_another_width(blobs):
         make(module=module).fit(X, y)
 
 
+def test_one_score_for_two_classes(blobs):
+    X, y = blobs
+    with pytest.raises(ValueError, match=r"shape \(2, 1\) instead. Of one number z for two classes"):
+        make(module=nn.Sequential(nn.Flatten(), nn.Linear(64, 1))).fit(X, y)
+
+
+def test_a_softmax_at_the_end_is_told_of(blobs):
+    X, y = blobs
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 2), nn.Softmax(1))
+    with pytest.warns(UserWarning, match="must return logits, and its outputs look like probabilities"):
+        make(module=module).fit(X, y)
+
+
+class Breaking(nn.Sequential):
+    """Divides by how far the first pixel is from one half."""
+
+    def forward(self, x):
+        return self[1](self[0](x) / (x[:, 0, 0, :1] - 0.5))
+
+
+@pytest.mark.parametrize("method", ["fit", "predict", "explain", "score"])
+def test_logits_that_are_not_finite_name_the_image(blobs, method):
+    X, y = blobs
+    X[:, 0, 0, 0] = 1
+    module = Breaking(nn.Flatten(), nn.Linear(64, 2))
+    classifier = make(module=module, epochs=0).fit(X, y)
+    X[7, 0, 0, 0] = 0.5
+    with pytest.raises(
+        FloatingPointError, match=r"for images \[7\] instead. They begin in its part '1' \(Linear\)"
+    ):
+        getattr(classifier, method)(*[X, y] if method in ("fit", "score") else [X])
+
+
+class Aliased(nn.Module):
+    """Has a name of its own for a part of its net."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2))
+        self.features = self.net[1]
+
+    def forward(self, x):
+        return self.net(x)
+
+
+def test_a_submodule_under_two_names_is_aligned(blobs):
+    X, y = blobs
+    classifier = make(module=Aliased()).fit(X, y)
+    before, after = (list(m.parameters()) for m in (classifier.unaligned_module_, classifier.module_))
+    assert all(p.requires_grad and not torch.equal(p, q) for p, q in zip(after, before, strict=True))
+
+
 def test_module_in_half_precision(blobs):
     X, y = blobs
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).half()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.library import opcheck
+from torch.nn import functional as F
 
 from lvlm_va.ops import attribution_reduce, has_native, maxpool_rescale, rescale_multipliers
 from lvlm_va.ops._attribution import _N_PARAMETERS, ACTIVATIONS
@@ -160,6 +161,50 @@ def test_nan_comes_out_as_nan() -> None:
         for u, r in ((nan, torch.ones_like(nan)), (torch.ones_like(nan), nan)):
             got = rescale_multipliers(torch.ones_like(nan), u, r, name, PARAMETERS.get(name, ()))
             assert bool(got.isnan().all()), name
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_does_not_change_along_an_infinite_slope_has_no_multiplier(
+    dtype: torch.dtype, device: str
+) -> None:
+    inf = torch.inf
+    for name, ends in {
+        **dict.fromkeys(ACTIVATIONS, (-inf, inf)),
+        **dict.fromkeys(sorted(POSITIVE), (0.0, inf)),
+    }.items():
+        u = torch.tensor(ends, dtype=dtype, device=device).repeat(20)[None, None]
+        for op in (rescale_multipliers, reference.rescale_multipliers):
+            got = op(torch.ones_like(u), u, u.clone(), name, PARAMETERS.get(name, ()))
+            assert bool(got.isfinite().all()), name
+    for name in ("log", "rsqrt", "sqrt", "reciprocal"):
+        u, r = (
+            torch.tensor(x, dtype=dtype, device=device).repeat(9)[None, None]
+            for x in ([0.0, 0.0], [0.0, 2.0])
+        )
+        for op in (rescale_multipliers, reference.rescale_multipliers):
+            got = op(torch.ones_like(u), u, r, name, ())
+            assert not got[..., ::2].any()
+            assert bool((got[..., 1::2] != 0).all())
+            assert not op(torch.zeros_like(u), u, r, name, ()).any()
+            assert not op(torch.zeros_like(u), -r - 1, r, name, ()).any()  # where the function is not defined
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_maxpool_of_masked_windows(dtype: torch.dtype, device: str) -> None:
+    gradient, u, r, *_ = pool_inputs(dtype)
+    for values in (u, r):
+        values[..., :80] = -torch.inf
+    indices = [
+        F.max_pool2d_with_indices(t.unflatten(-1, (13, 12)).flatten(0, 1), 3, 2, 1)[1]
+        .flatten(-2)
+        .unflatten(0, t.shape[:2])
+        for t in (u, r)
+    ]
+    gradient, u, r, *indices = (t.to(device) for t in (gradient, u, r, *indices))
+    for op in (maxpool_rescale, reference.maxpool_rescale):
+        assert bool(op(gradient, u, r, *indices).isfinite().all())
 
 
 def bare_calls(requires_grad: bool, device: str) -> Iterator[tuple[Any, tuple[Any, ...]]]:

@@ -167,8 +167,13 @@ SLOPES: dict[str, Callable[..., Tensor]] = {
 def rescale_multipliers(
     grad_output: Tensor, input: Tensor, reference: Tensor, activation: str, parameters: Sequence[float]
 ) -> Tensor:
-    """Return ``grad_output * (f(input) - f(reference)) / (input - reference)``."""
-    return SLOPES[activation](input, reference, *parameters).mul(grad_output).contiguous()
+    """Return ``grad_output * (f(input) - f(reference)) / (input - reference)``.
+
+    A multiplier of 0 stays 0, and no change along an infinite slope has none.
+    """
+    slope = SLOPES[activation](input, reference, *parameters)
+    counts = (grad_output != 0) & ((input != reference) | slope.isfinite())
+    return torch.where(counts, slope * grad_output, 0).contiguous()
 
 
 def maxpool_rescale(
@@ -184,9 +189,11 @@ def maxpool_rescale(
     # changes at least as much as the output does, and in the same direction, so the share lies in [0, 1].
     at_input = highest - reference.expand(pairs).gather(-1, input_indices.expand(windows))
     at_reference = input.expand(pairs).gather(-1, reference_indices.expand(windows)) - reference_highest
-    rises = rise >= 0
-    share = _quotient(rise, torch.where(rises, at_input, at_reference), rise.new_ones(()))
+    rises = highest >= reference_highest
     index = torch.where(rises, input_indices, reference_indices)
+    # No difference: those of infinities would be NaN.
+    same = (input == reference).gather(-1, index)
+    share = torch.where(same, 1, rise / torch.where(rises, at_input, at_reference))
     return share.new_zeros(pairs).scatter_add_(-1, index, share.mul_(grad_output))
 
 
