@@ -15,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from lvlm_va.common.class_balance import class_balanced_order
+from lvlm_va.common.errors import numbered
 from lvlm_va.common.warnings import warn
 from lvlm_va.data.stored_images import subset
 from lvlm_va.data.training_data import TrainingData
@@ -135,7 +136,8 @@ def check_class_order(
     n_most = max(_MOST_IMAGES, _MOST_EACH * len(classes))
     draws = np.random.default_rng(0).random(len(data.labels))
     rows = torch.from_numpy(class_balanced_order(data.labels.numpy(), draws)[:n_most])
-    predicted = predict_logits(module, subset(data.images, rows), batch_size=batch_size).argmax(1)
+    with numbered(rows):
+        predicted = predict_logits(module, subset(data.images, rows), batch_size=batch_size).argmax(1)
     found = better_order(data.labels[rows], predicted, len(classes))
     if found is None:
         return

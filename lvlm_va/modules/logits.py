@@ -77,16 +77,16 @@ def evaluating(module: nn.Module) -> Iterator[nn.Module]:
     another one of it in a run directory, and keep graphs in memory. A module of torch.export has no modes to choose
     between: it stays in that in which it was exported.
     """
-    before = {child: (type(child), dict(vars(child))) for child in module.modules()}
+    before = {child: (type(child), child.training, dict(vars(child))) for child in module.modules()}
     try:
         with suppress(NotImplementedError):
             module.eval()
         yield module
     finally:
-        for child, (kind, attributes) in before.items():
+        for child, (kind, training, attributes) in before.items():
             if type(child) is kind:  # a lazy layer has become what it is
                 _give_back(vars(child), attributes)
-            child.training = attributes["training"]
+            child.training = training
 
 
 def module_device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtype]:
@@ -99,6 +99,8 @@ def module_device_and_dtype(module: nn.Module) -> tuple[torch.device, torch.dtyp
 
 def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> Tensor:
     """Return the logits of any number of images, in evaluation mode and without gradients.
+
+    A logit of minus infinity, of a class that is ruled out, is let through unless all of them are.
 
     Parameters
     ----------
@@ -117,13 +119,14 @@ def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> 
     Raises
     ------
     NotFiniteError
-        If logits are NaN or infinite; it names the images, and the part of the module where that begins.
+        If logits give no probabilities, NaN or infinity among them; it names the images, and the part of the module
+        where that begins.
     """
     device, dtype = module_device_and_dtype(module)
     with evaluating(module), torch.no_grad():
         parts = [forward_logits(module, part) for part in image_batches(images, batch_size, device, dtype)]
         logits = torch.cat(parts).to("cpu", torch.float64)
-        bad = (~logits.isfinite().all(1)).nonzero().flatten()
+        bad = logits.softmax(1).isnan().any(1).nonzero().flatten()
         if len(bad):
             image = images[bad[:1]].to(device, dtype)
             raise not_finite(module, bad.tolist(), lambda: module(image))

@@ -31,5 +31,5 @@ def spurious_masks(segmentation: Segmentation, spurious: Tensor, *, dtype: torch
     if not rim:
         return masks
     # Small integers are exact in single precision, which every device pools.
-    reached = F.max_pool2d(masks.float(), 2 * rim + 1, 1, rim)
+    reached = F.max_pool2d(masks[:, None].float(), 2 * rim + 1, 1, rim)[:, 0]
     return masks.where(segmentation.labels > 0, reached.to(dtype))

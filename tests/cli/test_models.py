@@ -60,8 +60,8 @@ def test_a_dry_run_says_what_it_would_take_and_sends_nothing(server, ask, tmp_pa
     assert (len(server.asked), sum(len(asked.images) for asked in server.asked)) == (requests, images)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["verdicts"]["spurious"] >= requests == N
-    assert "the tag (100 %" in done.stdout
-    assert "the tag (100 %" in "".join(metrics["behaviour"].values())
+    assert re.search(r"the tag \(\d+ %", done.stdout)
+    assert "the tag (" in "".join(metrics["behaviour"].values())
     assert "0 requests" in ask(f"{server.url}#any", "--dry-run").stdout  # all is known
 
 

@@ -106,6 +106,11 @@ def test_logits_that_are_not_finite_name_the_image(blobs, method):
     X, y = blobs
     X[:, 0, 0, 0] = 1
     module = Breaking(nn.Flatten(), nn.Linear(64, 2))
+    towards = torch.from_numpy(X[y == 1].mean(0) - X[y == 0].mean(0)).flatten()
+    middle = torch.from_numpy(X.mean(0)).flatten() @ towards
+    module.load_state_dict(
+        {"1.weight": torch.stack([-towards, towards]), "1.bias": torch.stack([middle, -middle])}
+    )
     classifier = make(module=module, epochs=0).fit(X, y)
     X[7, 0, 0, 0] = 0.5
     with pytest.raises(

@@ -109,7 +109,8 @@ def test_pipeline_grid_search_and_two_jobs(digits):
 
 
 def test_rounds_critique_new_images_and_add_up(digits, counting):
-    clf = make(critic=counting, n_align=10, n_rounds=2, round_tolerance=0).fit(digits.images, digits.labels)
+    clf = make(critic=counting, segmenter="ppeps_wgm", n_align=10, n_rounds=2, round_tolerance=0)
+    clf.fit(digits.images, digits.labels)
     assert clf.spurious_share_[1] > 0
     assert len(set(clf.alignment_set_)) == 20
     assert len(set(counting.asked)) == len(counting.asked) <= 20
@@ -320,7 +321,7 @@ def test_table_critic_repeats_a_run(digits, tmp_path):
 
 
 def test_oracle_knows_rows(digits):
-    clf = make(critic=OracleCritic(digits.masks)).fit(digits.images, digits.labels)
+    clf = make(critic=OracleCritic(digits.masks), segmenter="ppeps_wgm").fit(digits.images, digits.labels)
     on_decoy = (clf.masks_ & digits.masks[clf.alignment_set_]).sum()
     assert on_decoy > 0.8 * clf.masks_.sum() > 0
 

@@ -191,7 +191,7 @@ def test_models_survive_cloning(blobs):
 
 
 def test_the_summary_says_what_the_model_relies_on(blobs, tmp_path):
-    clf = make(lvlm(spurious), run_dir=tmp_path).fit(*blobs)
+    clf = make(lvlm(spurious), segmenter="ppeps_wgm", run_dir=tmp_path).fit(*blobs)
     summary = clf.behaviour_summary()
     assert {found.label for found in summary.classes} <= {"0", "1"}
     for found in summary.classes:

@@ -126,4 +126,4 @@ def test_demo_writes_figures_picture_and_a_page_that_needs_nothing_else(tmp_path
     corrected.save(tmp_path / "corrected.json")
     again = demo.run_demo(tmp_path, seed=0, verdicts=tmp_path / "corrected.json", echo=lines.append)
     assert again["before"] == metrics["before"]
-    assert VerdictTable.load(file) == corrected
+    assert VerdictTable.load(file).counts() == corrected.counts()

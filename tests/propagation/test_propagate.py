@@ -37,6 +37,7 @@ def fitted(digits: DecoyData, **parameters: Any) -> LVLMVAClassifier:
         "align_epochs": 1,
         "batch_size": 32,
         "propagate": SEGMENTS,
+        "segmenter": "ppeps_wgm",
         "random_state": 0,
     }
     return LVLMVAClassifier(**(defaults | parameters)).fit(digits.images, digits.labels)

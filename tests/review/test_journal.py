@@ -143,7 +143,7 @@ def break_disk(patch, step):
     if step == "fsync":
         patch.setattr(os, "fsync", full)
     elif step == "table":
-        patch.setattr("lvlm_va.review.journal.table_to_json", full)
+        patch.setattr(VerdictTable, "to_json", full)
     else:
         patch.setattr(Path, "replace", full)
 

@@ -79,7 +79,7 @@ def test_nothing_is_told_of_an_alignment_that_was_long_enough(blobs, tmp_path):
 
 def test_probabilities_in_the_place_of_logits_are_told_of(blobs, tmp_path):
     net = nn.Sequential(nn.Flatten(), nn.LazyLinear(2), nn.Softmax(1))
-    with pytest.warns(UserWarning, match="looks like probabilities"):
+    with pytest.warns(UserWarning, match="look like probabilities"):
         LVLMVAClassifier(lambda: net, epochs=1).fit(*blobs)
 
 

@@ -48,6 +48,7 @@ class Calming:
 
 def fitted(critic: Any, blobs: tuple[Any, Any], **parameters: Any) -> LVLMVAClassifier:
     defaults = {"n_align": N, "n_rounds": 4, "epochs": 3, "align_epochs": 2, "random_state": 0}
+    defaults["segmenter"] = "ppeps_wgm"  # which leaves nothing outside its segments
     return LVLMVAClassifier("mlp", critic=critic, **(defaults | parameters)).fit(*blobs)
 
 
