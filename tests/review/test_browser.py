@@ -18,7 +18,7 @@ from lvlm_va.review.journal import TABLE_FILE
 from tests.browser import accessibility_violations, open_browser, set_size, set_theme
 from tests.review.conftest import SCRIPT, serving
 
-WAIT_SECONDS = 60
+WAIT_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
