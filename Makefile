@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: setup demo test lint check-cuda gpu-check bench growth results results-full screenshots clean
+.PHONY: setup demo test lint check-cuda sanitize gpu-check bench growth results results-full screenshots clean
 
 setup: $(READY)
 
@@ -35,6 +35,9 @@ lint: setup
 
 check-cuda: setup
 	$(BIN)/python tools/check_cuda.py
+
+sanitize: setup
+	$(BIN)/python tools/sanitize.py
 
 gpu-check:
 	bash tools/gpu_check.sh

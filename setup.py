@@ -2,10 +2,12 @@
 
 Without a working compiler the package installs all the same and runs on its plain-torch references.
 LVLM_VA_REQUIRE_NATIVE=1 makes a failed build an error. CUDA kernels are built where torch has CUDA and the
-toolkit is found; LVLM_VA_CUDA=1 insists on them, LVLM_VA_CUDA=0 leaves them out.
+toolkit is found; LVLM_VA_CUDA=1 insists on them, LVLM_VA_CUDA=0 leaves them out. LVLM_VA_CXXFLAGS are flags for
+the C++ compiler and the linker, after ours.
 """
 
 import os
+import shlex
 import warnings
 from pathlib import Path
 
@@ -42,7 +44,8 @@ def extension() -> Extension:
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")
     else:
         sources = [source for source in sources if not source.stem.endswith("_cuda")]
-    flags = [*FLAGS, "-DUSE_CUDA"] if cuda else FLAGS
+    added = shlex.split(os.environ.get("LVLM_VA_CXXFLAGS", ""))
+    flags = [*FLAGS, *(["-DUSE_CUDA"] if cuda else []), *added]
     compile_args = {"cxx": [*flags, f'-DLVLM_VA_FLAGS="{" ".join(flags)}"'], "nvcc": CUDA_FLAGS}
     return (CUDAExtension if cuda else CppExtension)(
         "lvlm_va._C",
@@ -50,6 +53,7 @@ def extension() -> Extension:
         # Before torch's own copy, which some versions forbid beside the stable ABI.
         include_dirs=[pybind11.get_include()],
         extra_compile_args=compile_args,
+        extra_link_args=added,
         optional=os.environ.get("LVLM_VA_REQUIRE_NATIVE") != "1" and os.environ.get("LVLM_VA_CUDA") != "1",
     )
 

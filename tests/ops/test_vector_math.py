@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.ops.checks import COMPILER, run_check
 from tests.tolerances import LONGER_VECTOR_MATH_ULPS, VECTOR_MATH_ULPS
-
-HERE = Path(__file__).parent
-COMPILER = shutil.which("c++")
 
 
 @pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
 def test_exp_log_and_erf_are_right_to_the_last_bits(tmp_path: Path) -> None:
-    program = tmp_path / "check"
-    source = str(HERE / "vector_math_check.cpp")
-    include = str(HERE.parent.parent / "csrc" / "cpu")
-    subprocess.run(
-        [str(COMPILER), "-std=c++17", "-O2", "-I", include, source, "-o", str(program)], check=True
-    )
-    lines = subprocess.run([program], check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = run_check("vector_math_check.cpp", tmp_path)
     of_exp, of_log, *of_others = map(float, lines[0].split())
     assert max(of_exp, of_log) <= VECTOR_MATH_ULPS
     assert max(of_others) <= LONGER_VECTOR_MATH_ULPS
