@@ -97,8 +97,9 @@ LVLM_VA_INLINE double expm1_of_nonpositive(double x) {
 // log(x) for finite x >= 1; a little less is no harm.
 LVLM_VA_INLINE double log_of_at_least_one(double x) {
   // x = 2^k m with m in [sqrt(1/2), sqrt(2)).
-  constexpr int64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
-  const uint64_t shifted = static_cast<uint64_t>(bits_of(x) - kSqrtHalf);
+  constexpr uint64_t kSqrtHalf = 0x3fe6a09e667f3bcd;
+  // Unsigned, since it wraps for negative x, whose result the caller throws away.
+  const uint64_t shifted = static_cast<uint64_t>(bits_of(x)) - kSqrtHalf;
   // The exponent k >= 0, as a double, by the rounder's low bits.
   const double k = from_bits(static_cast<int64_t>((shifted >> 52) | 0x4330000000000000)) - 0x1p52;
   const double m = from_bits(static_cast<int64_t>((shifted & 0x000fffffffffffff) + kSqrtHalf));
