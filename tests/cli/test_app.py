@@ -66,6 +66,14 @@ def test_the_order_of_the_classes_is_named(align, tmp_path):
     assert "'classes' argument" in refused.stderr
 
 
+def test_explanations_are_cut_as_told(align, tmp_path):
+    done = align(tmp_path / "run", "--irrelevant", "corners", "--segmenter", "a saw")
+    assert done.returncode == 2
+    assert "'segmenter' argument must be one of" in done.stderr
+    done = align(tmp_path / "run", "--irrelevant", "corners", "--segmenter", "grid")
+    assert done.returncode == 0, done.stderr
+
+
 def test_trained_weights_are_loaded(align, tmp_path):
     assert align(tmp_path / "one", "--irrelevant", "corners").returncode == 0
     weights = tmp_path / "one" / "aligned.safetensors"
