@@ -129,7 +129,7 @@ def check_images(
     if isinstance(X, StoredImages):
         _check_shape(estimator, X.shape, reset=reset)
         y = _check_stored(estimator, X, y, reset=reset)
-        _check_range(estimator, X[:16].numpy())  # of all others too, most likely
+        _check_range(estimator, X)
         return X, y
     if isinstance(X, list | tuple) and X and (isinstance(X[0], Image.Image) or np.ndim(X[0]) > 1):
         X = stacked(X)
@@ -164,10 +164,11 @@ def _check_shape(estimator: BaseEstimator, shape: Sequence[int], *, reset: bool)
         raise ValueError(f"X has images of shape {natural}, but {name} was fitted with {fitted}.")
 
 
-def _check_range(estimator: BaseEstimator, images: NDArray[Any]) -> None:
+def _check_range(estimator: BaseEstimator, X: NDArray[Any] | StoredImages) -> None:
     """Check that images which the estimator will normalise were not normalised already, and were scaled."""
     if getattr(estimator, "preprocess", None) is None:
         return
+    images = X[:16] if isinstance(X, StoredImages) else X  # a Dataset of many is not read for it
     low, high = float(images.min()), float(images.max())
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise ValueError(

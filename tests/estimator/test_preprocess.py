@@ -12,8 +12,9 @@ import pytest
 import torch
 from sklearn.base import clone
 from torch import nn
+from torch.utils.data import TensorDataset
 
-from lvlm_va import LVLMVAClassifier, RegionCritic, preprocessing_from
+from lvlm_va import LVLMVAClassifier, RegionCritic, RightReasonsScorer, preprocessing_from
 from lvlm_va.comparison import ERMClassifier
 from lvlm_va.critique.requests import to_rgb
 from lvlm_va.data.inputs import warn_of_unusual_images
@@ -278,6 +279,24 @@ def test_images_that_were_normalised_already_are_refused_beside_it(colours):
     ):
         with pytest.raises(ValueError, match=r"must hold images in \[0, 1\] where 'preprocess' is given"):
             use()
+
+
+def test_images_that_are_read_when_needed(colours, monkeypatch):
+    X, y = (torch.from_numpy(array) for array in colours)
+    held = make(net(), preprocess=CONSTANTS).fit(X, y)
+    monkeypatch.setattr("lvlm_va.data.inputs.LARGEST_IN_MEMORY", 0)
+    read = make(net(), preprocess=CONSTANTS).fit(TensorDataset(X, y))
+    np.testing.assert_array_equal(read.predict_proba(TensorDataset(X)), held.predict_proba(X))
+    with pytest.raises(ValueError, match="'preprocess' is given"):
+        read.predict(TensorDataset(FirstLayer()(X), y))
+
+
+def test_a_scorer_explains_what_the_net_sees(colours):
+    X, y = colours
+    ours = make(net(), preprocess=CONSTANTS).fit(X, y)
+    theirs = make(nn.Sequential(FirstLayer(), net())).fit(X, y)
+    one, two = (RightReasonsScorer.from_critic(clf, X, y) for clf in (ours, theirs))
+    assert one(ours, X, y) == pytest.approx(two(theirs, X, y))
 
 
 @pytest.mark.parametrize("mean_and_std", [(MEAN, STD), ([0.5] * 3, [0.5] * 3), ([0.2] * 3, [0.3] * 3)])
