@@ -63,8 +63,7 @@ class LVLMVAClassifier(AlignmentParameters):
     preprocess : {"mean": ..., "std": ...}, transform, image processor, callable or None, default=None
         What a trained module expects of images in [0, 1]: mean and std per channel; torchvision's or timm's transform
         or transformers' image processor, of which these are read (X is not resized); or a differentiable function of
-        tensors (n, C, H, W). X, pictures, references and the penalty's scale stay in [0, 1]; ``module_`` does not hold
-        it. A saved model's: `lvlm_va.preprocessing_from`.
+        tensors (n, C, H, W). ``module_`` does not hold it. A saved model's: `lvlm_va.preprocessing_from`.
     sampler : {"low_entropy", "high_entropy", "random", "class_balanced", "adaptive"} or callable, \
             default="low_entropy"
         Which training images are critiqued; see `lvlm_va.sampling.select_alignment_set`. "adaptive" asks about a few,
@@ -384,8 +383,8 @@ class LVLMVAClassifier(AlignmentParameters):
     def _finish(self, job: AlignmentJob, aligned: Aligned) -> None:
         """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""
         self.aligned_ = aligned
-        self.module_ = without_preprocess(aligned.latest.module)
-        self.unaligned_module_ = without_preprocess(aligned.start.module)
+        both = (aligned.latest.module, aligned.start.module)
+        self.module_, self.unaligned_module_ = map(without_preprocess, both)
         self.history_["align"] = aligned.latest.histories
         self.alignment_set_ = aligned.indices.numpy()
         self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
