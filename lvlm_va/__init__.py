@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lvlm_va.critique import LLMJudge, LVLMCritic, OracleCritic, RegionCritic, TableCritic, VerdictTable
     from lvlm_va.estimator import LVLMVAClassifier
     from lvlm_va.model_selection import RightReasonsScorer
+    from lvlm_va.modules.preprocessing import preprocessing_from
 
 __all__ = [
     "LLMJudge",
@@ -24,6 +25,7 @@ __all__ = [
     "VerdictTable",
     "__version__",
     "exam",
+    "preprocessing_from",
 ]
 
 _HOMES = {
@@ -36,6 +38,7 @@ _HOMES = {
     "TableCritic": "lvlm_va.critique",
     "VerdictTable": "lvlm_va.critique",
     "exam": "lvlm_va.critic_exam",
+    "preprocessing_from": "lvlm_va.modules.preprocessing",
 }
 
 

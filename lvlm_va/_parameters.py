@@ -30,6 +30,7 @@ from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.image_classifier import ImageClassifier
 from lvlm_va.modules.logits import module_device_and_dtype
+from lvlm_va.modules.preprocessing import Preprocess
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.options import AlignmentOptions
@@ -53,6 +54,7 @@ class AlignmentParameters(ImageClassifier):
         "specifications": [Mapping, None],
         "classes": ["array-like", None],
         "image_shape": [tuple, list, None],
+        "preprocess": [Mapping, callable, None],
         "sampler": [str, callable],
         "n_align": [_COUNT],
         "attribution": [str, HasMethods("attribute")],
@@ -91,6 +93,7 @@ class AlignmentParameters(ImageClassifier):
     specifications: Mapping[Any, Specification] | None = None
     classes: Sequence[Any] | NDArray[Any] | None = None
     image_shape: tuple[int, ...] | None = None
+    preprocess: Preprocess | None = None
     sampler: str | Callable[..., Any] = "low_entropy"
     n_align: int = 300
     attribution: str | Attributor = "deeplift_shap"

@@ -22,6 +22,7 @@ from lvlm_va.critique import (
     summarize_behaviour,
 )
 from lvlm_va.data.training_data import Images
+from lvlm_va.modules.preprocessed import without_preprocess
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.cost import estimate_job
 from lvlm_va.rounds.outcome import publish
@@ -59,6 +60,10 @@ class LVLMVAClassifier(AlignmentParameters):
         refused before anything else is done; where this one was given, a warning tells of it.
     image_shape : tuple of (C, H, W) or (H, W), default=None
         How to read flat rows of X. None reads a row as one line of pixels.
+    preprocess : {"mean": ..., "std": ...}, transform, image processor, callable or None, default=None
+        What a trained module expects of images in [0, 1]: mean and std per channel; torchvision's or timm's transform
+        or transformers' image processor, of which these are read (X is not resized); or a differentiable function of
+        tensors (n, C, H, W). ``module_`` does not hold it. A saved model's: `lvlm_va.preprocessing_from`.
     sampler : {"low_entropy", "high_entropy", "random", "class_balanced", "adaptive"} or callable, \
             default="low_entropy"
         Which training images are critiqued; see `lvlm_va.sampling.select_alignment_set`. "adaptive" asks about a few,
@@ -157,8 +162,8 @@ class LVLMVAClassifier(AlignmentParameters):
         Curves of ``"train"`` and ``"align"``, one per run of the training loop.
     job_, aligned_ : AlignmentJob, Aligned
         The steps, which may be done one by one, and all that they found.
-    classes_, image_shape_ : ndarray of shape (n_classes,), tuple of (C, H, W)
-        The classes in the order of the logits, and the shape of one image.
+    classes_, image_shape_, preprocess_ : ndarray of shape (n_classes,), tuple of (C, H, W), torch.nn.Module or None
+        The classes in the order of the logits, the shape of one image, and what images pass before ``module_``.
     seconds_ : dict of str to float
         Wall-clock seconds of each stage.
 
@@ -202,7 +207,8 @@ class LVLMVAClassifier(AlignmentParameters):
         with job.run.exclusive():
             trained = job.train(module)
             self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
-            self.module_, self.history_ = trained.module, {"train": trained.histories, "align": ()}
+            self.module_ = without_preprocess(trained.module)
+            self.history_ = {"train": trained.histories, "align": ()}
             if job.options.critic is None:
                 job.run.publish(seconds=self.seconds_)
             else:
@@ -377,7 +383,8 @@ class LVLMVAClassifier(AlignmentParameters):
     def _finish(self, job: AlignmentJob, aligned: Aligned) -> None:
         """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""
         self.aligned_ = aligned
-        self.module_, self.unaligned_module_ = aligned.latest.module, aligned.start.module
+        both = (aligned.latest.module, aligned.start.module)
+        self.module_, self.unaligned_module_ = map(without_preprocess, both)
         self.history_["align"] = aligned.latest.histories
         self.alignment_set_ = aligned.indices.numpy()
         self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation

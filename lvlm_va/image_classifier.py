@@ -36,6 +36,8 @@ from lvlm_va.modules.build import build_module
 from lvlm_va.modules.checks import check_module
 from lvlm_va.modules.class_order import check_class_order, given_order, order_of_checkpoint, sort_classes
 from lvlm_va.modules.logits import module_device_and_dtype, on_cpu, predict_logits
+from lvlm_va.modules.preprocessed import preprocessed, with_preprocess
+from lvlm_va.modules.preprocessing import Preprocess, resolve_preprocess
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
@@ -49,6 +51,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         The classes, in the order of the logits.
     image_shape_ : tuple of (C, H, W)
         Shape of one image.
+    preprocess_ : torch.nn.Module or None
+        What images in [0, 1] go through before they reach ``module_``, which does not hold it.
     references_ : ReferenceSet
         What explanations are measured against.
     """
@@ -56,6 +60,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     module: nn.Module | Callable[[], nn.Module] | str | None
     classes: Sequence[Any] | NDArray[Any] | None
     image_shape: tuple[int, ...] | None
+    preprocess: Preprocess | None
     attribution: str | Attributor
     references: str | ArrayLike | Tensor
     n_references: int
@@ -64,6 +69,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     module_: nn.Module
     classes_: NDArray[Any]
     image_shape_: tuple[int, int, int]
+    preprocess_: nn.Module | None
     references_: ReferenceSet
 
     def predict_proba(self, X: Images) -> NDArray[np.float64]:
@@ -81,7 +87,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "module_")
         images = self._images(X)
-        return predict_logits(self.module_, images, batch_size=self.batch_size).softmax(1).numpy()
+        net = with_preprocess(self.module_, self.preprocess_)
+        return predict_logits(net, images, batch_size=self.batch_size).softmax(1).numpy()
 
     def predict(self, X: Images) -> NDArray[Any]:
         """Return the most probable class of each image.
@@ -140,12 +147,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             Attributions and their completeness errors.
         """
         check_is_fitted(self, "module_")
-        images = self._images(X)
+        images, net = self._images(X), with_preprocess(self.module_, self.preprocess_)
         if y is None:
-            target = predict_logits(self.module_, images, batch_size=self.batch_size).argmax(1)
+            target = predict_logits(net, images, batch_size=self.batch_size).argmax(1)
         else:
             target = torch.from_numpy(encode_labels(y, self.classes_)[1])
-        found = [part for _, part in self._explainer().in_portions(self.module_, images, target)]
+        found = [part for _, part in self._explainer().in_portions(net, images, target)]
         return concatenate_explanations(found)
 
     def _explainer(self) -> Explainer:
@@ -180,10 +187,11 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         *,
         differentiable: bool,
     ) -> tuple[nn.Module, TrainingData]:
-        """Set ``classes_``, ``image_shape_`` and ``references_``; return the checked module and its training data."""
+        """Set what ends in _ but the net; return the checked module, behind `preprocess`, and its training data."""
         found = sort_classes(encode_labels(y)[0])
         self.classes_ = found if self.classes is None else given_order(found, self.classes)
         self.image_shape_ = resolve_image_shape(X, self.image_shape)
+        self.preprocess_ = resolve_preprocess(self.preprocess, self.image_shape_[0])
         module = build_module(
             self.module,
             self.image_shape_,
@@ -193,12 +201,17 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         )
         if self.classes is None:
             self.classes_ = order_of_checkpoint(module, found, trained=not self.epochs)
-        data = self._training_data(X, y, image_ids, module_device_and_dtype(module)[1])
-        check_module(module, data.images[:2], len(self.classes_), differentiable=differentiable)
+        device, dtype = module_device_and_dtype(module)
+        data = self._training_data(X, y, image_ids, dtype)
+        seen = data.images[:2]
+        if self.preprocess_ is not None:
+            seen = preprocessed(self.preprocess_.to("cpu", dtype), seen, differentiable=differentiable)
+            self.preprocess_.to(device)
+        check_module(module, seen, len(self.classes_), differentiable=differentiable)
         self.references_ = ReferenceSet.choose(
             self.references, data.images, data.labels, self.n_references, seed=seed
         )
-        return module, data
+        return with_preprocess(module, self.preprocess_), data
 
     def _check_class_order(self, module: nn.Module, data: TrainingData) -> None:
         """Tell of a trained module, taken as it is, whose logits do not seem to be in the order of ``classes_``."""

@@ -26,6 +26,7 @@ from lvlm_va.data.training_data import Images
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.metrics import right_reasons_accuracy
 from lvlm_va.modules.logits import module_device_and_dtype
+from lvlm_va.modules.preprocessed import with_preprocess
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.types import Aligned, Trained
@@ -221,7 +222,8 @@ class RightReasonsScorer:
         """
         transform, classifier = _critiqued(estimator)
         check_is_fitted(classifier, "module_")
-        module = getattr(classifier, "unaligned_module_", classifier.module_)
+        own = getattr(classifier, "unaligned_module_", classifier.module_)
+        module = with_preprocess(own, classifier.preprocess_)
         X, y = _in_memory(X, y)
         images, y = check_images(classifier, transform(X), y, reset=False)
         data = classifier._training_data(images, y, image_ids, module_device_and_dtype(module)[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -110,6 +110,16 @@ def align(
             help="'a,b,c': the labels in the order of the module's logits; by default as a transformers checkpoint "
             "names them, or else sorted."
         ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            help="'a,b,c': what the net's training took from each channel of images in [0, 1]; by default what a "
+            "transformers or timm folder given as --weights says."
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="'a,b,c': what it then divided each channel by; with --mean.")
     ] = None,
     critic: Annotated[
         str | None,
@@ -219,6 +229,8 @@ def align(
     if ":" not in module and not epochs:
         raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
     join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
+    echo = tell if rank() == 0 else lambda line: None
+    preprocess = _normalisation(mean, std, weights, echo)
     asking = (allow_remote, max_requests, max_cost, prices, currency, batch, batch_wait)
     models = ModelOptions(critic, judge, examples, *asking)
     asked, reader = models.make()
@@ -239,9 +251,10 @@ def align(
         dry_run=dry_run,
         prices=models.make_prices(),
         command=("lvlm-va", *sys.argv[1:]),
-        echo=tell if rank() == 0 else lambda line: None,
+        echo=echo,
         parameters={
             "classes": None if classes is None else [label.strip() for label in classes.split(",")],
+            "preprocess": preprocess,
             "sampler": sampler,
             "n_align": n_align,
             "segmenter": segmenter,
@@ -266,6 +279,36 @@ def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> 
 
     declared = {"irrelevant": irrelevant, "relevant": relevant}
     return RegionCritic({kind: regions for kind, regions in declared.items() if regions})
+
+
+def _normalisation(
+    mean: str | None, std: str | None, weights: Path | None, echo: Callable[[str], Any]
+) -> dict[str, list[float]] | None:
+    """Return what --mean and --std say, or else the folder of a saved model that the weights come from."""
+    if mean is None and std is None:
+        if weights is None or not weights.expanduser().is_dir():
+            return None
+        from lvlm_va.modules.preprocessing import preprocessing_from
+
+        try:
+            found = preprocessing_from(weights)
+        except FileNotFoundError:  # weights alone
+            return None
+        echo(
+            f"Images are normalised as {weights} says: mean {found['mean']}, std {found['std']} (--mean, --std)."
+        )
+        return found
+    if mean is None or std is None:
+        raise typer.BadParameter("give both, or neither.", param_hint="--mean / --std")
+    try:
+        return {
+            "mean": [float(number) for number in mean.split(",")],
+            "std": [float(number) for number in std.split(",")],
+        }
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"expected numbers such as 0.485,0.456,0.406: {error}", param_hint="--mean / --std"
+        ) from error
 
 
 def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:

@@ -29,10 +29,10 @@ def fingerprint(*parts: object) -> str:
 
     Equal content gives equal digits in every process. Arrays and tensors count by their values, dataclasses and
     plain objects by their fields, functions by name, code, defaults and closure, modules by their weights, what is
-    frozen, the code of their classes and the plain attributes of their parts. With the code of a function or a module
-    counts that of the functions which it names in turn, and the other globals, as far as they can be told apart; not
-    that of installed packages. An object with a ``fingerprint()`` method counts by what that returns. The code of other
-    classes does not count.
+    frozen, the code of their classes, and of their parts the plain attributes and what a ``fingerprint()`` method
+    returns. With the code of a function or a module counts that of the functions which it names in turn, and the other
+    globals, as far as they can be told apart; not that of installed packages. An object with a ``fingerprint()`` method
+    counts by what that returns. The code of other classes does not count.
 
     Raises
     ------
@@ -141,6 +141,7 @@ def _describe_module(module: nn.Module, describe: Callable[[object], Any]) -> li
             name,
             _name(type(part)),
             {key: describe(item) for key, item in sorted(vars(part).items()) if _is_setting(key, item)},
+            *([part.fingerprint()] if callable(getattr(type(part), "fingerprint", None)) else []),
         ]
         for name, part in module.named_modules()
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -24,6 +24,8 @@ from lvlm_va.data.inputs import check_images, draw_seed
 from lvlm_va.data.stored_images import ImageRows
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.image_classifier import ImageClassifier
+from lvlm_va.modules.preprocessed import without_preprocess
+from lvlm_va.modules.preprocessing import Preprocess
 
 
 # scikit-learn reads parameters from the signature of __init__, which the decorator writes, inherited fields included.
@@ -39,6 +41,8 @@ class RivalClassifier(ImageClassifier):
         The labels in the order of the module's logits, as in `lvlm_va.LVLMVAClassifier`.
     image_shape : tuple of (C, H, W) or (H, W), default=None
         How to read flat rows of X. None reads a row as one line of pixels.
+    preprocess : mapping, transform, image processor, callable or None, default=None
+        What a trained module expects of images in [0, 1], as in `lvlm_va.LVLMVAClassifier`.
     attribution, references, n_references : default="deeplift_shap", "class_balanced" and 20
         How ``explain`` attributes predictions, as in `lvlm_va.LVLMVAClassifier`.
     epochs : int, default=10
@@ -81,6 +85,7 @@ class RivalClassifier(ImageClassifier):
         "module": [HasMethods("forward"), callable, str, None],
         "classes": ["array-like", None],
         "image_shape": [tuple, list, None],
+        "preprocess": [Mapping, callable, None],
         "attribution": [str, HasMethods("attribute")],
         "references": ["array-like", str, HasMethods("detach")],
         "n_references": [Interval(Integral, 1, None, closed="left")],
@@ -99,6 +104,7 @@ class RivalClassifier(ImageClassifier):
     _: KW_ONLY
     classes: Sequence[Any] | NDArray[Any] | None = None
     image_shape: tuple[int, ...] | None = None
+    preprocess: Preprocess | None = None
     attribution: str | Attributor = "deeplift_shap"
     references: str | ArrayLike | Tensor = "class_balanced"
     n_references: int = 20
@@ -130,7 +136,7 @@ class RivalClassifier(ImageClassifier):
         self.history_: dict[str, tuple[History, ...]] = {}
         module.to(resolve_device(self.device))
         self._check_class_order(module, data)
-        self.module_ = make_module(module, data, seed)
+        self.module_ = without_preprocess(make_module(module, data, seed))
         return self
 
     def _train(

@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvlm_va.common.effect import Effect
+from lvlm_va.common.pictures import to_unit
 from lvlm_va.critique.types import CritiqueRequest
-
-# How far outside [0, 1] rounding may take an image that belongs there.
-_ROUNDING = 1e-3
 
 
 def build_requests(
@@ -97,7 +95,7 @@ def to_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Return an image as the critic is shown it, and the expert in report and review.
 
     One channel is repeated and three are taken as red, green and blue; of any other number the mean over the
-    channels is shown in grey. Values are those of `to_unit`.
+    channels is shown in grey. Values are those of `lvlm_va.common.pictures.to_unit`.
 
     Parameters
     ----------
@@ -119,40 +117,3 @@ def to_rgb(image: NDArray[Any]) -> NDArray[np.uint8]:
         values = np.repeat(values.mean(axis=0, keepdims=True), 3, axis=0)
     rgb: NDArray[np.uint8] = np.rint(255 * values).astype(np.uint8)
     return rgb.transpose(1, 2, 0)
-
-
-def to_unit(image: NDArray[Any]) -> NDArray[np.float64]:
-    """Return an image in [0, 1].
-
-    A floating image with values outside [0, 1], such as a standardised one, is stretched linearly so that its smallest
-    value is black and its largest white, the same for all channels: which pixel is how much brighter than which
-    other stays true, and nothing is burnt out. Each image by itself, not all of a data set alike: so it looks the same
-    whenever it is shown and whatever with, and one outlier somewhere does not turn all others grey. How bright two
-    stretched images are beside each other therefore says nothing.
-
-    Parameters
-    ----------
-    image : ndarray of shape (C, H, W), floating or uint8
-        The image.
-
-    Returns
-    -------
-    ndarray of shape (C, H, W), float64
-        A new array.
-
-    Raises
-    ------
-    TypeError
-        If the image is neither floating nor uint8.
-    """
-    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
-        raise TypeError(
-            f"The 'images' argument must be floating in [0, 1] or uint8. Got {image.dtype} instead."
-        )
-    values = image.astype(np.float64)
-    if image.dtype == np.uint8:
-        values /= 255
-    low, high = values.min(), values.max()
-    if low < -_ROUNDING or high > 1 + _ROUNDING:
-        values = (values - low) / (high - low or 1)
-    return values.clip(0, 1)

@@ -25,6 +25,8 @@ from lvlm_va.data.stored_images import ImageReader, ImageRows, ImageShape, Store
 
 # A Dataset that takes more than this many bytes as float32 is not read into memory.
 LARGEST_IN_MEMORY = 2**30
+# Up to so far outside [0, 1] resizing and noise take images; so far out reach images that were standardised.
+_OVERSHOOT, _STANDARDISED = 0.25, 20.0
 # Where the brightest pixel of all images is no brighter, they are hardly in [0, 1]: 14 bits in uint16 end below.
 _DARK = 0.25
 
@@ -95,7 +97,7 @@ def check_images(
     ----------
     estimator : BaseEstimator
         Gets ``n_features_in_``, the number of values of an image (and ``feature_names_in_``). Its ``num_workers``, if
-        it has any, read a large Dataset.
+        it has any, read a large Dataset; its ``preprocess``, if it has one, needs images in [0, 1].
     X : array-like, Tensor, Dataset or StoredImages
         Unsigned integers are divided by the largest value of their type (uint8 by 255, uint16 by 65,535, also where
         they use 12 bits only); other types become floating. Pillow images are turned upright by their EXIF orientation,
@@ -126,7 +128,9 @@ def check_images(
         y = plain if plain.dtype.kind in "iub" else y
     if isinstance(X, StoredImages):
         _check_shape(estimator, X.shape, reset=reset)
-        return X, _check_stored(estimator, X, y, reset=reset)
+        y = _check_stored(estimator, X, y, reset=reset)
+        _check_range(estimator, X)
+        return X, y
     if isinstance(X, list | tuple) and X and (isinstance(X[0], Image.Image) or np.ndim(X[0]) > 1):
         X = stacked(X)
     if isinstance(X, Tensor):
@@ -148,6 +152,7 @@ def check_images(
         X = X.reshape(shape[0], int(np.prod(shape[1:])))
     checked = validate_data(estimator, X, y, reset=reset, dtype=[np.float64, np.float32])
     images, y = checked if isinstance(checked, tuple) else (checked, None)
+    _check_range(estimator, images)
     return images if shape is None else images.reshape(shape), y
 
 
@@ -157,6 +162,19 @@ def _check_shape(estimator: BaseEstimator, shape: Sequence[int], *, reset: bool)
     if not reset and len(shape) > 2 and fitted is not None and natural != fitted:
         name = type(estimator).__name__
         raise ValueError(f"X has images of shape {natural}, but {name} was fitted with {fitted}.")
+
+
+def _check_range(estimator: BaseEstimator, X: NDArray[Any] | StoredImages) -> None:
+    """Check that images which the estimator will normalise were not normalised already, and were scaled."""
+    if getattr(estimator, "preprocess", None) is None:
+        return
+    images = X[:16] if isinstance(X, StoredImages) else X  # a Dataset of many is not read for it
+    low, high = float(images.min()), float(images.max())
+    if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
+        raise ValueError(
+            f"The 'X' argument must hold images in [0, 1] where 'preprocess' is given, which normalises them. Got "
+            f"values from {low:g} to {high:g}: leave out the normalisation of X, or pass uint8 or divide by 255."
+        )
 
 
 def _check_stored(estimator: BaseEstimator, X: StoredImages, y: Any, *, reset: bool) -> Any:
@@ -226,7 +244,14 @@ def warn_of_unusual_images(X: NDArray[Any] | StoredImages) -> None:
             "transpose it."
         )
     low, high = float(X.min()), float(X.max())
-    if low < 0 or high > 1:
+    if -_STANDARDISED < low < -_OVERSHOOT and high < _STANDARDISED:
+        warn(
+            f"The 'X' argument should hold images in [0, 1]. Got values from {low:g} to {high:g}, which look "
+            "standardised. Pass the images in [0, 1], and the constants that were taken off and divided by as "
+            "preprocess={'mean': [...], 'std': [...]}; ImageNet's are [0.485, 0.456, 0.406] and [0.229, 0.224, 0.225]. "
+            "As they are, each is shown stretched to its own range, and the penalty's weight is for steps of theirs."
+        )
+    elif low < 0 or high > 1:
         warn(
             f"The 'X' argument should hold images in [0, 1]. Got values from {low:g} to {high:g}; the penalty's weight "
             "depends on that scale. Pass uint8, or divide by 255."

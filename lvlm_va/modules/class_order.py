@@ -19,6 +19,7 @@ from lvlm_va.common.errors import numbered
 from lvlm_va.common.warnings import warn
 from lvlm_va.data.stored_images import subset
 from lvlm_va.data.training_data import TrainingData
+from lvlm_va.modules.guessing import warn_of_guessing
 from lvlm_va.modules.logits import predict_logits
 
 # Images that show whether another order fits a trained net better; of many classes, so many of each.
@@ -110,7 +111,7 @@ def order_of_checkpoint(module: nn.Module, found: NDArray[Any], *, trained: bool
 def check_class_order(
     module: nn.Module, data: TrainingData, classes: NDArray[Any], *, given: bool, batch_size: int
 ) -> None:
-    """Tell of a trained classifier that would be right more often if its logits stood for other classes.
+    """Tell of a trained classifier that would be right more often if its logits stood for other classes, or guesses.
 
     The order is found on one half of a class-balanced sample of the training images, and holds if on the other half
     the mean accuracy of the classes that change places rises by more than four standard errors.
@@ -132,6 +133,11 @@ def check_class_order(
     ------
     ValueError
         If there is a better order, unless the user gave this one; names it.
+
+    Warns
+    -----
+    UserWarning
+        If the user gave an order and there is a better one, or if the classifier is not better than guessing.
     """
     n_most = max(_MOST_IMAGES, _MOST_EACH * len(classes))
     draws = np.random.default_rng(0).random(len(data.labels))
@@ -140,6 +146,7 @@ def check_class_order(
         predicted = predict_logits(module, subset(data.images, rows), batch_size=batch_size).argmax(1)
     found = better_order(data.labels[rows], predicted, len(classes))
     if found is None:
+        warn_of_guessing(data.labels[rows], predicted, len(classes))
         return
     order, before, after = found
     message = (

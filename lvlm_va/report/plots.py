@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lvlm_va.common.pictures import to_unit
 from lvlm_va.critique import Verdict
-from lvlm_va.critique.requests import to_unit
 from lvlm_va.report._extra import needs_report_extra
 from lvlm_va.report.colours import EFFECT, VERDICT_COLOURS, VERDICT_MARKS, unit
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from lvlm_va.common.device import resolve_device
 from lvlm_va.common.effect import Effect
 from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.common.pictures import to_unit
 from lvlm_va.common.validation import check_integer, check_real
 from lvlm_va.segmentation.cells import segment_images
 from lvlm_va.segmentation.effect import check_effect
@@ -188,8 +189,8 @@ def _check_checkpoint(checkpoint: object) -> None:
 
 
 def _as_rgb(image: Tensor) -> Tensor:
-    """Return an image (C, H, W) in [0, 1] as uint8 (3, H, W)."""
-    values = image.double().clamp(0, 1)
+    """Return an image (C, H, W) as uint8 (3, H, W), with the brightness that the critic is shown."""
+    values = torch.from_numpy(to_unit(image.double().cpu().numpy())).to(image.device)
     if len(values) != 3:
         values = values.mean(0, keepdim=True).expand(3, -1, -1)
     return (255 * values).round().to(torch.uint8)

@@ -85,6 +85,33 @@ def test_trained_weights_are_loaded(align, tmp_path):
     assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
+def test_the_normalisation_is_named_or_read_beside_the_weights(align, tmp_path):
+    named = align(tmp_path / "one", "--irrelevant", "corners", "--mean", 0.3, "--std", 0.25)
+    assert named.returncode == 0, named.stderr
+    assert set(load_file(tmp_path / "one" / "aligned.safetensors")) == {
+        "1.weight",
+        "1.bias",
+        "3.weight",
+        "3.bias",
+    }
+    model = tmp_path / "model"
+    model.mkdir()
+    (tmp_path / "one" / "aligned.safetensors").rename(model / "model.safetensors")
+    (model / "preprocessor_config.json").write_text('{"image_mean": [0.3], "image_std": [0.25]}')
+    options = ("--irrelevant", "corners", "--epochs", 0, "--weights", model)
+    read = align(tmp_path / "two", *options)
+    assert read.returncode == 0, read.stderr
+    assert f"normalised as {model} says: mean [0.3], std [0.25]" in read.stdout
+    again = align(tmp_path / "three", *options, "--mean", 0.3, "--std", 0.25)
+    assert "normalised as" not in again.stdout
+    one, two = (load_file(tmp_path / name / "aligned.safetensors") for name in ("two", "three"))
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    assert json.loads((tmp_path / "two" / "latest.json").read_text())["parameters"]["preprocess"] == {
+        "mean": [0.3],
+        "std": [0.25],
+    }
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [
@@ -93,6 +120,9 @@ def test_trained_weights_are_loaded(align, tmp_path):
         (("--critic", "table:nowhere.json"), 3, "nowhere.json"),
         (("--irrelevant", "corners", "--n-align", 99), 2, "'n_align' argument"),
         (("--irrelevant", "corners", "--describe", "ill"), 2, "NAME=TEXT"),
+        (("--irrelevant", "corners", "--mean", "0.5"), 2, "give both"),
+        (("--irrelevant", "corners", "--mean", "0.5;0.4", "--std", "0.2"), 2, "expected numbers such as"),
+        (("--irrelevant", "corners", "--mean", "0.5,0.4", "--std", "0.2"), 2, "'preprocess' argument must"),
         (("--irrelevant", "corners", "--weights", "nowhere.safetensors"), 3, "nowhere.safetensors"),
     ],
 )

@@ -148,6 +148,14 @@ def test_grey_images_are_shown_in_grey(tiny_sam: Path):
         assert torch.equal(repeated.labels, found.labels)
 
 
+def test_standardised_images_are_shown_stretched(tiny_sam: Path):
+    segmenter, image = SAM(tiny_sam, **LENIENT), picture(0)
+    stretched = (image - image.min()) / (image.max() - image.min())
+    attributions = torch.ones(1, 1, 40, 28)
+    found = segmenter.segment(attributions, (stretched - 0.5) / 0.25, 0)
+    assert torch.equal(found.labels, segmenter.segment(attributions, stretched, 0).labels)
+
+
 def test_images_are_checked(tiny_sam: Path):
     with pytest.raises(ValueError, match=r"'images' argument must have shape"):
         SAM(tiny_sam).segment(torch.ones(1, 1, 6, 6), torch.zeros(1, 1, 6, 5), 0)
