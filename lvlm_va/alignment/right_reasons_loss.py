@@ -21,8 +21,8 @@ class RightReasonsLoss(nn.Module):
 
         mean_rows CE  +  lambda * mean_marked sum_pixels (A * d/dx sum_k log y_k)^2
 
-    It is what the estimator minimises in alignment, but for ``gamma ||theta||^2``. It forwards the images itself, marked
-    and other ones apart, because only the marked are differentiated twice.
+    It is what the estimator minimises in alignment, but for ``gamma ||theta||^2``. It forwards the images itself,
+    marked and other ones apart, because only the marked are differentiated twice.
 
     - Call it once per step: each call with a marked image counts as one batch of lambda's rise.
     - Batch normalisation that it meets is put into evaluation mode, and stays there until the next ``train()``: with
@@ -72,7 +72,9 @@ class RightReasonsLoss(nn.Module):
         super().__init__()
         check_strength("strength", strength)
         if total_steps is not None or strength == "auto":
-            expected = "an integer >= 1, the calls with marked images in the whole training, for strength='auto'"
+            expected = (
+                "an integer >= 1, the calls with marked images in the whole training, for strength='auto'"
+            )
             check_integer("total_steps", total_steps, 1, expected=expected)
         self._strength: Strength
         if isinstance(strength, str):
@@ -132,7 +134,8 @@ class RightReasonsLoss(nn.Module):
             Where torch records no gradients, or autocasts to float16.
         """
         # Also within a function that is compiled.
-        return torch.compiler.disable(self._eagerly)(module, images, labels, masks, n_aligned)
+        loss: Tensor = torch.compiler.disable(self._eagerly)(module, images, labels, masks, n_aligned)
+        return loss
 
     def _eagerly(
         self,
@@ -150,8 +153,8 @@ class RightReasonsLoss(nn.Module):
         check_images("images", images)
         if images.dtype not in (torch.float32, torch.float64):
             raise TypeError(
-                f"The 'images' argument must be float32 or float64. Got {images.dtype} instead; keep weights and images "
-                "in float32, and call this in torch.autocast with bfloat16."
+                f"The 'images' argument must be float32 or float64. Got {images.dtype} instead; keep weights and "
+                "images in float32, and call this in torch.autocast with bfloat16."
             )
         check_labels("labels", labels, len(images))
         marked = check_masks("masks", masks, images.shape).flatten(1).any(1)
@@ -188,7 +191,9 @@ class RightReasonsLoss(nn.Module):
     def get_extra_state(self) -> Tensor:
         """Return how far lambda is: a float64 tensor, which all formats of weights hold; NaN stands for None."""
         values = self._strength.state_dict().values()
-        return torch.tensor([float("nan") if value is None else value for value in values], dtype=torch.float64)
+        return torch.tensor(
+            [float("nan") if value is None else value for value in values], dtype=torch.float64
+        )
 
     def set_extra_state(self, state: Tensor) -> None:
         """Go on from such a state.
@@ -201,8 +206,8 @@ class RightReasonsLoss(nn.Module):
         names = self._strength.state_dict()
         if len(state) != len(names):
             raise ValueError(
-                "The state must be that of a RightReasonsLoss whose 'strength' is a number, or \"auto\", as it is here. "
-                f"Got {len(state)} values for {len(names)}."
+                "The state must be that of a RightReasonsLoss whose 'strength' is a number, or \"auto\", as it is "
+                f"here. Got {len(state)} values for {len(names)}."
             )
         values = (None if value != value else value for value in state.tolist())
         self._strength.load_state_dict(dict(zip(names, values, strict=True)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import chain
 
 import torch
+from torch import Tensor
 
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation
