@@ -134,8 +134,8 @@ class RightReasonsLoss(nn.Module):
             Where torch records no gradients, or autocasts to float16.
         """
         # Also within a function that is compiled.
-        loss: Tensor = torch.compiler.disable(self._eagerly)(module, images, labels, masks, n_aligned)
-        return loss
+        eagerly = torch.compiler.disable(self._eagerly)
+        return eagerly(module, images, labels, masks, n_aligned)  # type: ignore[no-any-return]
 
     def _eagerly(
         self,

@@ -21,7 +21,8 @@ class MarkedBatchSampler(BatchSampler):
 
     At their natural share a few hundred marked images are lost among the others. An epoch shows each image without a
     marked pixel once, but for a few that fill up the last batch, and marked ones as often as fills their places,
-    equally often, give or take once. With ``fraction=1``, or where all are marked, it is a pass over the marked ones alone.
+    equally often, give or take once. With ``fraction=1``, or where all are marked, it is a pass over the marked ones
+    alone.
 
     Batches are those of seed and epoch alone. Each pass is the next epoch; ``set_epoch``, which transformers' Trainer
     and Lightning call, chooses one: so a loop resumes at the epoch where it was, past the batches that are done.
