@@ -158,6 +158,9 @@ class LVLMVAClassifier(AlignmentParameters):
         True where a segment was judged spurious.
     propagated_ : Propagated
         The images aligned with, and their masks (with `propagate` only).
+    alignment_data_ : MarkedImages
+        A torch Dataset of (image, label, mask): all images of the alignment, for training loops of one's own. Copies
+        and pickles, which hold no images, lack it.
     history_ : dict of str to tuple of History
         Curves of ``"train"`` and ``"align"``, one per run of the training loop.
     job_, aligned_ : AlignmentJob, Aligned
@@ -392,6 +395,7 @@ class LVLMVAClassifier(AlignmentParameters):
         self.spurious_share_ = aligned.spurious_share
         self.remarks_ = remarks_on(aligned, job.options.aligning)
         self.masks_ = job.mask(aligned.rounds).masks.numpy() > 0
+        self.alignment_data_ = job.marked_images(aligned)
         self.__dict__.pop("propagated_", None)
         if aligned.propagated is not None:
             self.propagated_ = aligned.propagated
@@ -401,6 +405,7 @@ class LVLMVAClassifier(AlignmentParameters):
     def __getstate__(self) -> dict[str, Any]:
         # The training images would make every pickle as large as they are; see `realign`.
         state = super().__getstate__()
+        state.pop("alignment_data_", None)
         if "job_" in state:
             state["job_"] = replace(self.job_, data=self.job_.data.without_images())
         if "aligned_" in state:

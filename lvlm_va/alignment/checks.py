@@ -58,8 +58,13 @@ def check_alignment_set(alignment_set: AlignmentSet, image_shape: torch.Size) ->
             f"{tuple(image_shape)}. Got {tuple(images.shape[1:])} instead."
         )
     check_labels("alignment_set.labels", alignment_set.labels, len(images))
-    masks, shape = alignment_set.masks, (len(images), *image_shape[1:])
-    expected = f"The 'alignment_set.masks' argument must be a floating or bool tensor of shape {shape}"
+    check_masks("alignment_set.masks", alignment_set.masks, images.shape)
+
+
+def check_masks(name: str, masks: object, image_shape: torch.Size) -> Tensor:
+    """Return `masks`, a floating or bool tensor with a mask in [0, 1] for each image of shape (n, C, *spatial)."""
+    shape = (image_shape[0], *image_shape[2:])
+    expected = f"The {name!r} argument must be a floating or bool tensor of shape {shape}"
     if not isinstance(masks, Tensor):
         raise TypeError(f"{expected}. Got {type(masks).__name__} instead.")
     if not (masks.is_floating_point() or masks.dtype == torch.bool):
@@ -70,3 +75,4 @@ def check_alignment_set(alignment_set: AlignmentSet, image_shape: torch.Size) ->
         )
     if masks.is_floating_point() and not bool(((masks >= 0) & (masks <= 1)).all()):
         raise ValueError(f"{expected} with values in [0, 1]. Got values outside, or NaN.")
+    return masks

@@ -98,13 +98,36 @@ class BatchPlan:
         generator = torch.Generator().manual_seed(seed)
         order = self.rows[torch.randperm(len(self.rows), generator=generator)[: sum(self.plain_sizes)]]
         places = sum(self.alignment_sizes)
-        repeats = math.ceil(places / max(1, len(self.marked)))
-        stream = [torch.randperm(len(self.marked), generator=generator) for _ in range(repeats)]
-        aligned = torch.cat([*stream, torch.empty(0, dtype=torch.int64)])[:places].split(self.alignment_sizes)
+        aligned = fill_places(len(self.marked), places, generator).split(self.alignment_sizes)
         plain = _move(order.split(self.plain_sizes), plain_device)
         unmarked = _move([rows[~self.marked[rows]] for rows in aligned], alignment_device)
         marked = _move([rows[self.marked[rows]] for rows in aligned], alignment_device)
         return [Batch(*rows) for rows in zip(plain, unmarked, marked, strict=True)]
+
+
+def fill_places(n: int, places: int, generator: torch.Generator) -> Tensor:
+    """Return so many of n rows in random order: all equally often, give or take once."""
+    stream = [torch.randperm(n, generator=generator) for _ in range(math.ceil(places / max(1, n)))]
+    return torch.cat([*stream, torch.empty(0, dtype=torch.int64)])[:places]
+
+
+def split_batch(batch_size: int, fraction: float) -> tuple[int, int]:
+    """Return how many rows of a batch are alignment rows, and how many are not: some of either, but for fraction 1.
+
+    Raises
+    ------
+    ValueError
+        If a batch of one row is to hold rows of both kinds.
+    """
+    if fraction == 1:
+        return batch_size, 0
+    if batch_size < 2:
+        raise ValueError(
+            "The 'batch_size' argument must be at least 2 to mix plain and alignment rows. "
+            f"Got {batch_size!r} instead; raise it or take alignment rows alone, at a fraction of 1."
+        )
+    n_aligned = min(max(round(batch_size * fraction), 1), batch_size - 1)
+    return n_aligned, batch_size - n_aligned
 
 
 def plan_batches(
@@ -141,13 +164,7 @@ def plan_batches(
     if align_fraction == 1:
         sizes = _even_sizes(len(marked), batch_size)
         return BatchPlan(rows, marked, (0,) * len(sizes), sizes)
-    if batch_size < 2:
-        raise ValueError(
-            "The 'batch_size' argument must be at least 2 to mix plain and alignment rows. "
-            f"Got {batch_size!r} instead; raise it or set align_fraction=1."
-        )
-    n_aligned = min(max(round(batch_size * align_fraction), 1), batch_size - 1)
-    n_rest = batch_size - n_aligned
+    n_aligned, n_rest = split_batch(batch_size, align_fraction)
     plain_sizes = _even_sizes(len(rows), n_rest)
     alignment_sizes = tuple(max(1, round(size * n_aligned / n_rest)) for size in plain_sizes)
     return BatchPlan(rows, marked, plain_sizes, alignment_sizes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -200,30 +200,58 @@ def batch_loss(
     else:
         loss = cross_entropy / whole.n_rows
     if len(whole.marked):
-        mean = penalty / whole.n_aligned
-        loss = loss + strength.update(mean.detach(), loss.detach()) * mean
+        loss = penalised(loss, penalty / whole.n_aligned, strength)
     return BatchLoss(loss, cross_entropy.detach(), penalty.detach(), forwarded.n_correct)
+
+
+def penalised(loss: Tensor, penalty: Tensor, strength: Strength) -> Tensor:
+    """Return ``loss + lambda * penalty`` of a batch with marked rows, or of a part of one."""
+    return loss + strength.update(penalty.detach(), loss.detach()) * penalty
 
 
 def forward_batch(module: nn.Module, rows: TrainingRows, batch: Batch, *, bf16: bool = False) -> Forwarded:
     """Return what the module makes of a batch, or of a part that may have no rows; parameters as of `batch_loss`."""
-    no_gradient = torch.zeros(0, 1, 1, device=rows.device, dtype=rows.dtype)
-    no_masks = no_gradient[..., 0]
     if not batch.n_rows:
+        no_gradient = torch.zeros(0, 1, 1, device=rows.device, dtype=rows.dtype)
         labels = torch.zeros(0, device=rows.device, dtype=torch.int64)
-        return Forwarded(no_masks, labels, no_gradient, no_masks)
-    images, labels = rows.select(batch)
-    masks = rows.select_masks(batch)
+        return Forwarded(no_gradient[..., 0], labels, no_gradient, no_gradient[..., 0])
+    return forward_rows(module, *rows.select(batch), rows.select_masks(batch), bf16=bf16)
+
+
+def forward_rows(
+    module: Callable[[Tensor], object],
+    images: Tensor,
+    labels: Tensor,
+    masks: Tensor | None,
+    *,
+    bf16: bool = False,
+) -> Forwarded:
+    """Return what the module makes of images of which the last ones are marked.
+
+    Parameters
+    ----------
+    module : callable
+        Must not mix rows where some are marked.
+    images : Tensor of shape (n, C, *spatial), floating
+        On the module's device and in its type; n >= 1.
+    labels : Tensor of shape (n,), int64
+        Their classes.
+    masks : Tensor of shape (m, *spatial), the dtype of `images`, or None
+        Masks of the last m images, m >= 1; None where none is marked.
+    bf16 : bool, default=False
+        Forward in bfloat16 where torch's autocast does.
+    """
     if masks is None:
-        with _lowered(rows.device, bf16):
-            logits = forward_logits(module, images)
-        return Forwarded(logits.to(rows.dtype), labels, no_gradient, no_masks)
+        with _lowered(images.device, bf16):
+            logits = forward_logits(module, images).to(images.dtype)
+        no_gradient = logits.new_zeros(0, 1, 1)
+        return Forwarded(logits, labels, no_gradient, no_gradient[..., 0])
     others, marked = images.split([len(images) - len(masks), len(masks)])
     marked.requires_grad_()
     # Fused attention kernels have no second derivative; the plain one does.
     with sdpa_kernel(SDPBackend.MATH):
-        with _lowered(rows.device, bf16):
-            parts = [forward_logits(module, part).to(rows.dtype) for part in (others, marked) if len(part)]
+        with _lowered(images.device, bf16):
+            parts = [forward_logits(module, part).to(images.dtype) for part in (others, marked) if len(part)]
         # Outside: a backward runs in the types of its forward, and the penalty's own sums in the module's.
         return Forwarded(torch.cat(parts), labels, input_gradient(parts[-1], marked), masks)
 

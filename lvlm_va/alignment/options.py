@@ -16,6 +16,7 @@ from lvlm_va.alignment.optimizers import (
     make_optimizer,
     make_schedule,
 )
+from lvlm_va.alignment.strength import check_strength
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import check_integer, check_real
 
@@ -96,11 +97,7 @@ class TrainingOptions:
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
         if self.schedule is not None:
             _check_choice("schedule", self.schedule, SCHEDULES)
-        if isinstance(self.rrr_strength, str):
-            if self.rrr_strength != "auto":
-                raise unknown_name("rrr_strength", self.rrr_strength, ["auto"])
-        else:
-            check_real("rrr_strength", self.rrr_strength, "[0, inf)", expected='"auto" or a number >= 0')
+        check_strength("rrr_strength", self.rrr_strength)
         for name, value in vars(self).items():  # NumPy's numbers cannot be kept with a checkpoint
             if isinstance(value, Real):
                 object.__setattr__(self, name, int(value) if isinstance(value, Integral) else float(value))

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from lvlm_va.alignment.batch_gradient import BatchGradient
@@ -34,7 +33,7 @@ from lvlm_va.common.distributed import gather, on_first, rank, share_module, wor
 from lvlm_va.common.files import DamagedFileError
 from lvlm_va.common.randomness import derive_seed, seed_generators
 from lvlm_va.data.stored_images import ImageRows, subset
-from lvlm_va.modules.logits import predict_logits
+from lvlm_va.modules.logits import is_batch_norm, predict_logits
 
 
 class TrainingRun:
@@ -190,7 +189,7 @@ class TrainingRun:
     def _has_batch_statistics(self) -> bool:
         """Whether batch normalisation will normalise with the batch's own mean and variance."""
         return self._rows.alignment is None and any(
-            isinstance(layer, _BatchNorm) and not _is_frozen(layer) for layer in self._module.modules()
+            is_batch_norm(layer) and not _is_frozen(layer) for layer in self._module.modules()
         )
 
     def _require_rows_everywhere(self) -> None:
@@ -206,7 +205,7 @@ class TrainingRun:
     def _set_training_mode(self) -> None:
         self._module.train()
         for layer in self._module.modules():
-            if isinstance(layer, _BatchNorm) and (self._rows.alignment is not None or _is_frozen(layer)):
+            if is_batch_norm(layer) and (self._rows.alignment is not None or _is_frozen(layer)):
                 layer.eval()
 
     def _step(self, batch: Batch) -> Tensor:

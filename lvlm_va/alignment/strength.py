@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from lvlm_va.common.distributed import add_up
+from lvlm_va.common.errors import unknown_name
+from lvlm_va.common.validation import check_real
 
 # A step of length 1 in the marked pixels that moves the log-probabilities by a nat costs a nat.
 TARGET = 1.0
@@ -111,10 +113,12 @@ class RisingStrength:
     ----------
     total_steps : int
         Batches with marked rows in the whole run, about.
+    shared : bool, default=True
+        Whether all processes, if there are several, share each batch; else each has batches of its own.
     """
 
-    def __init__(self, total_steps: int) -> None:
-        self._n_rising = RISE * max(1, total_steps)
+    def __init__(self, total_steps: int, *, shared: bool = True) -> None:
+        self._n_rising, self._shared = RISE * max(1, total_steps), shared
         self._log_start: float | None = None
         self._n_steps = 0
 
@@ -134,8 +138,9 @@ class RisingStrength:
     def update(self, penalty: Tensor, cross_entropy: Tensor) -> float:
         """Return lambda for a batch, of which each process passes its share."""
         if self._log_start is None:
-            both = add_up(torch.stack([penalty, cross_entropy])).tolist()
-            log_penalty, log_cross_entropy = (math.log(value + TINY) for value in both)
+            both = torch.stack([penalty, cross_entropy])
+            values = (add_up(both) if self._shared else both).tolist()
+            log_penalty, log_cross_entropy = (math.log(value + TINY) for value in values)
             self._log_start = min(log_cross_entropy - log_penalty, math.log(LARGEST_START))
         return self.value
 
@@ -150,3 +155,12 @@ class RisingStrength:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from such a state."""
         self._log_start, self._n_steps = state["log_start"], state["n_steps"]
+
+
+def check_strength(name: str, value: float | str) -> None:
+    """Raise TypeError or ValueError unless an argument is "auto" or a number >= 0."""
+    if isinstance(value, str):
+        if value != "auto":
+            raise unknown_name(name, value, ["auto"])
+    else:
+        check_real(name, value, "[0, inf)", expected='"auto" or a number >= 0')

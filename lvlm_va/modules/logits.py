@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
@@ -69,6 +70,11 @@ def is_compiled(module: nn.Module) -> bool:
     )
 
 
+def is_batch_norm(layer: nn.Module) -> bool:
+    """Return whether a layer is a batch normalisation, or what torch.jit.script made of one."""
+    return isinstance(layer, _BatchNorm) or "BatchNorm" in str(getattr(layer, "original_name", ""))
+
+
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[nn.Module]:
     """Put every submodule into evaluation mode, and give each its own mode and plain attributes back afterwards.
@@ -77,6 +83,7 @@ def evaluating(module: nn.Module) -> Iterator[nn.Module]:
     another one of it in a run directory, and keep graphs in memory. A module of torch.export has no modes to choose
     between: it stays in that in which it was exported.
     """
+    # What torch.compile makes of a module has the mode of the module inside, and none in its own attributes.
     before = {child: (type(child), child.training, dict(vars(child))) for child in module.modules()}
     try:
         with suppress(NotImplementedError):

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from lvlm_va.alignment import AlignmentSet, TrainingOptions, TrainingResult, train
+from lvlm_va.alignment import AlignmentSet, MarkedImages, TrainingOptions, TrainingResult, train
 from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.common.warnings import warn
 from lvlm_va.critique import VerdictTable
@@ -18,7 +18,7 @@ from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.choice import Choice
 from lvlm_va.rounds.critique_round import have_critiqued
-from lvlm_va.rounds.held_out import AlignmentRows, hold_out
+from lvlm_va.rounds.held_out import AlignmentRows, draw_held_out, hold_out
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.propagated_masks import propagate
 from lvlm_va.rounds.remarks import remarks_on_strength, remarks_on_verdicts
@@ -29,6 +29,7 @@ from lvlm_va.rounds.verdicts import (
     keep_verdicts,
     make_alignment_set,
     read_corrections,
+    round_masks,
     verdict_table,
 )
 from lvlm_va.runs.directory import RunDirectory
@@ -190,10 +191,7 @@ class AlignmentJob:
     def fine_tune(self, so_far: Aligned) -> Aligned:
         """Align the unaligned classifier by all verdicts so far: right for the right reasons (arXiv 1703.03717)."""
         how, data = self.options, self.data
-        *before, last = so_far.rounds
-        # A last round that found nothing spurious in an aligned classifier adds nothing to align with.
-        clean = before and last.spurious_share <= how.round_tolerance
-        rounds = tuple(before) if clean else so_far.rounds
+        rounds = self._to_align_with(so_far.rounds)
         masked, propagated = self.mask(rounds), self.propagate(rounds)
         if propagated is not None:
             rows = propagated.indices
@@ -218,6 +216,25 @@ class AlignmentJob:
         for remark in remarks_on_strength(found, how.aligning):
             warn(remark)
         return found
+
+    def marked_images(self, aligned: Aligned) -> MarkedImages:
+        """Return all images of the latest alignment, each once, with the masks of those that have one."""
+        how, data, propagated = self.options, self.data, aligned.propagated
+        rounds = self._to_align_with(aligned.rounds)
+        critiqued = chosen_indices(rounds)
+        kept = torch.ones(len(data.labels), dtype=torch.bool)
+        if how.held_out_fraction is not None:
+            kept[critiqued[draw_held_out(critiqued, how.held_out_fraction, self.seed)]] = False
+        rows = kept.nonzero().flatten()
+        if propagated is not None:
+            return MarkedImages(data.images, data.labels, propagated.indices, propagated.masks, rows)
+        masks = round_masks(rounds, data.images.dtype) > 0
+        return MarkedImages(data.images, data.labels, critiqued, masks, rows)
+
+    def _to_align_with(self, rounds: tuple[Round, ...]) -> tuple[Round, ...]:
+        # A last round that found nothing spurious in an aligned classifier adds nothing to align with.
+        clean = len(rounds) > 1 and rounds[-1].spurious_share <= self.options.round_tolerance
+        return rounds[:-1] if clean else rounds
 
     def _with_images(self, stage: str, key: str, kind: type[T], make: Callable[[], T]) -> T:
         """Return what holds training images, kept in the run directory only where it may hold them."""

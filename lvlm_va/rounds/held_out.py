@@ -61,6 +61,12 @@ def n_held_out(n_critiqued: int, validation_fraction: float) -> int:
     return n
 
 
+def draw_held_out(critiqued: Tensor, fraction: float, seed: int) -> Tensor:
+    """Return the positions of the critiqued images that are held out; parameters as of `hold_out`."""
+    order = torch.randperm(len(critiqued), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
+    return order[: n_held_out(len(critiqued), fraction)]
+
+
 @dataclass(frozen=True, eq=False)
 class AlignmentRows:
     """What one run of the alignment sees.
@@ -113,9 +119,7 @@ def hold_out(
     AlignmentRows
         The rest, and the points of what was drawn.
     """
-    n = n_held_out(len(critiqued), fraction)
-    order = torch.randperm(len(critiqued), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
-    drawn = order[:n]
+    drawn = draw_held_out(critiqued, fraction, seed)
     held_out = torch.zeros(len(masked.labels), dtype=torch.bool)
     held_out[drawn] = True
     repeats = torch.ones(n_images, dtype=torch.int64)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import chain
 
 import torch
+from torch import Tensor
 
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explanation
@@ -96,11 +97,13 @@ def make_alignment_set(rounds: Sequence[Round], data: TrainingData) -> Alignment
     AlignmentSet
         In the order of `chosen_indices`.
     """
-    masks = [
-        spurious_masks(part.segmentation, part.codes.spurious, dtype=data.images.dtype) for part in rounds
-    ]
     rows = chosen_indices(rounds)
-    return AlignmentSet(data.images[rows], data.labels[rows], torch.cat(masks))
+    return AlignmentSet(data.images[rows], data.labels[rows], round_masks(rounds, data.images.dtype))
+
+
+def round_masks(rounds: Sequence[Round], dtype: torch.dtype) -> Tensor:
+    """Return the masks (a, H, W) of the critiqued images: 1 where a segment was judged spurious."""
+    return torch.cat([spurious_masks(part.segmentation, part.codes.spurious, dtype=dtype) for part in rounds])
 
 
 def segment_findings(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from lvlm_va.backends import ChatRequest, FolderBackend, Turn, load_backend
 from lvlm_va.critique import RegionRenderer
@@ -109,3 +113,55 @@ def test_searches_share_the_replies(tmp_path, monkeypatch):
     assert asked == [asked[0]] * 3
     assert space["search"].best_score_ > 0
     assert space["halving"].best_params_["align_epochs"] == 4
+
+
+def worst_group(net):
+    test = decoy_digits("test")
+    with torch.no_grad():
+        right = net.eval()(torch.from_numpy(test.images)).argmax(1).numpy() == test.labels
+    return min(right[test.groups == group].mean() for group in np.unique(test.groups))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_own_loops_mend_and_resume(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plain, trainer, lightning = blocks("python", "own_loop.md")
+    for block in (plain, trainer, lightning):
+        assert len([line for line in block.splitlines() if line.strip()]) <= 40
+    space = {}
+    # Fewer epochs, to have it quick; the page's own figures are with all.
+    *setting_up, running = plain.replace("epochs=40", "epochs=15").strip().splitlines()
+    assert running == "run()"
+    exec("\n".join(setting_up).replace("alignment_data_, 40", "alignment_data_, 10"), space)
+    space["epochs"] = 8
+    space["run"]()
+    Path("loop.pt").rename("then.pt")
+    space["epochs"] = 10
+    space["run"](first=8)
+    net, final = space["net"], copy.deepcopy(space["net"].state_dict())
+    assert worst_group(net) > max(0.75, 0.2 + worst_group(space["clf"].module_))
+    Path("then.pt").rename("loop.pt")
+    space["resume"]()
+    assert all(torch.equal(value, final[name]) for name, value in net.state_dict().items())
+
+    # Killed in the middle of the second epoch.
+    trainer = trainer.replace("64", "256")
+    trainer = trainer.replace(
+        'save_strategy="epoch"', 'save_strategy="steps", save_steps=10, disable_tqdm=True'
+    )
+    *setting_up, running = trainer.strip().splitlines()
+    assert running == "trainer.train()"
+    weights = []
+    for resumed in (None, "runs/checkpoint-10"):
+        torch.manual_seed(0)
+        exec("\n".join(setting_up), space)
+        space["trainer"].train(resume_from_checkpoint=resumed)
+        weights.append((space["model"].state_dict(), space["objective"].state_dict()))
+    for whole, parts in zip(*weights, strict=True):
+        assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+    if importlib.util.find_spec("lightning"):
+        exec(lightning, space)
+        assert space["aligning"].objective.state_dict()["_extra_state"][1] == 2 * len(
+            space["aligning"].sampler
+        )
