@@ -142,7 +142,7 @@ def check_class_order(
     n_most = max(_MOST_IMAGES, _MOST_EACH * len(classes))
     draws = np.random.default_rng(0).random(len(data.labels))
     rows = torch.from_numpy(class_balanced_order(data.labels.numpy(), draws)[:n_most])
-    with numbered(rows):
+    with numbered(rows.tolist()):
         predicted = predict_logits(module, subset(data.images, rows), batch_size=batch_size).argmax(1)
     found = better_order(data.labels[rows], predicted, len(classes))
     if found is None:
