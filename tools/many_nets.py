@@ -226,7 +226,8 @@ the same parameters, flags, buffers and hooks.
 
 - **error**: relative completeness error of DeepLIFT SHAP, the largest difference between the sum of an image's
   attributions and the change of its logit, over the mean change. Up to 1e-8 it is rounding;
-  above, a logit may hardly change (in MobileViT, drawn so, by 3e-14), and rounding is large beside that.
+  above, a logit may hardly change (in MobileViT, drawn so, by 3e-14; in transformers' EfficientNet
+  not at all), and rounding is large beside that. The error of efficientvit_b0 is not accounted for.
 - **named**: calls that a warning named; they have no rule, or could not be met.
 
 | net | error | named |
