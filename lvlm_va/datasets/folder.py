@@ -138,7 +138,8 @@ def load_image_folder(
     table : str, path-like or None, default="labels.csv"
         CSV table, with its path taken from `root` unless absolute: UTF-8; commas, semicolons or tabs; a header; one
         row per image. Columns ``path`` (with either slash) and ``label``; if they exist, also ``group`` (the kind of
-        image, such as ``"ill/tag"``, of which the worst is reported), ``patient``, ``split`` and ``mask_path``.
+        image, such as ``"ill/tag"``, of which the worst is reported), ``patient``, ``split`` and ``mask_path``; a
+        name that is not quite one of these, such as ``Split``, is warned of.
         None takes every image in the folders below `root`, with the name of its folder as its label, and where those
         lie in folders such as ``train`` and ``test``, that as its split. Links are followed; what tools leave (names
         that begin with a dot, ``__MACOSX``, ``@eaDir``) is left out.
@@ -318,7 +319,7 @@ def _check_existence(root: Path, source: Path, rows: list[LabelledImage]) -> Non
         f"{path} (line {row.line})"
         for row in rows
         for path in (row.path, row.mask_path)
-        if path and not (root / path).is_file()
+        if path and not os.path.isfile(root / path)  # noqa: PTH113  false for one that is too long, too
     ]
     if missing:
         named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")

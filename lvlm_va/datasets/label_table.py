@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.warnings import warn
@@ -119,9 +120,14 @@ def read_label_table(
 def _read_lines(file: Path) -> list[tuple[int, list[str]]]:
     """Return the cells of each line that is not blank, with its number; the header, if only an empty one, first."""
     text = _decoded(file)
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(
+            f"{file}, line {line}: not a CSV table: it holds a NUL character. Save it as 'CSV UTF-8'."
+        )
     header = io.StringIO(text.lstrip("\r\n"), newline=None).readline()
-    separator = max(_SEPARATORS, key=lambda mark: len(next(csv.reader([header], delimiter=mark), [])))
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    separator = max(_SEPARATORS, key=lambda mark: len(next(_reader([header], mark), [])))
+    reader = _reader(io.StringIO(text, newline=""), separator, strict=True)
     # A cell may be of any length, such as a mask in run lengths. The limit is one for the whole process.
     limit = csv.field_size_limit(2**31 - 1)
     try:
@@ -131,6 +137,11 @@ def _read_lines(file: Path) -> list[tuple[int, list[str]]]:
     finally:
         csv.field_size_limit(limit)
     return lines or [(1, [])]
+
+
+def _reader(lines: Iterable[str], separator: str, strict: bool = False) -> Any:
+    # Quotation marks count behind a space too, as in `a.png, "ill, old"`.
+    return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=strict)
 
 
 def _decoded(file: Path) -> str:
@@ -156,6 +167,7 @@ def _decoded(file: Path) -> str:
 def _used_columns(file: Path, header: list[str], columns: Columns) -> dict[str, str | list[str]]:
     """Return the columns that are in the table; missing ones are an error if needed or asked for by name."""
     used: dict[str, str | list[str]] = {}
+    taken = {name for asked in columns.values() for name in ([asked] if isinstance(asked, str) else asked)}
     for key, default in DEFAULT_COLUMNS.items():
         if key not in columns and default in columns.values():
             continue  # it says something else here
@@ -172,7 +184,16 @@ def _used_columns(file: Path, header: list[str], columns: Columns) -> dict[str, 
                 f"{file}: has no column {missing} for the {key}. Its columns are {header}. Name the right "
                 f"one with columns={{{key!r}: ...}}."
             )
+        elif close := [name for name in header if _bare(name) == _bare(default) and name not in taken]:
+            warn(
+                f"{file}: the column {close[0]!r} is not read: its name is not quite {default!r}. If it says the "
+                f"{key}, name it so, or with columns={{{key!r}: {close[0]!r}}}."
+            )
     return used
+
+
+def _bare(name: str) -> str:
+    return "".join(filter(str.isalpha, name)).lower()
 
 
 def _parse(

@@ -197,6 +197,7 @@ def test_patients_are_told_from_groups(root):
         (["path,label", "C:\\scans\\a.png,cat"], "line 2: .* paths below the root"),
         (["path,label,mask_path", "a.png,cat,labels.csv"], "line 2, mask_path: .*labels.csv: cannot be read"),
         (["path,label", 'a.png,"cat'], "line 2: not a CSV table"),
+        (["path,label", "a.png,cat", "sub/b.png,cat\0"], "line 3: not a CSV table: it holds a NUL"),
     ],
 )
 def test_every_error_names_file_line_and_column(root, lines, message):
@@ -219,6 +220,9 @@ def test_missing_files_are_counted_and_the_first_named(root):
         FileNotFoundError, match=r"20 of its .* x0.png \(line 2\), m0.png .* x2.png \(line 4\), \.\.\."
     ):
         load(root)
+    write(root, "path,label", "a.png,cat", "9" * 5000 + ",cat")  # longer than a path can be
+    with pytest.raises(FileNotFoundError, match=r"labels\.csv: 1 of its images .*9 \(line 3\)"):
+        load(root)
 
 
 def test_truncated_images_are_named(root):
@@ -240,6 +244,22 @@ def test_tables_as_spreadsheets_write_them(root):
         assert (data.image_ids, data.labels.tolist()) == (("sub/b.png",), ["Bär"])
     write(root, "path;MEL;NV", "a.png;1,0;0,0")
     assert load(root, columns={"label": ["MEL", "NV"]}).labels.tolist() == ["MEL"]
+
+
+@pytest.mark.parametrize("separator", ",;\t")
+def test_quotation_marks_behind_a_space(root, separator):
+    lines = ['"path"', '"label"'], ["a.png", f'"cat{separator} old"'], ["sub/b.png", '"dog"']
+    write(root, *map(f"{separator} ".join, lines))
+    assert load(root).labels.tolist() == [f"cat{separator} old", "dog"]
+
+
+@pytest.mark.parametrize("name", ["Split", "\ufeffsplit", "SPLIT?"])
+def test_a_column_whose_name_is_not_quite_right_is_not_left_out_silently(root, name):
+    write(root, f"{name},path,label", "train,a.png,cat", "test,sub/b.png,dog", encoding="utf-16")
+    with pytest.warns(UserWarning, match=r"labels\.csv: the column .* is not read.*columns=\{'split': "):
+        assert load(root).splits is None
+    assert load(root, columns={"split": name}).splits.tolist() == ["train", "test"]
+    assert load(root, columns={"group": name}).groups.tolist() == ["train", "test"]
 
 
 def test_tables_of_unknown_encoding(root):
