@@ -75,7 +75,8 @@ def true_verdicts(name: str) -> Verdicts:
     ]
 
 
-def _recorded(policy: VerdictPolicy, name: str) -> Verdicts:
+def recorded_verdicts(policy: VerdictPolicy, name: str) -> Verdicts:
+    """Return what the recorded model's answers make of the segments of a set."""
     critiques = exam("recorded", policy=policy, sets=[name]).sets[name].critiques
     return [[verdict.verdict for verdict in critique.verdicts] for critique in critiques]
 
@@ -105,8 +106,8 @@ COMPARISON = Comparison(
             for propagate in (False, True)
             for name, verdicts in (
                 (TRUE, true_verdicts),
-                (RECORDED, partial(_recorded, VerdictPolicy())),
-                ("recorded,_surroundings_masked", partial(_recorded, _MASKED)),
+                (RECORDED, partial(recorded_verdicts, VerdictPolicy())),
+                ("recorded,_surroundings_masked", partial(recorded_verdicts, _MASKED)),
             )
         },
     }

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from lvlm_va.critic_exam.sets import load_questions, question_rows
+from lvlm_va.critique import VerdictPolicy
 from lvlm_va.experiments.recorded import (
     RECORDED,
     TRUE,
     KnownVerdicts,
     recorded_tasks,
+    recorded_verdicts,
     share_of_gain,
     true_verdicts,
 )
@@ -36,6 +38,11 @@ def test_a_segment_that_was_not_asked_about_is_undecided() -> None:
     whole = replace(request, segments=np.ones_like(request.segments))
     [critique] = KnownVerdicts(questions, truth).critique([whole])
     assert [verdict.verdict for verdict in critique.verdicts] == ["unsure"]
+
+
+def test_where_the_recorded_model_erred_nowhere_it_aligns_as_the_truth_does() -> None:
+    for name in ("digits", "lesions"):
+        assert recorded_verdicts(VerdictPolicy(), name) == true_verdicts(name)
 
 
 def test_every_set_of_the_exam_is_aligned_from_the_net_that_its_questions_are_about() -> None:
