@@ -228,7 +228,7 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
     Raises
     ------
     ValueError
-        If there is nothing to concatenate, or the parts are of different effects.
+        If there is nothing to concatenate, or the parts are of different effects or rims.
     """
     if not parts:
         raise ValueError("The 'parts' argument must hold at least one Segmentation. Got none instead.")
@@ -237,6 +237,9 @@ def concatenate_segmentations(parts: Sequence[Segmentation]) -> Segmentation:
         raise ValueError(
             f"The 'parts' argument must be segments of one kind of effect. Got {effects} instead."
         )
+    rims = sorted({part.rim for part in parts})
+    if len(rims) > 1:
+        raise ValueError(f"The 'parts' argument must be segments with one rim. Got {rims} instead.")
     if len(parts) == 1:
         return parts[0]
     width = max(part.shares.shape[1] for part in parts)
