@@ -243,6 +243,8 @@ def _as_one(texts: Sequence[str]) -> str:
 
 def _text(n_images: int, shares: Mapping[Verdict, float], covers: Sequence[Cover], effect: Effect) -> str:
     spurious, relevant, unsure = (100 * shares[v] for v in ("spurious", "relevant", "unsure"))
+    outside = 100 - spurious - relevant - unsure
+    rest = f"; {outside:.0f} % lies in no segment" if outside >= 0.5 else ""
     says = "So, by these verdicts,"
     counted = "1 image was" if n_images == 1 else f"{n_images} images were"
     if shares["spurious"] >= 0.5:
@@ -258,7 +260,7 @@ def _text(n_images: int, shares: Mapping[Verdict, float], covers: Sequence[Cover
     parts = [
         f"{counted} critiqued. Of what {SPEAKS[effect]} the class in {'it' if n_images == 1 else 'them'}, "
         f"{spurious:.0f} % lies in segments that are spurious, {relevant:.0f} % in relevant ones, and on "
-        f"{unsure:.0f} % there is no verdict. {verdict}"
+        f"{unsure:.0f} % there is no verdict{rest}. {verdict}"
     ]
     for kind in VERDICTS:
         listed = [str(cover) for cover in covers if cover.verdict == kind]

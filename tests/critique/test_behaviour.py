@@ -42,6 +42,8 @@ def test_shares_and_what_is_covered():
         "count. Judged spurious: the tag (62 % of the effect, mostly top left). Judged relevant: the bone (12 % of the "
         "effect, mostly centre). Unsure: something that the critique does not name (25 % of the effect, mostly centre)."
     )
+    without = summarize_behaviour(FOUND[:1])["ill"].text
+    assert "and on 0 % there is no verdict; 25 % lies in no segment. So" in without
     absolute = summarize_behaviour([replace(finding, effect="absolute") for finding in FOUND])
     assert "Of what speaks for or against the class in them, 62 %" in absolute["ill"].text
     assert str(summary["well"].covers[0]) == (
