@@ -160,6 +160,9 @@ def _tell(
     echo(f"{n_training} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {counts}")
     for remark in classifier.remarks_:
         echo(f"Note: {remark}")
+    trial = classifier.aligned_.trial
+    if trial is not None:
+        echo(str(trial))
     behaviour = classifier.behaviour_summary()
     echo(str(behaviour))
     metrics: dict[str, Any] = {
@@ -167,6 +170,8 @@ def _tell(
         "seconds": classifier.seconds_,
         "behaviour": {found.label: found.text for found in behaviour.classes},
     }
+    if trial is not None:
+        metrics["trial"] = trial.to_json()
     if command:
         keep_command(out, command)
     try:

@@ -18,6 +18,7 @@ from lvlm_va.common.effect import DIRECTIONS
 from lvlm_va.common.files import reading, write_json
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critique import Critique, CritiqueRequest, VerdictPolicy, VerdictTable, read_critiques
+from lvlm_va.interventions import TransplantTrial
 from lvlm_va.report.cost import ModelUse, read_costs
 from lvlm_va.report.measures import Measures
 from lvlm_va.rounds.outcome import Outcome
@@ -98,6 +99,8 @@ class RunRecord:
         verdicts that would have foretold; see `lvlm_va.propagation.Propagated`.
     remarks : tuple of str
         What must be told of a result that mended less than it may seem to.
+    trial : TransplantTrial or None
+        Whether predictions follow what was judged spurious, before and after alignment.
     measures : Measures or None
         What was measured before and after; None where nothing was measured since the last alignment.
     command : Command or None
@@ -127,6 +130,7 @@ class RunRecord:
     policy: VerdictPolicy = field(default_factory=VerdictPolicy)
     propagated: Mapping[str, float] | None = None
     remarks: tuple[str, ...] = ()
+    trial: TransplantTrial | None = None
     measures: Measures | None = None
     command: Command | None = None
     path: Path | None = None
@@ -230,6 +234,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         policy=_policy(latest, folder),
         propagated=latest.get("propagated"),
         remarks=tuple(map(str, latest.get("remarks", ()))),
+        trial=_trial(latest, folder),
         measures=_read_measures(folder, _only(files, "align").name),
         command=_read_command(folder),
         path=folder,
@@ -336,6 +341,15 @@ def _policy(latest: Mapping[str, Any], folder: Path) -> VerdictPolicy:
     try:
         return VerdictPolicy(**latest.get("policy", {}))
     except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'latest.json'} is damaged ({error!r}). {_AGAIN}") from error
+
+
+def _trial(latest: Mapping[str, Any], folder: Path) -> TransplantTrial | None:
+    if latest.get("trial") is None:
+        return None
+    try:
+        return TransplantTrial.from_json(latest["trial"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'latest.json'} is damaged ({error!r}). {_AGAIN}") from error
 
 

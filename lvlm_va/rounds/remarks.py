@@ -5,6 +5,7 @@ from __future__ import annotations
 from lvlm_va.alignment import TrainingOptions
 from lvlm_va.alignment.strength import TARGET
 from lvlm_va.critique.checks import undecided
+from lvlm_va.metrics import wilson_interval
 from lvlm_va.rounds.types import Aligned
 
 # Lambda has risen when it is so near its end.
@@ -13,7 +14,11 @@ _RISEN = 0.99 * TARGET
 
 def remarks_on(aligned: Aligned, aligning: TrainingOptions) -> tuple[str, ...]:
     """Return what must be told of critique and alignment, in sentences; nothing where all went as it should."""
-    return (*remarks_on_verdicts(aligned), *remarks_on_strength(aligned, aligning))
+    return (
+        *remarks_on_verdicts(aligned),
+        *remarks_on_strength(aligned, aligning),
+        *remarks_on_trial(aligned),
+    )
 
 
 def remarks_on_verdicts(aligned: Aligned) -> tuple[str, ...]:
@@ -48,4 +53,20 @@ def remarks_on_strength(aligned: Aligned, aligning: TrainingOptions) -> tuple[st
         f"The weight lambda of the penalty rose to {reached:.2g}, not to {TARGET:g}: alignment has too few batches "
         f"(align_epochs={aligning.epochs}, batch_size={aligning.batch_size}), and the classifier may still rely on "
         "what was judged spurious. Raise align_epochs, lower batch_size, or set rrr_strength.",
+    )
+
+
+def remarks_on_trial(aligned: Aligned) -> tuple[str, ...]:
+    """Return what must be told after alignment: predictions still follow what was judged spurious."""
+    trial = aligned.trial
+    if trial is None:
+        return ()
+    followed, by_itself = (
+        wilson_interval(count, trial.n_pairs) for count in (trial.after.spurious, trial.after.elsewhere)
+    )
+    if followed[0] <= by_itself[1]:
+        return ()
+    return (
+        f"{trial} The classifier still follows it: critique more images (n_align), extend the verdicts "
+        "(propagate=True), or raise align_epochs or rrr_strength.",
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lvlm_va.alignment import History
 from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.critique import Critique, VerdictTable
+from lvlm_va.interventions import TransplantTrial
 from lvlm_va.modules.logits import on_cpu
 from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.verdict_codes import VerdictCodes
@@ -124,6 +125,8 @@ class Aligned:
         For each round, the mean share of its images' effect in segments that the critic judged spurious.
     propagated : Propagated or None
         What the latest alignment extended the verdicts to.
+    trial : TransplantTrial or None
+        Whether predictions follow what was judged spurious, before and after the latest alignment.
     """
 
     start: Trained
@@ -132,6 +135,7 @@ class Aligned:
     rounds: tuple[Round, ...] = ()
     spurious_share: tuple[float, ...] = ()
     propagated: Propagated | None = None
+    trial: TransplantTrial | None = None
 
     @property
     def indices(self) -> Tensor:
