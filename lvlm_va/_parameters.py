@@ -69,6 +69,7 @@ class AlignmentParameters(ImageClassifier):
         "align_epochs": [_EPOCHS],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "if_worse": [StrOptions({"warn", "restore"})],
         "n_rounds": [_COUNT],
         "round_tolerance": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [_COUNT],
@@ -106,6 +107,7 @@ class AlignmentParameters(ImageClassifier):
     align_fraction: float = 0.5
     epochs: int = 10
     align_epochs: int = 10
+    if_worse: str = "warn"
     n_rounds: int = 1
     round_tolerance: float = 0.02
     early_stopping: bool = False
@@ -192,6 +194,7 @@ class AlignmentParameters(ImageClassifier):
             training=training,
             aligning=aligning,
             held_out_fraction=self.validation_fraction if self.early_stopping else None,
+            if_worse=self.if_worse,
             keep_images=self.keep_images,
             verbose=self.verbose,
         )

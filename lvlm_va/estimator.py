@@ -101,6 +101,10 @@ class LVLMVAClassifier(AlignmentParameters):
     round_tolerance : float in [0, 1], default=0.02
         Rounds stop, and the latest net is kept, when its critique finds no more than this mean share of the
         effect in segments judged spurious; with 0, none at all. The first alignment takes place in any case.
+    if_worse : {"warn", "restore"}, default="warn"
+        What is done where alignment lowers the accuracy on training images by more than noise, and does not raise it
+        when spurious pixels of other classes are put in: a warning and a remark tell of it, and ``"restore"`` makes
+        ``module_`` the unaligned classifier. See ``aligned_.comparison``.
     early_stopping : bool, default=False
         Keep the last epoch of alignment that none beats by more than a standard error in
         `lvlm_va.metrics.right_reasons_accuracy` on critiqued images held out; for the curve see ``validation_score``
@@ -393,7 +397,7 @@ class LVLMVAClassifier(AlignmentParameters):
         self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
         self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
         self.spurious_share_ = aligned.spurious_share
-        self.remarks_ = remarks_on(aligned, job.options.aligning)
+        self.remarks_ = remarks_on(aligned, job.options)
         self.masks_ = job.mask(aligned.rounds).masks.numpy() > 0
         self.alignment_data_ = job.marked_images(aligned)
         self.__dict__.pop("propagated_", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lvlm_va.common.randomness import derive_seed
 from lvlm_va.data.stored_images import ImageRows
 from lvlm_va.interventions.transplants import draw_partners, shifted_apart, transplanted
+from lvlm_va.metrics import PairedAccuracy
 from lvlm_va.modules.logits import predict_logits
 
 # Pairs of images, each with a donor of its own.
@@ -44,11 +45,14 @@ class TransplantTrial:
         Images that got pixels, each from another donor.
     before, after : Changes
         Of the classifier before and after alignment.
+    right : PairedAccuracy
+        How often it is right about the images with the spurious pixels in them.
     """
 
     n_pairs: int
     before: Changes
     after: Changes
+    right: PairedAccuracy
 
     def __str__(self) -> str:
         return (
@@ -75,14 +79,15 @@ class TransplantTrial:
             Changes(int(part["spurious"]), int(part["elsewhere"]))
             for part in (found["before"], found["after"])
         )
+        right = PairedAccuracy.from_json(found["right"])
         counts = (before.spurious, before.elsewhere, after.spurious, after.elsewhere)
-        if n_pairs < 1 or not all(0 <= count <= n_pairs for count in counts):
+        if right.n != n_pairs or not all(0 <= count <= n_pairs for count in counts):
             raise ValueError("A trial must have pairs, and no more changes than pairs.")
-        return cls(n_pairs, before, after)
+        return cls(n_pairs, before, after, right)
 
 
 def transplant_trial(
-    modules: Sequence[nn.Module],
+    modules: tuple[nn.Module, nn.Module],
     images: ImageRows,
     labels: Tensor,
     donors: Tensor,
@@ -127,13 +132,14 @@ def transplant_trial(
         return None
     there = masks[marked]
     elsewhere = shifted_apart(there, generator)
-    changed = torch.zeros(len(modules), 2, dtype=torch.int64)
+    changed, right = torch.zeros(2, 2, dtype=torch.int64), torch.zeros(2, len(rows), dtype=torch.bool)
     for part in torch.arange(len(rows)).split(batch_size):
         plain, given = images[rows[part]], images[donors[marked[part]]]
         put = [transplanted(plain, given, where[part].to(plain.device)) for where in (there, elsewhere)]
-        for counts, module in zip(changed, modules, strict=True):
+        for counts, is_right, module in zip(changed, right, modules, strict=True):
             said = predict_logits(module, torch.cat([plain, *put]), batch_size=batch_size).argmax(1)
             same, *others = said.view(3, -1)
             counts += torch.stack([(other != same).sum() for other in others])
+            is_right[part] = others[0] == labels[rows[part]]
     before, after = (Changes(*counts) for counts in changed.tolist())
-    return TransplantTrial(len(rows), before, after)
+    return TransplantTrial(len(rows), before, after, PairedAccuracy.of(*right))

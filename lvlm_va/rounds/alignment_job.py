@@ -15,14 +15,14 @@ from lvlm_va.common.warnings import warn
 from lvlm_va.critique import VerdictTable
 from lvlm_va.data.stored_images import subset
 from lvlm_va.data.training_data import TrainingData
-from lvlm_va.interventions import TransplantTrial, transplant_trial
 from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.choice import Choice
+from lvlm_va.rounds.comparison import Comparison, compare
 from lvlm_va.rounds.critique_round import have_critiqued
 from lvlm_va.rounds.held_out import AlignmentRows, draw_held_out, hold_out
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.propagated_masks import propagate
-from lvlm_va.rounds.remarks import remarks_on_strength, remarks_on_trial, remarks_on_verdicts
+from lvlm_va.rounds.remarks import remarks_on_alignment, remarks_on_verdicts
 from lvlm_va.rounds.shown import ShownImages, shown_images
 from lvlm_va.rounds.types import Aligned, Explained, Round, Trained, chosen_indices, join_portions
 from lvlm_va.rounds.verdicts import (
@@ -213,22 +213,22 @@ class AlignmentJob:
         latest = self._fit("align", so_far.start, how.aligning, seen)
         if so_far.latest is not so_far.start:
             latest = replace(latest, histories=(*so_far.latest.histories, *latest.histories))
-        trial = self.try_out(so_far.start.module, latest.module, rounds)
-        found = replace(so_far, latest=latest, propagated=propagated, trial=trial)
-        for remark in (*remarks_on_strength(found, how.aligning), *remarks_on_trial(found)):
+        comparison = self.compare(so_far.start.module, latest.module, rounds)
+        found = replace(so_far, latest=latest, propagated=propagated, comparison=comparison)
+        for remark in remarks_on_alignment(found, how):
             warn(remark)
+        if comparison.is_worse and how.if_worse == "restore":
+            found = replace(found, latest=so_far.start)
         return found
 
-    def try_out(
-        self, before: nn.Module, after: nn.Module, rounds: tuple[Round, ...]
-    ) -> TransplantTrial | None:
-        """Put what was judged spurious into images of other classes, and count the predictions that change."""
-        return transplant_trial(
+    def compare(self, before: nn.Module, after: nn.Module, rounds: tuple[Round, ...]) -> Comparison:
+        """Return how right the classifier is before and after, and whether it follows what was judged spurious."""
+        return compare(
             (before, after),
-            self.data.images,
-            self.data.labels,
+            self.data,
             chosen_indices(rounds),
             round_masks(rounds, torch.float32) > 0,
+            torch.cat([(found.segmentation.shares * found.codes.spurious).sum(1) for found in rounds]),
             batch_size=self.options.training.batch_size,
             seed=self.seed,
         )

@@ -81,7 +81,7 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
         "parameters": dict(parameters),
         "versions": version_facts(),
         "policy": asdict(job.options.policy),
-        "remarks": remarks_on(aligned, job.options.aligning),
+        "remarks": remarks_on(aligned, job.options),
         "trial": aligned.trial and aligned.trial.to_json(),
         "propagated": propagated
         and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},

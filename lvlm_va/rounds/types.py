@@ -14,6 +14,7 @@ from lvlm_va.critique import Critique, VerdictTable
 from lvlm_va.interventions import TransplantTrial
 from lvlm_va.modules.logits import on_cpu
 from lvlm_va.propagation import Propagated
+from lvlm_va.rounds.comparison import Comparison
 from lvlm_va.rounds.verdict_codes import VerdictCodes
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
 
@@ -125,8 +126,8 @@ class Aligned:
         For each round, the mean share of its images' effect in segments that the critic judged spurious.
     propagated : Propagated or None
         What the latest alignment extended the verdicts to.
-    trial : TransplantTrial or None
-        Whether predictions follow what was judged spurious, before and after the latest alignment.
+    comparison : Comparison or None
+        The classifier before and after the latest alignment.
     """
 
     start: Trained
@@ -135,7 +136,7 @@ class Aligned:
     rounds: tuple[Round, ...] = ()
     spurious_share: tuple[float, ...] = ()
     propagated: Propagated | None = None
-    trial: TransplantTrial | None = None
+    comparison: Comparison | None = None
 
     @property
     def indices(self) -> Tensor:
@@ -156,6 +157,11 @@ class Aligned:
     def critiques(self) -> tuple[Critique, ...]:
         """What the critic said of them."""
         return tuple(critique for found in self.rounds for critique in found.critiques)
+
+    @property
+    def trial(self) -> TransplantTrial | None:
+        """Whether predictions follow what was judged spurious; None where nothing was, or nothing was aligned."""
+        return None if self.comparison is None else self.comparison.trial
 
     def judged_by(self, verdicts: VerdictTable) -> Aligned:
         """Return this with the verdicts of a table."""

@@ -20,6 +20,7 @@ from lvlm_va.interventions import (
     transplant_trial,
     transplanted,
 )
+from lvlm_va.metrics import PairedAccuracy
 from lvlm_va.report import read_run
 
 
@@ -125,10 +126,16 @@ def test_a_mask_elsewhere_has_its_shape_and_other_pixels() -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [{"n_pairs": 0}, {"before": {"spurious": 5}}, {"after": {"spurious": 50, "elsewhere": 0}}, {"before": 3}],
+    [
+        {"n_pairs": 0},
+        {"before": {"spurious": 5}},
+        {"after": {"spurious": 50, "elsewhere": 0}},
+        {"before": 3},
+        {"right": {"n": 40, "before": 10, "after": 20, "lost": 11}},
+    ],
 )
 def test_a_damaged_trial_is_refused(damage) -> None:
-    trial = TransplantTrial(40, Changes(30, 2), Changes(1, 2))
+    trial = TransplantTrial(40, Changes(30, 2), Changes(1, 2), PairedAccuracy(40, 10, 39, 0))
     assert TransplantTrial.from_json(trial.to_json()) == trial
     with pytest.raises((KeyError, TypeError, ValueError)):
         TransplantTrial.from_json({**trial.to_json(), **damage})
