@@ -95,7 +95,7 @@ class AlignmentParameters(ImageClassifier):
     classes: Sequence[Any] | NDArray[Any] | None = None
     image_shape: tuple[int, ...] | None = None
     preprocess: Preprocess | None = None
-    sampler: str | Callable[..., Any] = "low_entropy"
+    sampler: str | Callable[..., Any] = "class_balanced"
     n_align: int = 300
     attribution: str | Attributor = "deeplift_shap"
     references: str | ArrayLike | Tensor = "class_balanced"

@@ -64,9 +64,10 @@ class LVLMVAClassifier(AlignmentParameters):
         What a trained module expects of images in [0, 1]: mean and std per channel; torchvision's or timm's transform
         or transformers' image processor, of which these are read (X is not resized); or a differentiable function of
         tensors (n, C, H, W). ``module_`` does not hold it. A saved model's: `lvlm_va.preprocessing_from`.
-    sampler : {"low_entropy", "high_entropy", "random", "class_balanced", "adaptive"} or callable, \
-            default="low_entropy"
-        Which training images are critiqued; see `lvlm_va.sampling.select_alignment_set`. "adaptive" asks about a few,
+    sampler : {"class_balanced", "low_entropy", "high_entropy", "random", "adaptive"} or callable, \
+            default="class_balanced"
+        Which training images are critiqued: by default the most confident of each class, as many of every class as can
+        be; see `lvlm_va.sampling.select_alignment_set`. "adaptive" asks about a few,
         learns the verdicts, and goes on with images like those judged spurious: more spurious ones for as many
         critiques, at the price of explaining up to five times as many images (or 2,000).
     n_align : int, default=300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,11 @@ def _tell(
     with atomic_path(out / "aligned.safetensors") as temporary:
         save_file(state, temporary)
     counts = classifier.verdicts_.counts()
-    echo(f"{n_training} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {counts}")
+    critiqued = Counter(classifier.job_.data.labels[classifier.aligned_.indices].tolist())
+    by_class = ", ".join(f"{critiqued[i]} {name}" for i, name in enumerate(classifier.job_.data.class_names))
+    echo(
+        f"{n_training} training images, {len(classifier.alignment_set_)} critiqued ({by_class}); verdicts: {counts}"
+    )
     for remark in classifier.remarks_:
         echo(f"Note: {remark}")
     trial = classifier.aligned_.trial
