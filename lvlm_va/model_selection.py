@@ -26,7 +26,6 @@ from lvlm_va.data.training_data import Images
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.metrics import right_reasons_accuracy
 from lvlm_va.modules.logits import module_device_and_dtype
-from lvlm_va.modules.preprocessed import with_preprocess
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.types import Aligned, Trained
@@ -223,7 +222,7 @@ class RightReasonsScorer:
         transform, classifier = _critiqued(estimator)
         check_is_fitted(classifier, "module_")
         own = getattr(classifier, "unaligned_module_", classifier.module_)
-        module = with_preprocess(own, classifier.preprocess_)
+        module = classifier._net(own)
         X, y = _in_memory(X, y)
         images, y = check_images(classifier, transform(X), y, reset=False)
         data = classifier._training_data(images, y, image_ids, module_device_and_dtype(module)[1])
@@ -259,6 +258,11 @@ def _steps(estimator: Any) -> tuple[Callable[[Any], Any], Any]:
         raise TypeError(
             "The 'estimator' argument must be a classifier of this package, or a Pipeline that ends in one. "
             f"Got {type(classifier).__name__} instead, which cannot explain."
+        )
+    if getattr(classifier, "task_", None) == "multilabel":
+        raise ValueError(
+            "The 'estimator' argument must tell classes: RightReasonsScorer has one mask per image. Got a classifier "
+            "of several findings per image; with early_stopping its 'history_' holds their 'validation_score'."
         )
     return transform, classifier
 
