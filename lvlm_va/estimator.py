@@ -263,6 +263,7 @@ class LVLMVAClassifier(AlignmentParameters):
         # By the parameters as they are now; nobody is asked.
         options = replace(self._options(self._explainer()), policy=self.job_.options.policy)
         job = replace(self.job_, data=self._fitted_data(X, y, image_ids), options=options)
+        options.check_findings(job.data)
         with job.run.exclusive():
             self.job_ = job
             self._finish(job, job.realign(self.aligned_, edits))

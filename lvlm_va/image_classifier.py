@@ -29,6 +29,7 @@ from lvlm_va.data.findings import (
     label_codes,
     outcome_names,
     outcomes_of,
+    refuse_one_hot,
 )
 from lvlm_va.data.inputs import (
     as_image_rows,
@@ -258,6 +259,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         multilabel = is_multilabel(self.task, np.shape(y))
         if multilabel:
             y = encode_findings(y)
+            if self.task == "auto":
+                refuse_one_hot(y)
             found = self.classes_ = finding_names(self.classes, y.shape[1])
             accepted: tuple[int, ...] = (len(found),)
         else:

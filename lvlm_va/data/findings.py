@@ -59,6 +59,15 @@ def encode_findings(y: Any, n_findings: int | None = None, *, argument: str = "y
     return values.astype(np.int64)
 
 
+def refuse_one_hot(y: NDArray[np.int64]) -> None:
+    """Raise ValueError where each row of y (n, K) has exactly one 1, as classes written as columns have."""
+    if bool((y.sum(1) == 1).all()):
+        raise ValueError(
+            "The 'y' argument must be of shape (n,) for classes that exclude each other. Got exactly one 1 in each row "
+            f"of shape {y.shape}: pass y.argmax(1), or task='multilabel' if these are findings all the same."
+        )
+
+
 def finding_names(classes: Sequence[Any] | NDArray[Any] | None, n_findings: int) -> NDArray[Any]:
     """Return the names of the findings: those given, or their numbers.
 

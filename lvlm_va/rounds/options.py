@@ -88,8 +88,7 @@ class AlignmentOptions:
             if label not in data.class_names:
                 raise unknown_name("specifications", label, data.class_names)
         n, n_rounds, n_findings = len(data.labels), self.n_rounds, max(1, len(data.findings))
-        if data.multilabel:
-            self._check_several()
+        self.check_findings(data)
         askers: list[Any] = [self.critic, self.judge]
         for asker in askers:
             if hasattr(asker, "check_data"):
@@ -103,8 +102,10 @@ class AlignmentOptions:
         if self.held_out_fraction is not None:
             n_held_out(math.ceil(self.n_align / n_findings), self.held_out_fraction)
 
-    def _check_several(self) -> None:
-        """Refuse what is not known of several findings per image."""
+    def check_findings(self, data: TrainingData) -> None:
+        """Raise ValueError for what cannot be done with several findings per image."""
+        if not data.multilabel:
+            return
         if self.propagation is not None:
             raise ValueError(
                 "The 'propagate' argument must be False for several findings per image: what is spurious for one may "

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from torch import nn
 
@@ -38,6 +39,17 @@ class Wrapped(nn.Module):
 
     def forward(self, images: torch.Tensor):
         return self.wrap(self.net(images))
+
+
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
 
 
 class Recording(RegionCritic):
@@ -176,6 +188,9 @@ def test_findings_end_to_end(findings, tmp_path):
     assert len(critic.requests) == asked
     same_weights(again.module_, clf.module_)
 
+    with pytest.raises(ValueError, match="'propagate' argument must be False"):
+        pickle.loads(pickle.dumps(clf)).set_params(propagate=True).realign(clf.verdicts_, X, Y)
+
     # A correction of one finding's case changes the masks of that case alone.
     case = clf.verdicts_.verdicts[0].image_id
     edit = VerdictTable((SegmentVerdict(case, 1, "spurious"),))
@@ -253,6 +268,48 @@ def test_logits_that_are_a_part_of_the_output(blobs, output, wrap):
     assert torch.equal(plain.explain(X).attributions, named.explain(X).attributions)
 
 
+@pytest.mark.parametrize(
+    "how", [{"propagate": True}, {"sampler": "adaptive"}, {"n_rounds": 2, "round_tolerance": 0}]
+)
+def test_one_logit_goes_all_ways_that_two_go(blobs, how):
+    X, y = blobs
+    net = make_net(1)
+    masks = np.zeros((60, 8, 8), bool)
+    masks[:, :, :4] = True
+    one, two = (make(module, critic=OracleCritic(masks), **how).fit(X, y) for module in (net, Sided(net)))
+    assert one.alignment_set_.tolist() == two.alignment_set_.tolist()
+    assert one.masks_.any()
+    assert np.array_equal(one.masks_, two.masks_)
+    same_weights(one.module_, two.module_.net)
+
+
+def test_built_in_nets_have_the_logits_of_the_task(findings):
+    X, Y = findings
+    for task, y, shape in (
+        ("auto", Y[:, 0], 2),
+        ("binary", Y[:, 0], 1),
+        ("auto", Y, 2),
+        ("multilabel", Y, 2),
+    ):
+        clf = make("mlp", task=task, critic=None, epochs=1).fit(X, y)
+        with torch.no_grad():
+            assert clf.module_(torch.from_numpy(X[:3]).float()).shape == (3, shape)
+
+
+def test_a_dataset_may_hold_findings(findings):
+    X, Y = findings
+    rows = [
+        (torch.from_numpy(image).float(), torch.from_numpy(present))
+        for image, present in zip(X, Y, strict=True)
+    ]
+    dataset, net = Rows(rows), make_net(2).float()
+    one, two = make(net).fit(dataset), make(net).fit(X.astype(np.float32), Y)
+    same_weights(one.module_, two.module_)
+    assert one.score(dataset) == two.score(X.astype(np.float32), Y)
+    csr = make(net).fit(X.astype(np.float32), scipy.sparse.csr_matrix(Y))
+    same_weights(csr.module_, two.module_)
+
+
 def test_an_output_that_is_not_there(blobs):
     X, y = blobs
     for wrap, output, message in (
@@ -317,6 +374,8 @@ def test_labels_and_nets_that_do_not_fit(findings):
     ):
         with pytest.raises(ValueError, match=message):
             make(module, **parameters).fit(X, y)
+    with pytest.raises(ValueError, match=r"exactly one 1 in each row of shape \(60, 2\): pass y.argmax\(1\)"):
+        make(make_net(2)).fit(X, np.eye(2)[Y[:, 0]])
     with pytest.raises(ValueError, match="y should be a 1d array"):
         make(make_net(2), task="multiclass").fit(X, Y)
     with pytest.raises(ValueError, match="y should be a 1d array"):
