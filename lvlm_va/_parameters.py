@@ -26,11 +26,13 @@ from lvlm_va.critique.description_advice import warn_of_vague_descriptions
 from lvlm_va.critique.policy import policy_of
 from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.critique.specifications import as_texts
+from lvlm_va.data.findings import describe_outcomes
 from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.image_classifier import ImageClassifier
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.modules.preprocessing import Preprocess
+from lvlm_va.modules.tasks import TASKS
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.options import AlignmentOptions
@@ -55,6 +57,8 @@ class AlignmentParameters(ImageClassifier):
         "classes": ["array-like", None],
         "image_shape": [tuple, list, None],
         "preprocess": [Mapping, callable, None],
+        "task": [StrOptions(set(TASKS))],
+        "output": [str, Integral, None],
         "sampler": [str, callable],
         "n_align": [_COUNT],
         "attribution": [str, HasMethods("attribute")],
@@ -95,6 +99,8 @@ class AlignmentParameters(ImageClassifier):
     classes: Sequence[Any] | NDArray[Any] | None = None
     image_shape: tuple[int, ...] | None = None
     preprocess: Preprocess | None = None
+    task: str = "auto"
+    output: str | int | None = None
     sampler: str | Callable[..., Any] = "class_balanced"
     n_align: int = 300
     attribution: str | Attributor = "deeplift_shap"
@@ -189,7 +195,7 @@ class AlignmentParameters(ImageClassifier):
             critic=critic,
             judge=judge,
             policy=policy_of(judge, critic),
-            specifications=as_texts(self.specifications),
+            specifications=describe_outcomes(as_texts(self.specifications), self._finding_names),
             propagation=resolve_propagation(self.propagate),
             training=training,
             aligning=aligning,

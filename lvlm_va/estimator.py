@@ -22,7 +22,7 @@ from lvlm_va.critique import (
     summarize_behaviour,
 )
 from lvlm_va.data.training_data import Images
-from lvlm_va.modules.preprocessed import without_preprocess
+from lvlm_va.modules.preprocessed import own_module
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.cost import estimate_job
 from lvlm_va.rounds.outcome import publish
@@ -50,20 +50,28 @@ class LVLMVAClassifier(AlignmentParameters):
         `lvlm_va.critique.resolve_critic`. None only trains.
     judge : object with ``judge``, str or None, default=None
         Who turns a critique in words into verdicts; see `lvlm_va.critique.resolve_judge`.
-    specifications : mapping of class to str or mapping, default=None
-        What should count for each class, in words, or as ``{"counts": ..., "does_not_count": ...}``; handed to the
+    specifications : mapping of class or finding to str or mapping, default=None
+        What should count for each, in words, or as ``{"counts": ..., "does_not_count": ...}``; handed to the
         critic. A warning says what they lack for a critic that goes by them.
     classes : array-like of shape (n_classes,), default=None
-        All labels in y, in the order of the module's logits. None takes the order in which a transformers checkpoint
-        names them (``config.id2label``), or else sorts them, numbers as numbers even where they are text ("10" after
-        "9"). With ``epochs=0``, a module that would be right more often on its training images in another order is
-        refused before anything else is done; where this one was given, a warning tells of it.
+        All labels in y, in the order of the module's logits; of several findings per image, their names. None takes the
+        order in which a transformers checkpoint names them (``config.id2label``), or else sorts them, numbers as
+        numbers even where they are text ("10" after "9"); findings it numbers. With ``epochs=0``, a module that would
+        be right more often on its training images in another order is refused before anything else is done; where this
+        one was given, a warning tells of it.
     image_shape : tuple of (C, H, W) or (H, W), default=None
         How to read flat rows of X. None reads a row as one line of pixels.
     preprocess : {"mean": ..., "std": ...}, transform, image processor, callable or None, default=None
         What a trained module expects of images in [0, 1]: mean and std per channel; torchvision's or timm's transform
         or transformers' image processor, of which these are read (X is not resized); or a differentiable function of
         tensors (n, C, H, W). ``module_`` does not hold it. A saved model's: `lvlm_va.preprocessing_from`.
+    task : {"auto", "multiclass", "binary", "multilabel"}, default="auto"
+        What is told of an image: one of several classes (a logit for each), one of two classes (one logit, whose
+        sigmoid is the probability of the second), or several findings at once (y of shape (n, n_findings) of 0 and 1; a
+        logit for each, with a sigmoid of its own). "auto" goes by the shape of y and the number of logits.
+    output : str, int or None, default=None
+        Which part of the module's output is its logits: a key, an attribute, or a place in a tuple. None takes the
+        output itself, or its ``.logits``.
     sampler : {"class_balanced", "low_entropy", "high_entropy", "random", "adaptive"} or callable, \
             default="class_balanced"
         Which training images are critiqued: by default the most confident of each class, as many of every class as can
@@ -147,9 +155,11 @@ class LVLMVAClassifier(AlignmentParameters):
     module_ : torch.nn.Module
         The aligned classifier.
     unaligned_module_ : torch.nn.Module
-        The classifier before alignment (with a critic only, as all that follow but the last five).
+        The classifier before alignment (with a critic only, as all that follow but the last six).
     alignment_set_ : ndarray of shape (a,), int64
-        Rows of X that were critiqued.
+        Rows of X that were critiqued; of several findings per image, one may come again with another finding.
+    alignment_findings_ : ndarray of shape (a,)
+        Which finding each was critiqued about, as ``classes_`` calls it (several findings only).
     explanation_, segments_, critiques_ : Explanation, Segmentation, tuple of Critique
         Attributions of those images, their segments, and what the critic said.
     verdicts_ : VerdictTable
@@ -165,13 +175,16 @@ class LVLMVAClassifier(AlignmentParameters):
         The images aligned with, and their masks (with `propagate` only).
     alignment_data_ : MarkedImages
         A torch Dataset of (image, label, mask): all images of the alignment, for training loops of one's own. Copies
-        and pickles, which hold no images, lack it.
+        and pickles, which hold no images, lack it, and so do estimators of several findings per image.
     history_ : dict of str to tuple of History
         Curves of ``"train"`` and ``"align"``, one per run of the training loop.
     job_, aligned_ : AlignmentJob, Aligned
         The steps, which may be done one by one, and all that they found.
+    task_ : {"multiclass", "binary", "multilabel"}
+        What ``module_`` tells.
     classes_, image_shape_, preprocess_ : ndarray of shape (n_classes,), tuple of (C, H, W), torch.nn.Module or None
-        The classes in the order of the logits, the shape of one image, and what images pass before ``module_``.
+        The classes or findings in the order of the logits, the shape of one image, and what images pass before
+        ``module_``.
     seconds_ : dict of str to float
         Wall-clock seconds of each stage.
 
@@ -195,8 +208,8 @@ class LVLMVAClassifier(AlignmentParameters):
             Training images; floats in [0, 1], or uint8, which is divided by 255. A map-style torch Dataset of
             (image, label) pairs is read into memory if that takes no more than a GiB as float32. A larger one is read
             batch by batch, again and again: it must return the same image for an index each time.
-        y : array-like of shape (n,)
-            Labels. May be None for a Dataset that holds them.
+        y : array-like of shape (n,), or (n, n_findings) of 0 and 1
+            Labels, or which findings each image has. May be None for a Dataset that holds them.
         image_ids : sequence of str, default=None
             Names of the images in critiques, verdicts and reports; None numbers them.
 
@@ -215,7 +228,7 @@ class LVLMVAClassifier(AlignmentParameters):
         with job.run.exclusive():
             trained = job.train(module)
             self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
-            self.module_ = without_preprocess(trained.module)
+            self.module_ = own_module(trained.module)
             self.history_ = {"train": trained.histories, "align": ()}
             if job.options.critic is None:
                 job.run.publish(seconds=self.seconds_)
@@ -255,6 +268,7 @@ class LVLMVAClassifier(AlignmentParameters):
         # By the parameters as they are now; nobody is asked.
         options = replace(self._options(self._explainer()), policy=self.job_.options.policy)
         job = replace(self.job_, data=self._fitted_data(X, y, image_ids), options=options)
+        options.check_findings(job.data)
         with job.run.exclusive():
             self.job_ = job
             self._finish(job, job.realign(self.aligned_, edits))
@@ -308,7 +322,7 @@ class LVLMVAClassifier(AlignmentParameters):
             Shares of the effect and an account per class; ``print`` shows it as text.
         """
         self._require_critique()
-        names, first = [str(name) for name in self.classes_], self.aligned_.rounds[0]
+        names, first = self.job_.data.class_names, self.aligned_.rounds[0]
         summary = summarize_behaviour(
             segment_findings(first.explanation, first.segmentation, first.critiques, self.verdicts_, names)
         )
@@ -392,15 +406,19 @@ class LVLMVAClassifier(AlignmentParameters):
         """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""
         self.aligned_ = aligned
         both = (aligned.latest.module, aligned.start.module)
-        self.module_, self.unaligned_module_ = map(without_preprocess, both)
+        self.module_, self.unaligned_module_ = map(own_module, both)
         self.history_["align"] = aligned.latest.histories
-        self.alignment_set_ = aligned.indices.numpy()
+        self.alignment_set_ = job.data.rows_of(aligned.indices).numpy()
+        if job.data.multilabel:
+            self.alignment_findings_ = self.classes_[job.data.findings_of(aligned.indices)]
         self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
         self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
         self.spurious_share_ = aligned.spurious_share
         self.remarks_ = remarks_on(aligned, job.options)
         self.masks_ = job.mask(aligned.rounds).masks.numpy() > 0
-        self.alignment_data_ = job.marked_images(aligned)
+        marked = job.marked_images(aligned)
+        if marked is not None:
+            self.alignment_data_ = marked
         self.__dict__.pop("propagated_", None)
         if aligned.propagated is not None:
             self.propagated_ = aligned.propagated

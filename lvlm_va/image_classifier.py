@@ -22,6 +22,15 @@ from lvlm_va.attribution import (
     concatenate_explanations,
     resolve_attributor,
 )
+from lvlm_va.data.findings import (
+    encode_findings,
+    finding_names,
+    is_multilabel,
+    label_codes,
+    outcome_names,
+    outcomes_of,
+    refuse_one_hot,
+)
 from lvlm_va.data.inputs import (
     as_image_rows,
     check_image_ids,
@@ -35,9 +44,12 @@ from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.modules.build import build_module
 from lvlm_va.modules.checks import check_module
 from lvlm_va.modules.class_order import check_class_order, given_order, order_of_checkpoint, sort_classes
+from lvlm_va.modules.heads import decisions, probabilities
 from lvlm_va.modules.logits import module_device_and_dtype, on_cpu, predict_logits
+from lvlm_va.modules.outputs import with_output
 from lvlm_va.modules.preprocessed import preprocessed, with_preprocess
 from lvlm_va.modules.preprocessing import Preprocess, resolve_preprocess
+from lvlm_va.modules.tasks import Task, accepted_logits, task_of
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
@@ -48,7 +60,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     module_ : torch.nn.Module
         The classifier.
     classes_ : ndarray of shape (n_classes,)
-        The classes, in the order of the logits.
+        The classes, in the order of the logits; of several findings per image, these.
+    task_ : {"multiclass", "binary", "multilabel"}
+        What ``module_`` tells: one of several classes; one of two by one logit; or several findings, each by its own.
     image_shape_ : tuple of (C, H, W)
         Shape of one image.
     preprocess_ : torch.nn.Module or None
@@ -61,6 +75,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     classes: Sequence[Any] | NDArray[Any] | None
     image_shape: tuple[int, ...] | None
     preprocess: Preprocess | None
+    task: str = "multiclass"
+    output: str | int | None = None
     attribution: str | Attributor
     references: str | ArrayLike | Tensor
     n_references: int
@@ -68,6 +84,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     batch_size: int
     module_: nn.Module
     classes_: NDArray[Any]
+    task_: Task
     image_shape_: tuple[int, int, int]
     preprocess_: nn.Module | None
     references_: ReferenceSet
@@ -83,15 +100,14 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n, n_classes), float64
-            Softmax of the logits, in the order of ``classes_``.
+            In the order of ``classes_``: softmax of the logits, or of one logit its sigmoid and the rest to 1. Of
+            several findings, that each is present.
         """
         check_is_fitted(self, "module_")
-        images = self._images(X)
-        net = with_preprocess(self.module_, self.preprocess_)
-        return predict_logits(net, images, batch_size=self.batch_size).softmax(1).numpy()
+        return probabilities(self._logits(X), multilabel=self._multilabel).numpy()
 
     def predict(self, X: Images) -> NDArray[Any]:
-        """Return the most probable class of each image.
+        """Return the most probable class of each image, or which findings it has.
 
         Parameters
         ----------
@@ -100,20 +116,21 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n,)
-            Classes.
+        ndarray of shape (n,), or (n, n_classes), int64
+            Classes; of several findings 1 where one is present, else 0.
         """
-        best = self.predict_proba(X).argmax(1)
-        return np.asarray(self.classes_[best])
+        check_is_fitted(self, "module_")
+        found = decisions(self._logits(X), multilabel=self._multilabel).numpy()
+        return found if self._multilabel else np.asarray(self.classes_[found])
 
     def score(self, X: Images, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return the accuracy.
+        """Return the accuracy; of several findings per image, the share of images in which all are right.
 
         Parameters
         ----------
         X : array-like, Tensor or Dataset
             Images of the shape that was fitted.
-        y : array-like of shape (n,), default=None
+        y : array-like of shape (n,) or (n, n_classes), default=None
             Labels; None takes those of a Dataset.
         sample_weight : array-like of shape (n,), default=None
             Weights.
@@ -131,35 +148,86 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             y = X.labels()  # read with the images
         return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
-    def explain(self, X: Images, y: ArrayLike | None = None) -> Explanation:
-        """Attribute the logit of a class to the pixels of each image.
+    def explain(
+        self, X: Images, y: ArrayLike | None = None, *, finding: Any | ArrayLike = None
+    ) -> Explanation:
+        """Attribute the logit of a class, or of a finding, to the pixels of each image.
 
         Parameters
         ----------
         X : array-like, Tensor or Dataset
             Images of the shape that was fitted.
-        y : array-like of shape (n,), default=None
-            Classes to explain; None explains the predicted ones.
+        y : array-like of shape (n,), or (n, n_classes) for several findings, default=None
+            Classes to explain; None explains the predicted ones. Of one logit z, and of a finding's, what is predicted
+            or said to be absent is explained by -z: what speaks against it.
+        finding : one of ``classes_``, or array-like of shape (n,) of them, default=None
+            Of several findings, which to explain, for all images or for each.
 
         Returns
         -------
         Explanation
-            Attributions and their completeness errors.
+            Attributions and their completeness errors. Of findings, ``target`` counts outcomes: 2k where finding k is
+            absent, 2k + 1 where it is present.
+
+        Raises
+        ------
+        ValueError
+            If `finding` is missing or unknown, or given where labels are classes.
         """
         check_is_fitted(self, "module_")
-        images, net = self._images(X), with_preprocess(self.module_, self.preprocess_)
-        if y is None:
-            target = predict_logits(net, images, batch_size=self.batch_size).argmax(1)
+        images, net = self._images(X), self._net(self.module_)
+        if self._multilabel:
+            which = encode_labels(
+                np.broadcast_to(self._known_findings(finding), (len(images),)), self.classes_
+            )[1]
+        elif finding is not None:
+            raise ValueError("The 'finding' argument must be None where the labels are classes. Got one.")
+        if y is not None:
+            target = self._encode(y, "y")
         else:
-            target = torch.from_numpy(encode_labels(y, self.classes_)[1])
+            logits = predict_logits(net, images, batch_size=self.batch_size)
+            target = decisions(logits, multilabel=self._multilabel)
+        if self._multilabel:
+            target = outcomes_of(target, torch.from_numpy(which))
         found = [part for _, part in self._explainer().in_portions(net, images, target)]
         return concatenate_explanations(found)
 
+    def _known_findings(self, finding: Any) -> NDArray[Any]:
+        asked = np.asarray(finding)
+        if finding is None or not np.isin(asked, self.classes_).all():
+            raise ValueError(
+                f"The 'finding' argument must say which of {self.classes_.tolist()} to explain. "
+                f"Got {finding!r} instead."
+            )
+        return asked
+
+    @property
+    def _multilabel(self) -> bool:
+        return self.task_ == "multilabel"
+
+    @property
+    def _finding_names(self) -> tuple[str, ...]:
+        return tuple(str(name) for name in self.classes_) if self._multilabel else ()
+
+    def _net(self, module: nn.Module) -> nn.Module:
+        """Return a module of the user's as it takes images in [0, 1] and returns logits."""
+        return with_preprocess(with_output(module, self.output), self.preprocess_)
+
+    def _logits(self, X: Images) -> Tensor:
+        return predict_logits(self._net(self.module_), self._images(X), batch_size=self.batch_size)
+
+    def _encode(self, y: Any, argument: str) -> Tensor:
+        """Return labels as they are numbered here: int64 of shape (n,), or (n, K) for findings."""
+        if self._multilabel:
+            return torch.from_numpy(encode_findings(y, len(self.classes_), argument=argument))
+        return torch.from_numpy(encode_labels(y, self.classes_)[1])
+
     def _explainer(self) -> Explainer:
-        return Explainer(resolve_attributor(self.attribution), self.references_)
+        attributor = resolve_attributor(self.attribution)
+        return Explainer(attributor, self.references_, sigmoid=self.task_ != "multiclass")
 
     def _labelled(self, X: Images, y: ArrayLike | None, argument: str) -> tuple[ImageRows, Tensor]:
-        """Return images of the shape that was fitted, and their class numbers: int64 tensor of shape (n,)."""
+        """Return images of the shape that was fitted, and their labels, as `_encode` numbers them."""
         if isinstance(X, Dataset):
             X, labels = open_dataset(X, getattr(self, "num_workers", None))
             y = labels if y is None else y
@@ -169,7 +237,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"The {argument!r} argument must hold the labels of the images. Got None instead."
             )
-        return self._images(X), torch.from_numpy(encode_labels(y, self.classes_)[1])
+        return self._images(X), self._encode(y, argument)
 
     def _images(self, X: Images) -> ImageRows:
         """Return images of the shape that was fitted; flat rows are read as such."""
@@ -188,28 +256,40 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         differentiable: bool,
     ) -> tuple[nn.Module, TrainingData]:
         """Set what ends in _ but the net; return the checked module, behind `preprocess`, and its training data."""
-        found = sort_classes(encode_labels(y)[0])
-        self.classes_ = found if self.classes is None else given_order(found, self.classes)
+        multilabel = is_multilabel(self.task, np.shape(y))
+        if multilabel:
+            y = encode_findings(y)
+            if self.task == "auto":
+                refuse_one_hot(y)
+            found = self.classes_ = finding_names(self.classes, y.shape[1])
+            accepted: tuple[int, ...] = (len(found),)
+        else:
+            found = sort_classes(encode_labels(y)[0])
+            self.classes_ = found if self.classes is None else given_order(found, self.classes)
+            accepted = accepted_logits(self.task, len(found))
         self.image_shape_ = resolve_image_shape(X, self.image_shape)
         self.preprocess_ = resolve_preprocess(self.preprocess, self.image_shape_[0])
         module = build_module(
             self.module,
             self.image_shape_,
-            len(found),
+            accepted[0],
             seed=seed,
             default_dtype=torch.float64 if X.dtype in (np.float64, torch.float64) else torch.float32,
         )
-        if self.classes is None:
+        if self.classes is None and not multilabel:
             self.classes_ = order_of_checkpoint(module, found, trained=not self.epochs)
+        module = with_output(module, self.output)
         device, dtype = module_device_and_dtype(module)
+        self.task_ = "multilabel" if multilabel else "multiclass"
         data = self._training_data(X, y, image_ids, dtype)
         seen = data.images[:2]
         if self.preprocess_ is not None:
             seen = preprocessed(self.preprocess_.to("cpu", dtype), seen, differentiable=differentiable)
             self.preprocess_.to(device)
-        check_module(module, seen, len(self.classes_), differentiable=differentiable)
+        n_logits = check_module(module, seen, accepted, differentiable=differentiable, softmax=not multilabel)
+        self.task_ = task_of(n_logits, data.labels)
         self.references_ = ReferenceSet.choose(
-            self.references, data.images, data.labels, self.n_references, seed=seed
+            self.references, data.images, label_codes(data.labels), self.n_references, seed=seed
         )
         return with_preprocess(module, self.preprocess_), data
 
@@ -226,11 +306,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         image_ids: Sequence[str] | None,
         dtype: torch.dtype,
     ) -> TrainingData:
+        names, findings = tuple(str(name) for name in self.classes_), self._finding_names
         return TrainingData(
             images=as_image_rows(X, self.image_shape_, dtype),
-            labels=torch.from_numpy(encode_labels(y, self.classes_)[1]),
-            class_names=tuple(str(name) for name in self.classes_),
+            labels=self._encode(y, "y"),
+            class_names=outcome_names(findings) or names,
             image_ids=check_image_ids(image_ids, len(X)),
+            findings=findings,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -243,4 +325,5 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.classifier_tags.multi_label = self.task in ("auto", "multilabel")
         return tags

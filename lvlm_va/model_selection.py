@@ -29,7 +29,6 @@ from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.interventions import transplant_accuracy
 from lvlm_va.metrics import right_reasons_accuracy
 from lvlm_va.modules.logits import module_device_and_dtype
-from lvlm_va.modules.preprocessed import with_preprocess
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.types import Aligned, Trained
@@ -38,6 +37,10 @@ from lvlm_va.runs.directory import open_run
 
 # What a classifier may be scored by.
 MEASURES = ("transplants", "attributions")
+_ONE_MASK = (
+    "The 'estimator' argument must tell classes: RightReasonsScorer has one mask per image. Got a classifier "
+    "of several findings per image; with early_stopping its 'history_' holds their 'validation_score'."
+)
 
 
 class RightReasonsScorer:
@@ -128,6 +131,8 @@ class RightReasonsScorer:
         X, y = _in_memory(X, y)
         if y is None:
             raise ValueError("The 'y' argument must hold the labels of the images. Got None instead.")
+        if np.ndim(y) > 1:
+            raise ValueError(_ONE_MASK)
         names = _fingerprints(X)
         rows = [row for row, name in enumerate(names) if name in self._masks]
         if not rows:
@@ -245,7 +250,7 @@ class RightReasonsScorer:
         transform, classifier = _critiqued(estimator)
         check_is_fitted(classifier, "module_")
         own = getattr(classifier, "unaligned_module_", classifier.module_)
-        module = with_preprocess(own, classifier.preprocess_)
+        module = classifier._net(own)
         X, y = _in_memory(X, y)
         images, y = check_images(classifier, transform(X), y, reset=False)
         data = classifier._training_data(images, y, image_ids, module_device_and_dtype(module)[1])
@@ -311,6 +316,8 @@ def _steps(estimator: Any) -> tuple[Callable[[Any], Any], Any]:
             "The 'estimator' argument must be a classifier of this package, or a Pipeline that ends in one. "
             f"Got {type(classifier).__name__} instead, which cannot explain."
         )
+    if getattr(classifier, "task_", None) == "multilabel":
+        raise ValueError(_ONE_MASK)
     return transform, classifier
 
 

@@ -9,7 +9,6 @@ from itertools import chain
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -19,6 +18,7 @@ from lvlm_va.alignment.strength import Strength
 from lvlm_va.alignment.types import AlignmentSet
 from lvlm_va.alignment.weighting import Weighting, weighted_loss
 from lvlm_va.data.stored_images import ImageReader, ImageRows, StoredImages
+from lvlm_va.modules.heads import row_losses, share_correct
 from lvlm_va.modules.logits import forward_logits
 from lvlm_va.ops import masked_gradient_penalty
 
@@ -31,8 +31,8 @@ class TrainingRows:
     ----------
     images : Tensor or StoredImages of shape (n, C, *spatial)
         Training images.
-    labels : Tensor of shape (n,), int64
-        Their classes.
+    labels : Tensor of shape (n,) or (n, K), int64
+        Their classes, or which of K findings are present.
     alignment : AlignmentSet or None
         None in plain training.
     device : torch.device
@@ -60,6 +60,12 @@ class TrainingRows:
         if self.alignment is None or not len(batch.marked):
             return None
         return self._gather([(self.alignment.masks, batch.marked)], self.dtype)
+
+    def select_findings(self, batch: Batch) -> Tensor | None:
+        """Return which findings the masks of the batch's marked rows are about; None for classes, or without masks."""
+        if self.alignment is None or self.alignment.findings is None or not len(batch.marked):
+            return None
+        return self._gather([(self.alignment.findings, batch.marked)], torch.int64)
 
     @contextmanager
     def reading_ahead(self, batches: Sequence[Batch]) -> Iterator[None]:
@@ -111,8 +117,8 @@ class Forwarded:
     ----------
     logits : Tensor of shape (n, K)
         With their graph; those of marked rows last.
-    labels : Tensor of shape (n,), int64
-        The rows' classes.
+    labels : Tensor of shape (n,) or (n, K), int64
+        The rows' classes, or which findings are present.
     gradient : Tensor of shape (m, C, *spatial)
         Input gradients of the marked rows, with their graph.
     masks : Tensor of shape (m, *spatial)
@@ -127,7 +133,7 @@ class Forwarded:
     @property
     def cross_entropy(self) -> Tensor:
         """Scalar tensor: the sum over the rows."""
-        return F.cross_entropy(self.logits, self.labels, reduction="sum")
+        return row_losses(self.logits, self.labels).sum()
 
     @property
     def penalty(self) -> Tensor:
@@ -138,8 +144,8 @@ class Forwarded:
 
     @property
     def n_correct(self) -> Tensor:
-        """Scalar tensor: rows whose label has the largest logit."""
-        return (self.logits.argmax(1) == self.labels).sum()
+        """Scalar tensor: rows that are right; of several findings, the share of these."""
+        return share_correct(self.logits, self.labels).sum()
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,8 +201,7 @@ def batch_loss(
     forwarded = forward_batch(module, rows, batch, bf16=bf16)
     cross_entropy, penalty = forwarded.cross_entropy, forwarded.penalty
     if weighting is not None:
-        each = F.cross_entropy(forwarded.logits, forwarded.labels, reduction="none")
-        loss = weighted_loss(weighting, each, batch)
+        loss = weighted_loss(weighting, row_losses(forwarded.logits, forwarded.labels), batch)
     else:
         loss = cross_entropy / whole.n_rows
     if len(whole.marked):
@@ -215,7 +220,10 @@ def forward_batch(module: nn.Module, rows: TrainingRows, batch: Batch, *, bf16: 
         no_gradient = torch.zeros(0, 1, 1, device=rows.device, dtype=rows.dtype)
         labels = torch.zeros(0, device=rows.device, dtype=torch.int64)
         return Forwarded(no_gradient[..., 0], labels, no_gradient, no_gradient[..., 0])
-    return forward_rows(module, *rows.select(batch), rows.select_masks(batch), bf16=bf16)
+    images, labels = rows.select(batch)
+    return forward_rows(
+        module, images, labels, rows.select_masks(batch), rows.select_findings(batch), bf16=bf16
+    )
 
 
 def forward_rows(
@@ -223,6 +231,7 @@ def forward_rows(
     images: Tensor,
     labels: Tensor,
     masks: Tensor | None,
+    findings: Tensor | None = None,
     *,
     bf16: bool = False,
 ) -> Forwarded:
@@ -234,10 +243,12 @@ def forward_rows(
         Must not mix rows where some are marked.
     images : Tensor of shape (n, C, *spatial), floating
         On the module's device and in its type; n >= 1.
-    labels : Tensor of shape (n,), int64
-        Their classes.
+    labels : Tensor of shape (n,) or (n, K), int64
+        Their classes, or which findings are present.
     masks : Tensor of shape (m, *spatial), the dtype of `images`, or None
         Masks of the last m images, m >= 1; None where none is marked.
+    findings : Tensor of shape (m,), int64, optional
+        Which finding each mask is about; None for classes.
     bf16 : bool, default=False
         Forward in bfloat16 where torch's autocast does.
     """
@@ -253,7 +264,7 @@ def forward_rows(
         with _lowered(images.device, bf16):
             parts = [forward_logits(module, part).to(images.dtype) for part in (others, marked) if len(part)]
         # Outside: a backward runs in the types of its forward, and the penalty's own sums in the module's.
-        return Forwarded(torch.cat(parts), labels, input_gradient(parts[-1], marked), masks)
+        return Forwarded(torch.cat(parts), labels, input_gradient(parts[-1], marked, findings), masks)
 
 
 def _lowered(device: torch.device, bf16: bool) -> AbstractContextManager[Any]:

@@ -6,13 +6,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvlm_va.alignment.checks import check_images, check_labels, check_masks
+from lvlm_va.alignment.checks import (
+    check_findings,
+    check_images,
+    check_label_width,
+    check_labels,
+    check_masks,
+)
 from lvlm_va.alignment.objective import forward_rows, penalised
 from lvlm_va.alignment.strength import FixedStrength, RisingStrength, Strength, check_strength
 from lvlm_va.common.validation import check_integer
+from lvlm_va.modules.heads import row_losses
 from lvlm_va.modules.logits import is_batch_norm
 
 
@@ -102,6 +108,7 @@ class RightReasonsLoss(nn.Module):
         labels: Tensor,
         masks: Tensor,
         *,
+        findings: Tensor | None = None,
         n_aligned: int | None = None,
     ) -> Tensor:
         """Forward a batch, and return its loss.
@@ -109,14 +116,16 @@ class RightReasonsLoss(nn.Module):
         Parameters
         ----------
         module : torch.nn.Module or callable
-            Returns logits of shape (n, K), or an object with such ``.logits``, from images. No row may depend on
-            another, which only batch normalisation is known for.
+            Returns logits of shape (n, K), or an object with such ``.logits``, from images. One logit has a sigmoid.
+            No row may depend on another, which only batch normalisation is known for.
         images : Tensor of shape (n, C, *spatial), float32 or float64
             In [0, 1], on the module's device.
-        labels : Tensor of shape (n,), int64
-            Class numbers from 0.
+        labels : Tensor of shape (n,), or (n, K) for K findings, int64
+            Class numbers from 0; or 1 where a finding is present, else 0, each with a sigmoid of its own.
         masks : Tensor of shape (n, *spatial), floating or bool
             1 where a pixel must not matter. An image without such a pixel adds to the cross-entropy alone.
+        findings : Tensor of shape (n,), int64, or None, default=None
+            For several findings: which of them each mask is about. An image may come again with another one.
         n_aligned : int or None, default=None
             Over how many images the penalty is averaged; None takes the marked ones. The estimator also counts
             critiqued images of its batch in which nothing was marked.
@@ -135,7 +144,7 @@ class RightReasonsLoss(nn.Module):
         """
         # Also within a function that is compiled.
         eagerly = torch.compiler.disable(self._eagerly)
-        return eagerly(module, images, labels, masks, n_aligned)  # type: ignore[no-any-return]
+        return eagerly(module, images, labels, masks, findings, n_aligned)  # type: ignore[no-any-return]
 
     def _eagerly(
         self,
@@ -143,6 +152,7 @@ class RightReasonsLoss(nn.Module):
         images: Tensor,
         labels: Tensor,
         masks: Tensor,
+        findings: Tensor | None,
         n_aligned: int | None,
     ) -> Tensor:
         if not torch.is_grad_enabled():
@@ -157,6 +167,14 @@ class RightReasonsLoss(nn.Module):
                 "images in float32, and call this in torch.autocast with bfloat16."
             )
         check_labels("labels", labels, len(images))
+        if labels.ndim == 2:
+            check_findings("findings", findings, len(images), labels.shape[1])
+            if self.class_weights is not None:
+                raise ValueError(
+                    "The 'class_weights' argument must be None for labels of several findings. Got weights."
+                )
+        elif findings is not None:
+            raise ValueError("The 'findings' argument must be None for labels of shape (n,). Got findings.")
         marked = check_masks("masks", masks, images.shape).flatten(1).any(1)
         n_marked = int(marked.sum())
         if n_aligned is not None:
@@ -177,12 +195,14 @@ class RightReasonsLoss(nn.Module):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(_frozen_statistics(module))
             of_marked = masks[-n_marked:].to(images.dtype) if n_marked else None
-            forwarded = forward_rows(module, images, labels, of_marked, bf16=lowered)
+            about = findings[order][-n_marked:] if n_marked and findings is not None else None
+            forwarded = forward_rows(module, images, labels, of_marked, about, bf16=lowered)
+            check_label_width("labels", labels, forwarded.logits.shape[1])
             if self.class_weights is None:
                 loss = forwarded.cross_entropy / len(images)
             else:
                 weights = self.class_weights.to(forwarded.logits)
-                loss = F.cross_entropy(forwarded.logits, labels, weights)
+                loss = row_losses(forwarded.logits, labels, weights).sum() / weights[labels].sum()
             if n_marked:
                 loss = penalised(loss, forwarded.penalty / (n_aligned or n_marked), self._strength)
         self._strength.step(n_marked > 0)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -33,6 +32,7 @@ from lvlm_va.common.distributed import gather, on_first, rank, share_module, wor
 from lvlm_va.common.files import DamagedFileError
 from lvlm_va.common.randomness import derive_seed, seed_generators
 from lvlm_va.data.stored_images import ImageRows, subset
+from lvlm_va.modules.heads import row_losses, share_correct
 from lvlm_va.modules.logits import is_batch_norm, predict_logits
 
 
@@ -247,8 +247,8 @@ class TrainingRun:
             labels = labels[mine].cpu()
             logits = predict_logits(self._module, subset(images, mine), batch_size=self._options.batch_size)
             sums = [
-                float(F.cross_entropy(logits, labels, reduction="sum")),
-                float((logits.argmax(1) == labels).sum()),
+                float(row_losses(logits, labels).sum()),
+                float(share_correct(logits, labels).sum()),
             ]
         loss, n_correct = map(sum, zip(*gather(sums), strict=True))
         n = len(self._held_out[1])

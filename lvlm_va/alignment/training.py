@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lvlm_va.alignment.checks import (
     check_alignment_set,
     check_images,
+    check_label_width,
     check_labels,
     check_repeats,
 )
@@ -71,8 +72,8 @@ def train(
     images : Tensor of shape (n, C, *spatial), floating, or StoredImages
         Training images in [0, 1]. Batches are moved to the module's device and dtype. Stored ones are read batch by
         batch, ahead of their use.
-    labels : Tensor of shape (n,), int64
-        Class numbers from 0.
+    labels : Tensor of shape (n,), or (n, K) for K findings, int64
+        Class numbers from 0, of one logit per image 0 and 1; or 1 where a finding is present, else 0.
     options : TrainingOptions, default=None
         How to train; None takes the defaults.
     alignment_set : AlignmentSet or None, default=None
@@ -157,7 +158,7 @@ def train(
         )
     all_labels, penalised = labels, False
     if alignment_set is not None:
-        check_alignment_set(alignment_set, images.shape[1:])
+        check_alignment_set(alignment_set, images.shape[1:], labels)
         all_labels = torch.cat([labels.cpu(), alignment_set.labels.cpu()])
         penalised = bool(alignment_set.masks.any())
     trained, weighting = copy_module(module), copy.deepcopy(weighting)
@@ -173,11 +174,7 @@ def train(
         key = fingerprint(options, trained, images, labels, alignment_set, seed, *extras)
 
     n_logits = check_module(trained, images[:1], None, differentiable=penalised, trainable=True)
-    if int(all_labels.max()) >= n_logits:
-        raise ValueError(
-            f"The 'labels' argument must lie in 0 to {n_logits - 1}, the module's outputs. "
-            f"Got {int(all_labels.max())} among them."
-        )
+    check_label_width("labels", all_labels, n_logits)
     home, dtype = module_device_and_dtype(trained)
     if options.precision == "bf16" and dtype != torch.float32:
         raise ValueError(
@@ -188,8 +185,12 @@ def train(
     labels = labels.to(images.device)
     if alignment_set is not None:
         where = alignment_set.images.device
+        findings = alignment_set.findings
         alignment_set = AlignmentSet(
-            alignment_set.images, alignment_set.labels.to(where), alignment_set.masks.to(where)
+            alignment_set.images,
+            alignment_set.labels.to(where),
+            alignment_set.masks.to(where),
+            None if findings is None else findings.to(where),
         )
     kept, held_out = _hold_out(images, labels, options.validation_fraction, seed)
     training = (images, labels) if kept is None else (subset(images, kept), labels[kept])

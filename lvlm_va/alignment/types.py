@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lvlm_va.alignment.weighting import Weighting
-from lvlm_va.data.stored_images import StoredImages
+from lvlm_va.data.findings import outcomes_of
+from lvlm_va.data.stored_images import StoredImages, subset
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,15 +19,28 @@ class AlignmentSet:
     ----------
     images : Tensor of shape (a, C, *spatial), floating, or StoredImages
         Images in [0, 1].
-    labels : Tensor of shape (a,), int64
-        Class numbers.
+    labels : Tensor of shape (a,), or (a, K) for K findings, int64
+        Class numbers; 1 where a finding is present, else 0.
     masks : Tensor of shape (a, *spatial), floating or bool
         1 where a pixel must not matter, 0 where it may. An image without a marked pixel counts like a plain one.
+    findings : Tensor of shape (a,), int64, or None
+        Which finding each mask is about; an image may come again with another one. None for classes.
     """
 
     images: Tensor | StoredImages
     labels: Tensor
     masks: Tensor
+    findings: Tensor | None = None
+
+    @property
+    def outcomes(self) -> Tensor:
+        """Which outcome each row's label says of what its mask is about; of classes the labels: (a,), int64."""
+        return outcomes_of(self.labels, self.findings)
+
+    def select(self, rows: Tensor) -> AlignmentSet:
+        """Return these rows, given by number or by a mask of bool."""
+        findings = None if self.findings is None else self.findings[rows]
+        return AlignmentSet(subset(self.images, rows), self.labels[rows], self.masks[rows], findings)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from lvlm_va.attribution.types import Attributor, Explanation
 from lvlm_va.common.errors import numbered
 from lvlm_va.common.warnings import warn
 from lvlm_va.data.stored_images import ImageRows, portions, reading_ahead
+from lvlm_va.modules.heads import Outcomes
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,19 +25,25 @@ class Explainer:
         The attribution method.
     references : ReferenceSet
         What images are compared with.
+    sigmoid : bool
+        Whether each logit z stands for a finding, or the only one for two classes: targets are then outcomes, of
+        `lvlm_va.modules.heads`, and -z or z is explained.
     """
 
     attributor: Attributor
     references: ReferenceSet
+    sigmoid: bool = False
 
     def explain(self, module: nn.Module, images: Tensor, target: Tensor) -> Explanation:
-        """Explain the logit ``target[i]`` of ``images[i]``; arguments as in `Attributor.attribute`.
+        """Explain the logit of class, or outcome, ``target[i]`` of ``images[i]``; see `Attributor.attribute`.
 
         Warns
         -----
         UserWarning
             If no logit changes between images and references that do: there is nothing to attribute.
         """
+        if self.sigmoid:
+            module = Outcomes(module)
         references = self.references.for_images(images)
         explanation = self.attributor.attribute(module, images, target, references)
         if not explanation.output_scale.any() and bool((references[0].to(images) != images).any()):

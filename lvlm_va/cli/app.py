@@ -104,6 +104,10 @@ def align(
             help="Trained weights: .safetensors, a state_dict saved by torch, or a transformers folder."
         ),
     ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="Which part of the net's output is its logits: a key, an attribute, or a number."),
+    ] = None,
     classes: Annotated[
         str | None,
         typer.Option(
@@ -255,6 +259,7 @@ def align(
         parameters={
             "classes": None if classes is None else [label.strip() for label in classes.split(",")],
             "preprocess": preprocess,
+            "output": int(output) if output is not None and output.isdecimal() else output,
             "sampler": sampler,
             "n_align": n_align,
             "segmenter": segmenter,

@@ -29,6 +29,7 @@ class Experiment(StrEnum):
     components = "components"
     rounds = "rounds"
     recorded = "recorded"
+    heads = "heads"
     decoy_mnist = "decoy-mnist"
     decoy_fashion_mnist = "decoy-fashion-mnist"
     decoy_digits = "decoy-digits"
@@ -50,7 +51,7 @@ _OF_DECOYS = {
     Experiment.decoy_fashion_mnist: _SETTINGS | {"fashion_dir", "variant"},
     Experiment.decoy_digits: _SETTINGS,
 }
-_APPLIES = {Experiment.recorded: _OF_RECORDED, **_OF_DECOYS}
+_APPLIES = {Experiment.recorded: _OF_RECORDED, Experiment.heads: frozenset(("quick",)), **_OF_DECOYS}
 
 
 def experiment(
@@ -119,6 +120,9 @@ def experiment(
     recorded aligns the nets of the exam by what a large vision-language model said of their segments (`lvlm-va exam
     --critic recorded`), and by what is true of the same segments.
 
+    heads aligns the same radiographs as a net with two logits, with one, and as one of two findings of which only it
+    has the tag.
+
     decoy-... compare the unaligned net, the aligned one, and one aligned with the true masks of all training images,
     as the options say; what is not given is as suits the data: 300 images of low entropy judged by the true masks, or
     150 decoyed digits drawn at random and judged by the tiny critic.
@@ -126,6 +130,11 @@ def experiment(
     given = {option for option in context.params if _is_given(context, option)}
     _refuse_what_does_not_apply(name, given)
     seeds = seeds or (1 if quick else 7)
+    if name is Experiment.heads:
+        from lvlm_va.experiments.heads import run_heads
+
+        run_heads(quick=quick, seeds=seeds, out=out, echo=tell, command=_command())
+        return
     if name not in _OF_DECOYS:
         _compare(name.value, out, seeds, quick, data_dir, fashion_dir, data_set, method, jobs)
         return

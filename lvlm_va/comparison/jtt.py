@@ -77,7 +77,7 @@ class JTTClassifier(PlainRival):
             check_module(
                 identifier,
                 data.images[:2],
-                len(self.classes_),
+                (len(self.classes_),),
                 differentiable=False,
                 argument="identifier",
             )

@@ -24,7 +24,7 @@ from lvlm_va.data.inputs import check_images, draw_seed
 from lvlm_va.data.stored_images import ImageRows
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.image_classifier import ImageClassifier
-from lvlm_va.modules.preprocessed import without_preprocess
+from lvlm_va.modules.preprocessed import own_module
 from lvlm_va.modules.preprocessing import Preprocess
 
 
@@ -136,7 +136,7 @@ class RivalClassifier(ImageClassifier):
         self.history_: dict[str, tuple[History, ...]] = {}
         module.to(resolve_device(self.device))
         self._check_class_order(module, data)
-        self.module_ = without_preprocess(make_module(module, data, seed))
+        self.module_ = own_module(make_module(module, data, seed))
         return self
 
     def _train(

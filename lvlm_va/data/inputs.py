@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lvlm_va.common.warnings import warn
+from lvlm_va.data.findings import is_multilabel
 from lvlm_va.data.pixels import as_array, stacked
 from lvlm_va.data.stored_images import ImageReader, ImageRows, ImageShape, StoredImages
 
@@ -97,7 +98,8 @@ def check_images(
     ----------
     estimator : BaseEstimator
         Gets ``n_features_in_``, the number of values of an image (and ``feature_names_in_``). Its ``num_workers``, if
-        it has any, read a large Dataset; its ``preprocess``, if it has one, needs images in [0, 1].
+        it has any, read a large Dataset; its ``preprocess``, if it has one, needs images in [0, 1]; its ``task``, if it
+        has one, says whether y may hold several findings per image.
     X : array-like, Tensor, Dataset or StoredImages
         Unsigned integers are divided by the largest value of their type (uint8 by 255, uint16 by 65,535, also where
         they use 12 bits only); other types become floating. Pillow images are turned upright by their EXIF orientation,
@@ -111,7 +113,7 @@ def check_images(
     -------
     X : ndarray of shape (n, d), (n, H, W) or (n, C, H, W), float32 or float64, or StoredImages
         The images.
-    y : ndarray of shape (n,) or None
+    y : ndarray of shape (n,) or (n, K), or None
         The labels, None without validation of y.
     """
     if isinstance(X, DataLoader):
@@ -139,6 +141,8 @@ def check_images(
         X = X.astype(np.float32) / np.float32(255)  # a data frame, which keeps its names
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
+    if hasattr(y, "toarray"):  # a sparse matrix
+        y = y.toarray()
     if isinstance(X, np.ndarray) and X.ndim > 4:
         raise ValueError(
             f"The 'X' argument must have shape (n, C, H, W), (n, H, W) or (n, d). Got shape {X.shape} instead."
@@ -150,10 +154,19 @@ def check_images(
         _check_shape(estimator, shape, reset=reset)
         # scikit-learn counts features in rows
         X = X.reshape(shape[0], int(np.prod(shape[1:])))
-    checked = validate_data(estimator, X, y, reset=reset, dtype=[np.float64, np.float32])
+    columns = {"multi_output": True} if _has_findings(estimator, y) else {}
+    checked = validate_data(estimator, X, y, reset=reset, dtype=[np.float64, np.float32], **columns)
     images, y = checked if isinstance(checked, tuple) else (checked, None)
     _check_range(estimator, images)
     return images if shape is None else images.reshape(shape), y
+
+
+def _has_findings(estimator: BaseEstimator, y: Any) -> bool:
+    """Whether y holds several findings per image, and the estimator takes such labels."""
+    task = getattr(estimator, "task", "multiclass")
+    if task not in ("auto", "multilabel") or y is None or isinstance(y, str):
+        return False
+    return is_multilabel(task, np.shape(np.asarray(y)))
 
 
 def _check_shape(estimator: BaseEstimator, shape: Sequence[int], *, reset: bool) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.data.findings import SEPARATOR, outcomes_of
 from lvlm_va.data.stored_images import ImageRows, StoredImages
 
 Images = ArrayLike | Tensor | Dataset[Any] | StoredImages
@@ -18,20 +19,25 @@ Images = ArrayLike | Tensor | Dataset[Any] | StoredImages
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What the classifier is trained on.
+    """What the classifier is trained on, and the cases that can be explained and critiqued.
+
+    A case is an image; where several findings are told of each, an image and one of them. Cases are numbered, image by
+    image: ``row * n_findings + finding``.
 
     Attributes
     ----------
     images : Tensor or StoredImages of shape (n, C, H, W)
         Images, in the module's dtype.
-    labels : Tensor of shape (n,), int64
-        Class numbers.
+    labels : Tensor of shape (n,), or (n, K) for K findings, int64
+        Class numbers; 1 where a finding is present, else 0.
     class_names : tuple of str
-        Names of the classes.
+        Names of the classes; of findings, of all outcomes: that the first is absent, present, and so on.
     image_ids : tuple of str
         Names of the images, all different.
     key_of_missing : str or None
         Stands for images that were left out; None where they are here.
+    findings : tuple of str
+        Names of the findings; none where labels are classes.
     """
 
     images: ImageRows
@@ -39,6 +45,36 @@ class TrainingData:
     class_names: tuple[str, ...]
     image_ids: tuple[str, ...]
     key_of_missing: str | None = None
+    findings: tuple[str, ...] = ()
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether several findings are told of each image."""
+        return bool(self.findings)
+
+    @property
+    def n_cases(self) -> int:
+        """How many cases there are."""
+        return self.labels.numel()
+
+    def rows_of(self, cases: Tensor) -> Tensor:
+        """Return the rows of the images of these cases."""
+        return cases // max(1, len(self.findings))
+
+    def findings_of(self, cases: Tensor) -> Tensor | None:
+        """Return the numbers of the findings that these cases are about; None for classes."""
+        return cases % len(self.findings) if self.findings else None
+
+    def outcomes_of(self, cases: Tensor) -> Tensor:
+        """Return what the labels say of these cases: numbers of `class_names`, int64."""
+        return outcomes_of(self.labels[self.rows_of(cases)], self.findings_of(cases))
+
+    def case_id(self, case: int) -> str:
+        """Return the name of a case: its image's, and its finding's."""
+        if not self.findings:
+            return self.image_ids[case]
+        row, finding = divmod(case, len(self.findings))
+        return f"{self.image_ids[row]}{SEPARATOR}{self.findings[finding]}"
 
     def key(self) -> str:
         """Return a key that stands for the images, their labels and their names."""

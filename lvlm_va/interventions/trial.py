@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lvlm_va.common.randomness import derive_seed
-from lvlm_va.data.stored_images import ImageRows
+from lvlm_va.data.training_data import TrainingData
 from lvlm_va.interventions.transplants import draw_partners, shifted_apart, transplanted
 from lvlm_va.metrics import PairedAccuracy
+from lvlm_va.modules.heads import decisions
 from lvlm_va.modules.logits import predict_logits
 
 # Pairs of images, each with a donor of its own.
@@ -88,9 +89,8 @@ class TransplantTrial:
 
 def transplant_trial(
     modules: tuple[nn.Module, nn.Module],
-    images: ImageRows,
-    labels: Tensor,
-    donors: Tensor,
+    data: TrainingData,
+    cases: Tensor,
     masks: Tensor,
     *,
     batch_size: int,
@@ -105,12 +105,10 @@ def transplant_trial(
     ----------
     modules : (torch.nn.Module, torch.nn.Module)
         The classifier before and after.
-    images : Tensor or StoredImages of shape (n, C, H, W)
+    data : TrainingData
         All images.
-    labels : Tensor of shape (n,), int64
-        Their classes.
-    donors : Tensor of shape (a,), int64
-        Which of them have masks.
+    cases : Tensor of shape (a,), int64
+        Which of them have masks; where there are findings, what changes is what is said of a case's own.
     masks : Tensor of shape (a, H, W), bool
         What is spurious in these.
     batch_size : int
@@ -126,20 +124,37 @@ def transplant_trial(
     generator = torch.Generator().manual_seed(derive_seed(seed, 0))
     marked = masks.flatten(1).any(1).nonzero().flatten()
     marked = marked[torch.randperm(len(marked), generator=generator)[:N_PAIRS]]
-    partners = draw_partners(labels[donors[marked]], labels, 1, generator).flatten()
-    marked, rows = marked[partners >= 0], partners[partners >= 0]
-    if not len(rows):
+    partners = _partners(data, cases[marked], generator)
+    marked, others = marked[partners >= 0], partners[partners >= 0]
+    if not len(others):
         return None
     there = masks[marked]
     elsewhere = shifted_apart(there, generator)
+    donors, rows, findings = data.rows_of(cases[marked]), data.rows_of(others), data.findings_of(others)
+    labels = data.labels[rows] if findings is None else data.labels[rows, findings]
     changed, right = torch.zeros(2, 2, dtype=torch.int64), torch.zeros(2, len(rows), dtype=torch.bool)
     for part in torch.arange(len(rows)).split(batch_size):
-        plain, given = images[rows[part]], images[donors[marked[part]]]
+        plain, given = data.images[rows[part]], data.images[donors[part]]
         put = [transplanted(plain, given, where[part].to(plain.device)) for where in (there, elsewhere)]
         for counts, is_right, module in zip(changed, right, modules, strict=True):
-            said = predict_logits(module, torch.cat([plain, *put]), batch_size=batch_size).argmax(1)
-            same, *others = said.view(3, -1)
-            counts += torch.stack([(other != same).sum() for other in others])
-            is_right[part] = others[0] == labels[rows[part]]
+            logits = predict_logits(module, torch.cat([plain, *put]), batch_size=batch_size)
+            said = decisions(logits, multilabel=findings is not None)
+            if findings is not None:
+                said = said.gather(1, findings[part].repeat(3)[:, None])
+            same, *others_said = said.view(3, -1)
+            counts += torch.stack([(other != same).sum() for other in others_said])
+            is_right[part] = others_said[0] == labels[part]
     before, after = (Changes(*counts) for counts in changed.tolist())
     return TransplantTrial(len(rows), before, after, PairedAccuracy.of(*right))
+
+
+def _partners(data: TrainingData, cases: Tensor, generator: torch.Generator) -> Tensor:
+    """Return for each case one of another class, or of the same finding and the other label; -1 without any."""
+    if not data.findings:
+        return draw_partners(data.labels[cases], data.labels, 1, generator).flatten()
+    partners, about = torch.full((len(cases),), -1), cases % len(data.findings)
+    for finding in about.unique().tolist():
+        own, labels = about == finding, data.labels[:, finding]
+        rows = draw_partners(labels[data.rows_of(cases[own])], labels, 1, generator).flatten()
+        partners[own] = torch.where(rows >= 0, rows * len(data.findings) + finding, -1)
+    return partners

@@ -1,6 +1,7 @@
 """Measures: how well attributions avoid what is spurious, group accuracies, accuracy of verdicts."""
 
 from lvlm_va.metrics.alignment import alignment_score
+from lvlm_va.metrics.findings import finding_accuracies
 from lvlm_va.metrics.groups import (
     GroupAccuracies,
     average_group_accuracy,
@@ -18,6 +19,7 @@ __all__ = [
     "VerdictAccuracy",
     "alignment_score",
     "average_group_accuracy",
+    "finding_accuracies",
     "group_accuracies",
     "right_reasons_accuracy",
     "spurious_share",

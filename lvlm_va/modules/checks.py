@@ -22,10 +22,11 @@ def check_is_module(module: object) -> None:
 def check_module(
     module: nn.Module,
     sample: Tensor,
-    n_classes: int | None,
+    n_logits: tuple[int, ...] | None,
     *,
     differentiable: bool,
     trainable: bool = False,
+    softmax: bool = True,
     argument: str = "module",
 ) -> int:
     """Try the module on a few images and say clearly what does not fit.
@@ -36,12 +37,14 @@ def check_module(
         The classifier.
     sample : Tensor of shape (n, C, H, W)
         A few images, n >= 1.
-    n_classes : int or None
-        Number of classes that the logits must have; None for any.
+    n_logits : tuple of int, or None
+        How many logits there may be, the usual number first; None for any.
     differentiable : bool
         Whether logits must depend differentiably on the image.
     trainable : bool, default=False
         Whether logits must depend differentiably on a parameter that requires gradients.
+    softmax : bool, default=True
+        Whether several logits are of classes that exclude each other.
     argument : str, default="module"
         Name of the argument that held the module, for the errors.
 
@@ -59,7 +62,7 @@ def check_module(
     Warns
     -----
     UserWarning
-        If the module seems to end in a softmax, and `n_classes` is given.
+        If the module seems to end in a softmax, and `n_logits` is given.
     """
     says = f"The {argument!r} argument must"
     for name, part in module.named_modules():
@@ -86,13 +89,14 @@ def check_module(
                 f"{says} accept images of shape {('n', *images.shape[1:])}. It raised: {error}."
                 " A module that expects flat rows needs torch.nn.Flatten() in front; flat rows of X need 'image_shape'."
             ) from error
-        if n_classes is not None and logits.shape[1] != n_classes:
-            hint = " Of one number z for two classes, torch.cat([torch.zeros_like(z), z], dim=1) makes two logits."
-            raise ValueError(
-                f"{says} return one logit per class: {n_classes} classes were found in y. "
-                f"Got logits of shape {tuple(logits.shape)} instead.{hint * (logits.shape[1] == 1)}"
-            )
-        if n_classes is not None and _are_probabilities(logits):
+        if n_logits is not None and logits.shape[1] not in n_logits:
+            what, number = ("class", "classes") if softmax else ("finding", "findings")
+            one = ", for which one logit will do, too" if 1 in n_logits[1:] else ""
+            expected = f"return one logit per {what}: {n_logits[0]} {number} were found in y{one}."
+            if n_logits == (1,):
+                expected = "return one logit for task='binary'."
+            raise ValueError(f"{says} {expected} Got logits of shape {tuple(logits.shape)} instead.")
+        if n_logits is not None and softmax and _are_probabilities(logits):
             warn(
                 f"{says} return logits, and its outputs look like probabilities: each image's add up to 1. The loss "
                 "and the predictions take a softmax of them once more, which flattens both. Leave out its last softmax."

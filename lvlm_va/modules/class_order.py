@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from lvlm_va.common.class_balance import class_balanced_order
 from lvlm_va.common.errors import numbered
 from lvlm_va.common.warnings import warn
+from lvlm_va.data.findings import label_codes
 from lvlm_va.data.stored_images import subset
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.modules.guessing import warn_of_guessing
+from lvlm_va.modules.heads import decisions
 from lvlm_va.modules.logits import predict_logits
 
 # Images that show whether another order fits a trained net better; of many classes, so many of each.
@@ -141,12 +143,18 @@ def check_class_order(
     """
     n_most = max(_MOST_IMAGES, _MOST_EACH * len(classes))
     draws = np.random.default_rng(0).random(len(data.labels))
-    rows = torch.from_numpy(class_balanced_order(data.labels.numpy(), draws)[:n_most])
+    rows = torch.from_numpy(class_balanced_order(label_codes(data.labels).numpy(), draws)[:n_most])
     with numbered(rows.tolist()):
-        predicted = predict_logits(module, subset(data.images, rows), batch_size=batch_size).argmax(1)
-    found = better_order(data.labels[rows], predicted, len(classes))
+        logits = predict_logits(module, subset(data.images, rows), batch_size=batch_size)
+    truth, predicted = data.labels[rows], decisions(logits, multilabel=data.multilabel)
+    if data.multilabel or logits.shape[1] == 1:
+        _warn_of_sigmoid(logits)
+    if data.multilabel:
+        _check_findings(truth, predicted, data.findings)
+        return
+    found = better_order(truth, predicted, len(classes))
     if found is None:
-        warn_of_guessing(data.labels[rows], predicted, len(classes))
+        warn_of_guessing(truth, predicted, len(classes))
         return
     order, before, after = found
     message = (
@@ -160,6 +168,31 @@ def check_class_order(
             "logits; or in the present one, to keep it. A module that is yet to be trained needs epochs > 0."
         )
     warn(message)
+
+
+def _check_findings(truth: Tensor, present: Tensor, findings: Sequence[str]) -> None:
+    """Do the same for each finding of which there are images with and without; arguments of shape (n, K)."""
+    for k, name in enumerate(findings):
+        if len(truth[:, k].unique()) < 2:
+            continue
+        found = better_order(truth[:, k], present[:, k], 2)
+        if found is not None:
+            raise ValueError(
+                f"The logit of finding {name!r} does not fit the trained module: of the training images it gets "
+                f"{found[1]:.0%} right, and would get {found[2]:.0%} right with the other sign. Look for columns of y "
+                "in another order than the logits, and for 0 and 1 that mean the opposite. A module that is yet to be "
+                "trained needs epochs > 0."
+            )
+        warn_of_guessing(truth[:, k], present[:, k], 2, f"finding {name!r} in ")
+
+
+def _warn_of_sigmoid(logits: Tensor) -> None:
+    """Warn of logits (n, K) that look like probabilities: none would ever say that a finding is absent."""
+    if bool((logits >= 0).all() & (logits <= 1).all()):
+        warn(
+            "The 'module' argument must return logits, and its outputs look like probabilities: all lie in [0, 1]. The "
+            "loss and the predictions take a sigmoid of them once more. Leave out its last sigmoid."
+        )
 
 
 def better_order(

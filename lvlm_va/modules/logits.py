@@ -23,8 +23,8 @@ def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor
     Parameters
     ----------
     module : torch.nn.Module, or any callable that stands for one
-        Its output is a tensor of shape (n, K), or an object with such a tensor as ``.logits``
-        (transformers' models).
+        Its output is a tensor of shape (n, K), or (n,) for one logit per image, or an object with such a tensor
+        as ``.logits`` (transformers' models).
     images : Tensor of shape (n, C, H, W)
         Images, on the module's device and in its dtype.
 
@@ -45,16 +45,14 @@ def forward_logits(module: Callable[[Tensor], object], images: Tensor) -> Tensor
     if not isinstance(logits, Tensor):
         raise TypeError(
             "The module must return a logits tensor or an object with a 'logits' tensor. "
-            f"Got {type(output).__name__} instead."
+            f"Got {type(output).__name__} instead. Where the logits are a part of it, name that part with 'output', "
+            "such as output=0 of a tuple or output='logits' of a dict."
         )
     n = len(images)
+    if logits.ndim < 2 and logits.numel() == n:
+        logits = logits.reshape(n, 1)  # one number per image
     if logits.ndim != 2 or len(logits) != n:
         hint = "A module that expects flat rows needs torch.nn.Flatten() in front."
-        if logits.ndim < 2 and logits.numel() == n:
-            hint = (
-                "One number z per image, for two classes, becomes two logits by "
-                "torch.stack([torch.zeros_like(z), z], dim=1)."
-            )
         raise ValueError(
             f"The module must return logits of shape ({n}, n_classes) for images of shape "
             f"{tuple(images.shape)}. Got shape {tuple(logits.shape)} instead. {hint}"

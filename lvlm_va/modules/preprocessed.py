@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.modules.logits import evaluating
+from lvlm_va.modules.outputs import OutputPart
 
 
 class Preprocessed(nn.Module):
@@ -88,9 +89,9 @@ def with_preprocess(module: nn.Module, preprocess: nn.Module | None) -> nn.Modul
     return module if preprocess is None else Preprocessed(module, preprocess)
 
 
-def without_preprocess(module: nn.Module) -> nn.Module:
-    """Return the user's own module."""
-    return module.module if isinstance(module, Preprocessed) else module
+def own_module(module: nn.Module) -> nn.Module:
+    """Return the user's own module, without what we put before and behind it."""
+    return own_module(module.module) if isinstance(module, Preprocessed | OutputPart) else module
 
 
 def preprocessed(preprocess: nn.Module, sample: Tensor, *, differentiable: bool) -> Tensor:

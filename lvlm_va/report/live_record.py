@@ -39,9 +39,9 @@ def record_of(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]
     masked, found = job.mask(aligned.rounds), facts(job, aligned, parameters)
     return RunRecord(
         class_names=job.data.class_names,
-        indices=aligned.indices.numpy(),
+        indices=job.data.rows_of(aligned.indices).numpy(),
         images=shown_images(job.data, aligned.indices).images.numpy(),
-        labels=masked.labels.numpy(),
+        labels=masked.outcomes.numpy(),
         explanation=aligned.explanation,
         segmentation=aligned.segmentation,
         critiques=aligned.critiques,

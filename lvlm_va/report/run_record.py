@@ -215,7 +215,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         image_ids=image_ids,
         indices=np.concatenate([part.indices.numpy() for part in shown]),
         images=np.concatenate([part.images.numpy() for part in shown]),
-        labels=aligned.labels.numpy(),
+        labels=aligned.outcomes.numpy(),
         explanation=concatenate_explanations(
             [read_dataclass(file, Explanation) for file in files["explain"]]
         ),

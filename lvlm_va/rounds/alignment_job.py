@@ -118,12 +118,12 @@ class AlignmentJob:
         )
 
     def explain(self, module: nn.Module, chosen: Tensor, key: str) -> Explained:
-        """Attribute the labels' logits of these rows, chosen under this key, and cut the attributions into segments."""
+        """Attribute the labels' logits of these cases, chosen under this key, and cut the attributions up."""
         how, data, run = self.options, self.data, self.run
         progress = {stage: stage if how.verbose else None for stage in ("explain", "segment")}
 
-        def attribute(rows: Tensor) -> Explanation:
-            return how.explainer.explain(module, data.images[rows], data.labels[rows])
+        def attribute(cases: Tensor) -> Explanation:
+            return how.explainer.explain(module, data.images[data.rows_of(cases)], data.outcomes_of(cases))
 
         key = run.key("explain", key, how.explainer)
         with run.timed("explain"):
@@ -142,7 +142,7 @@ class AlignmentJob:
             )
 
         def cut(positions: Tensor) -> Segmentation:
-            images = data.images[chosen[positions]]
+            images = data.images[data.rows_of(chosen[positions])]
             return how.segmenter.segment(explanation.attributions[positions], images, self.seed)
 
         key, positions = run.key("segment", key, how.segmenter), torch.arange(len(chosen))
@@ -199,7 +199,7 @@ class AlignmentJob:
             masked = AlignmentSet(subset(data.images, rows), data.labels[rows], propagated.masks)
         seen = AlignmentRows(masked)
         if how.held_out_fraction is not None:
-            critiqued, batch_size = chosen_indices(rounds), how.training.batch_size
+            critiqued, batch_size = data.rows_of(chosen_indices(rounds)), how.training.batch_size
             seen = hold_out(
                 masked,
                 critiqued,
@@ -233,9 +233,14 @@ class AlignmentJob:
             seed=self.seed,
         )
 
-    def marked_images(self, aligned: Aligned) -> MarkedImages:
-        """Return all images of the latest alignment, each once, with the masks of those that have one."""
+    def marked_images(self, aligned: Aligned) -> MarkedImages | None:
+        """Return all images of the latest alignment, each once, with the masks of those that have one.
+
+        None of several findings: an image may have a mask for each.
+        """
         how, data, propagated = self.options, self.data, aligned.propagated
+        if data.multilabel:
+            return None
         rounds = self._to_align_with(aligned.rounds)
         critiqued = chosen_indices(rounds)
         kept = torch.ones(len(data.labels), dtype=torch.bool)

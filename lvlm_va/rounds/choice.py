@@ -16,6 +16,7 @@ from lvlm_va.common.errors import numbered
 from lvlm_va.common.randomness import derive_seed
 from lvlm_va.data.stored_images import reading_ahead
 from lvlm_va.data.training_data import TrainingData
+from lvlm_va.modules.heads import sided_logits
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.rounds.adaptive_sampling import (
     Candidates,
@@ -75,7 +76,7 @@ class Choice:
         return portion_sizes(n_align) if self.options.sampler == ADAPTIVE else [n_align]
 
     def draw(self, module_key: str, exclude: Tensor) -> tuple[Tensor, str]:
-        """Return the rows to critique, or to begin with and then to choose from, and the key of that choice."""
+        """Return the cases to critique, or to begin with and then to choose from, and the key of that choice."""
         how = self.options
         key = self.run.key("sample", module_key, how.sampler, how.n_align, exclude, self.seed)
         with self.run.timed("sample"):
@@ -85,7 +86,7 @@ class Choice:
         return drawn.indices, key
 
     def survey(self, rows: Tensor, key: str) -> Candidates:
-        """Return what later portions are chosen from: rows that were drawn under this key."""
+        """Return what later portions are chosen from: cases that were drawn under this key."""
         how = self.options
         key = self.run.key("candidates", key, how.explainer, how.segmenter)
         finder = SegmentFinder(self.module, self.data, how, self.seed)
@@ -104,22 +105,22 @@ class Choice:
             )
 
     def next_portion(self, candidates: Candidates, found: Round, size: int, key: str) -> Tensor:
-        """Return the rows to critique next, by what was found so far."""
+        """Return the cases to critique next, by what was found so far."""
 
         def choose() -> Selection:
             known = SegmentFinder(self.module, self.data, self.options, self.seed).decided(found)
             free = ~torch.isin(candidates.indices, found.indices)
-            labels = self.data.labels[candidates.indices]
+            labels = self.data.outcomes_of(candidates.indices)
             return Selection(choose_portion(candidates, free, labels, known, size, self.seed))
 
         with self.run.timed("sample"):
             return self.run.cached("sample", key, Selection, choose).indices
 
     def _draw(self, exclude: Tensor, key: str) -> Tensor:
-        labels = self.data.labels
-        free = np.setdiff1d(np.arange(len(labels)), exclude.numpy())
-        logits = self._logits(torch.arange(len(labels)), self.run.shards("sample", key))[free]
-        return on_first(lambda: self._choose_by(logits, free))
+        n = len(self.data.labels)
+        logits = self._logits(torch.arange(n), self.run.shards("sample", key))
+        free = np.setdiff1d(np.arange(self.data.n_cases), exclude.numpy())
+        return on_first(lambda: self._choose_by(logits, torch.from_numpy(free)))
 
     def _logits(self, rows: Tensor, folder: Path | None) -> Tensor:
         images, batch_size = self.data.images, self.options.training.batch_size
@@ -141,15 +142,29 @@ class Choice:
         )
         return torch.cat([part.logits for part in shards])
 
-    def _choose_by(self, logits: Tensor, free: NDArray[np.int64]) -> Tensor:
-        how = self.options
-        probabilities, classes = logits.softmax(1).numpy(), self.data.labels[free].numpy()
+    def _choose_by(self, logits: Tensor, free: Tensor) -> Tensor:
+        """Return some of the free cases: of each finding as many as of the others, give or take one, by turns."""
+        n_findings = max(1, len(self.data.findings))
+        sides = sided_logits(logits, multilabel=self.data.multilabel).softmax(-1)
+        chosen = []
+        for finding in range(n_findings):
+            own = free[free % n_findings == finding]
+            n_own = (self.options.n_align + n_findings - 1 - finding) // n_findings
+            chosen.append(self._choose(sides[self.data.rows_of(own), finding].numpy(), own, n_own))
+        turns = torch.full((max(map(len, chosen)), n_findings), -1)
+        for finding, cases in enumerate(chosen):
+            turns[: len(cases), finding] = cases
+        return turns[turns >= 0]
+
+    def _choose(self, probabilities: NDArray[np.float64], free: Tensor, n_align: int) -> Tensor:
+        """Return some of the free cases, all classes' or one finding's, by the probabilities of their outcomes."""
+        how, classes = self.options, self.data.outcomes_of(free).numpy()
+        if not n_align:
+            return free[:0]
         if how.sampler == ADAPTIVE:
             rng = np.random.default_rng(derive_seed(self.seed, len(free)))
             drawn = exploration_order(probabilities, classes, rng)
             drawn = drawn[: self.sizes[0] + n_candidates(how.n_align)]
         else:
-            drawn = select_alignment_set(
-                how.sampler, probabilities, classes, how.n_align, random_state=self.seed
-            )
-        return torch.from_numpy(free[drawn])
+            drawn = select_alignment_set(how.sampler, probabilities, classes, n_align, random_state=self.seed)
+        return free[torch.from_numpy(drawn)]

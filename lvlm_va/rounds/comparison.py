@@ -11,6 +11,7 @@ from lvlm_va.common.randomness import derive_seed
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.interventions import TransplantTrial, transplant_trial
 from lvlm_va.metrics import PairedAccuracy
+from lvlm_va.modules.heads import decisions
 from lvlm_va.modules.logits import predict_logits
 
 # Training images that accuracy is compared on.
@@ -25,7 +26,7 @@ class Comparison:
     ----------
     accuracy : PairedAccuracy
         On training images, of those that were not critiqued where there are some: the shortcut still agrees with the
-        class in them.
+        class in them. Of several findings, each of an image counts.
     trial : TransplantTrial or None
         On images into which the spurious pixels of other classes were put, where it does not; None where nothing was
         judged spurious, or all images are of one class.
@@ -64,7 +65,7 @@ def compare(
     data : TrainingData
         What both were trained on.
     critiqued : Tensor of shape (a,), int64
-        Rows that were critiqued.
+        Cases that were critiqued.
     masks : Tensor of shape (a, H, W), bool
         What is spurious in these.
     masked_effect : Tensor of shape (a,), floating
@@ -75,8 +76,8 @@ def compare(
         Of what is drawn.
     """
     other = torch.ones(len(data.labels), dtype=torch.bool)
-    other[critiqued] = False
-    rows = other.nonzero().flatten() if bool(other.any()) else critiqued
+    other[data.rows_of(critiqued)] = False
+    rows = other.nonzero().flatten() if bool(other.any()) else torch.arange(len(other))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
     rows = rows[order[:N_COMPARED]].sort().values
     right = []
@@ -85,10 +86,9 @@ def compare(
             predict_logits(module, data.images[part], batch_size=batch_size)
             for part in rows.split(batch_size)
         ]
-        right.append(torch.cat(said).argmax(1) == data.labels[rows])
-    trial = transplant_trial(
-        modules, data.images, data.labels, critiqued, masks, batch_size=batch_size, seed=seed
-    )
+        found = decisions(torch.cat(said), multilabel=data.multilabel)
+        right.append((found == data.labels[rows]).flatten())
+    trial = transplant_trial(modules, data, critiqued, masks, batch_size=batch_size, seed=seed)
     area = masks.double().mean((1, 2))
     masked = area > 0
     shares = [float(found[masked].mean()) if bool(masked.any()) else 0.0 for found in (area, masked_effect)]

@@ -50,7 +50,7 @@ def have_critiqued(
         critiques = on_first(
             lambda: collect_critiques(
                 critic,
-                [data.image_ids[i] for i in chosen.tolist()],
+                [data.case_id(case) for case in chosen.tolist()],
                 lambda positions: critique_requests(data, options, explained, positions),
                 path=said,
                 on_progress=bar.update,

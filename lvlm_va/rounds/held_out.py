@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explainer
 from lvlm_va.common.randomness import derive_seed
-from lvlm_va.data.stored_images import subset
 from lvlm_va.metrics.right_reasons import right_reasons_points
+from lvlm_va.modules.heads import outcome_probabilities
 from lvlm_va.modules.logits import predict_logits
 
 
@@ -35,11 +35,12 @@ class HeldOutPoints:
 
     def __call__(self, module: nn.Module) -> Tensor:
         """Return the points (n,) of the module, in [0, 1]."""
-        images, labels = self.held_out.images[:], self.held_out.labels
-        predicted = predict_logits(module, images, batch_size=self.batch_size).argmax(1)
-        explanation = self.explainer.explain(module, images, labels)
+        images, outcomes = self.held_out.images[:], self.held_out.outcomes
+        logits = predict_logits(module, images, batch_size=self.batch_size)
+        predicted = outcome_probabilities(logits, self.held_out.findings).argmax(1)
+        explanation = self.explainer.explain(module, images, outcomes)
         points = right_reasons_points(
-            labels, predicted, attributions=explanation.attributions, masks=self.held_out.masks
+            outcomes, predicted, attributions=explanation.attributions, masks=self.held_out.masks
         )
         return torch.from_numpy(points)
 
@@ -62,9 +63,13 @@ def n_held_out(n_critiqued: int, validation_fraction: float) -> int:
 
 
 def draw_held_out(critiqued: Tensor, fraction: float, seed: int) -> Tensor:
-    """Return the positions of the critiqued images that are held out; parameters as of `hold_out`."""
-    order = torch.randperm(len(critiqued), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
-    return order[: n_held_out(len(critiqued), fraction)]
+    """Return the positions of the critiqued images that are held out; parameters as of `hold_out`.
+
+    An image that comes several times is held out with all its findings.
+    """
+    images = torch.tensor(list(dict.fromkeys(critiqued.tolist())))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
+    return torch.isin(critiqued, images[order[: n_held_out(len(images), fraction)]]).nonzero()[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +129,5 @@ def hold_out(
     held_out[drawn] = True
     repeats = torch.ones(n_images, dtype=torch.int64)
     repeats[critiqued[drawn]] = 0
-    measured = AlignmentSet(masked.images[held_out], masked.labels[held_out], masked.masks[held_out])
-    rest = AlignmentSet(subset(masked.images, ~held_out), masked.labels[~held_out], masked.masks[~held_out])
-    return AlignmentRows(rest, repeats, HeldOutPoints(measured, explainer, batch_size))
+    measured = replace(masked.select(held_out), images=masked.images[held_out])  # read once
+    return AlignmentRows(masked.select(~held_out), repeats, HeldOutPoints(measured, explainer, batch_size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from lvlm_va.critique import Critic, Judge, VerdictPolicy
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagation
 from lvlm_va.rounds.held_out import n_held_out
-from lvlm_va.sampling import Sampler
+from lvlm_va.sampling import ADAPTIVE, Sampler
 from lvlm_va.segmentation import Segmenter
 
 
@@ -89,18 +90,35 @@ class AlignmentOptions:
         for label in self.specifications:
             if label not in data.class_names:
                 raise unknown_name("specifications", label, data.class_names)
-        n, n_rounds = len(data.labels), self.n_rounds
+        n, n_rounds, n_findings = len(data.labels), self.n_rounds, max(1, len(data.findings))
+        self.check_findings(data)
         askers: list[Any] = [self.critic, self.judge]
         for asker in askers:
             if hasattr(asker, "check_data"):
                 asker.check_data(n, tuple(data.images.shape[2:]), data.class_names)
-        if self.n_align * n_rounds > n:
+        if math.ceil(self.n_align / n_findings) * n_rounds > n:
+            of_each = f", each with {n_findings} findings" * data.multilabel
             raise ValueError(
-                f"The 'n_align' argument must be at most {n // n_rounds}, for {n_rounds} "
-                f"round{'s' * (n_rounds > 1)} of different images out of {n}. Got {self.n_align} instead."
+                f"The 'n_align' argument must be at most {n // n_rounds * n_findings}, for {n_rounds} "
+                f"round{'s' * (n_rounds > 1)} of different images out of {n}{of_each}. Got {self.n_align} instead."
             )
         if self.held_out_fraction is not None:
-            n_held_out(self.n_align, self.held_out_fraction)
+            n_held_out(math.ceil(self.n_align / n_findings), self.held_out_fraction)
+
+    def check_findings(self, data: TrainingData) -> None:
+        """Raise ValueError for what cannot be done with several findings per image."""
+        if not data.multilabel:
+            return
+        if self.propagation is not None:
+            raise ValueError(
+                "The 'propagate' argument must be False for several findings per image: what is spurious for one may "
+                f"count for another. Got {self.propagation!r} instead."
+            )
+        if self.sampler == ADAPTIVE:
+            raise ValueError(
+                "The 'sampler' argument must choose by probabilities alone for several findings per image. "
+                "Got 'adaptive' instead."
+            )
 
     def asking_nobody(self) -> AlignmentOptions:
         """Return these without critic and judge."""

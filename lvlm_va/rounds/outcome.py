@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lvlm_va.common.distributed import on_first
+from lvlm_va.modules.heads import outcome_probabilities
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.remarks import remarks_on
@@ -27,7 +28,7 @@ class Outcome:
     attributions : Tensor of shape (a, H, W), float32
         Attributions, after alignment, of the logits of the images' labels, in logits, summed over channels.
     probabilities_before, probabilities_after : Tensor of shape (a, n_classes), float32
-        Class probabilities.
+        Class probabilities; of findings, those of the outcomes of each case's own finding, and 0 of all others.
     """
 
     attributions: Tensor
@@ -37,7 +38,7 @@ class Outcome:
 
 def find_outcome(job: AlignmentJob, aligned: Aligned) -> Outcome:
     """Return how the classifier sees the critiqued images, before and after alignment."""
-    return join_outcomes([_of_rows(job, aligned, rows) for rows in aligned.indices.split(SHARD)])
+    return join_outcomes([_of_cases(job, aligned, rows) for rows in aligned.indices.split(SHARD)])
 
 
 def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) -> None:
@@ -64,7 +65,7 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
         key,
         Outcome,
         aligned.indices,
-        lambda rows: _of_rows(job, aligned, rows),
+        lambda rows: _of_cases(job, aligned, rows),
         join_outcomes,
         progress="explain after" if job.options.verbose else None,
     )
@@ -76,7 +77,7 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
     propagated = aligned.propagated
     return {
         "seconds": job.run.seconds,
-        "image_ids": tuple(job.data.image_ids[row] for row in aligned.indices.tolist()),
+        "image_ids": tuple(map(job.data.case_id, aligned.indices.tolist())),
         "n_training_images": len(job.data.labels),
         "parameters": dict(parameters),
         "versions": version_facts(),
@@ -93,11 +94,13 @@ def join_outcomes(parts: Sequence[Outcome]) -> Outcome:
     return Outcome(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Outcome)))
 
 
-def _of_rows(job: AlignmentJob, aligned: Aligned, rows: Tensor) -> Outcome:
-    images, batch_size = job.data.images[rows], job.options.training.batch_size
+def _of_cases(job: AlignmentJob, aligned: Aligned, cases: Tensor) -> Outcome:
+    data, batch_size = job.data, job.options.training.batch_size
+    images, findings = data.images[data.rows_of(cases)], data.findings_of(cases)
     before, after = aligned.start.module, aligned.latest.module
-    explanation = job.options.explainer.explain(after, images, job.data.labels[rows])
-    probabilities = [
-        predict_logits(module, images, batch_size=batch_size).softmax(1).float() for module in (before, after)
+    explanation = job.options.explainer.explain(after, images, data.outcomes_of(cases))
+    said = [
+        outcome_probabilities(predict_logits(module, images, batch_size=batch_size), findings).float()
+        for module in (before, after)
     ]
-    return Outcome(explanation.attributions.sum(1, dtype=torch.float64).float().cpu(), *probabilities)
+    return Outcome(explanation.attributions.sum(1, dtype=torch.float64).float().cpu(), *said)

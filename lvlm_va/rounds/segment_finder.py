@@ -37,7 +37,7 @@ class SegmentFinder:
 
     def find(self, rows: Tensor) -> tuple[Segmentation, Tensor]:
         """Return the segments of these rows, some hundred at most, and those segments' features (n, J, F)."""
-        images, labels, how = self._data.images[rows], self._data.labels[rows], self._options
+        images, labels, how = self._data.images[rows], self._data.outcomes_of(rows), self._options
         explanation = how.explainer.explain(self._module, images, labels)
         segmentation = how.segmenter.segment(explanation.attributions, images, self._seed)
         return segmentation, self._features(images, labels, segmentation)

@@ -38,27 +38,28 @@ class ShownImages:
 
 
 def shown_images(data: TrainingData, indices: Tensor) -> ShownImages:
-    """Return these rows of the training data as they are shown."""
+    """Return the images of these cases of the training data as they are shown."""
+    rows = data.rows_of(indices)
     images = torch.empty(len(indices), 3, *data.images.shape[2:], dtype=torch.uint8)
     for part in torch.arange(len(indices)).split(SHARD):
-        shown = np.stack([to_rgb(image) for image in data.images[indices[part]].numpy()])
+        shown = np.stack([to_rgb(image) for image in data.images[rows[part]].numpy()])
         images[part] = torch.from_numpy(shown).permute(0, 3, 1, 2)
-    return ShownImages(indices, images)
+    return ShownImages(rows, images)
 
 
 def critique_requests(
     data: TrainingData, options: AlignmentOptions, explained: Explained, positions: Sequence[int]
 ) -> list[CritiqueRequest]:
     """Return what the critic is given of the chosen images at these positions."""
-    indices = explained.indices[list(positions)].tolist()
+    cases = explained.indices[list(positions)]
     return requests_about(
         explained.images[list(positions)].numpy(),
         explained.explanation,
         explained.segmentation,
         positions,
-        indices=indices,
-        image_ids=[data.image_ids[i] for i in indices],
-        labels=[data.class_names[k] for k in data.labels[indices].tolist()],
+        indices=data.rows_of(cases).tolist(),
+        image_ids=[data.case_id(case) for case in cases.tolist()],
+        labels=[data.class_names[outcome] for outcome in data.outcomes_of(cases).tolist()],
         specifications=options.specifications,
     )
 

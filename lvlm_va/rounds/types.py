@@ -40,19 +40,19 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Rows of the training data chosen for critique: int64 tensor of shape (a,)."""
+    """Cases of the training data chosen for critique: int64 tensor of shape (a,)."""
 
     indices: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """Images chosen for critique, with their segments.
+    """Cases chosen for critique, with their segments.
 
     Attributes
     ----------
     indices : Tensor of shape (a,), int64
-        Rows of the training data.
+        Cases of the training data: rows of it where labels are classes; see `TrainingData`.
     images : Tensor of shape (a, 3, H, W), uint8
         What the critic is shown of them.
     explanation : Explanation
@@ -79,7 +79,7 @@ class Round:
     module : torch.nn.Module
         The classifier that was looked into.
     indices : Tensor of shape (a,), int64
-        Rows of the training data that were critiqued.
+        Cases of the training data that were critiqued.
     explanation : Explanation
         Attributions of the logits of their labels.
     segmentation : Segmentation
@@ -140,7 +140,7 @@ class Aligned:
 
     @property
     def indices(self) -> Tensor:
-        """Rows of the training data that were critiqued: int64 tensor of shape (a,), round by round."""
+        """Cases of the training data that were critiqued: int64 tensor of shape (a,), round by round."""
         return chosen_indices(self.rounds)
 
     @property
@@ -175,7 +175,7 @@ class Aligned:
 
 
 def chosen_indices(rounds: Sequence[Round]) -> Tensor:
-    """Return the rows of the training data critiqued in these rounds, in order."""
+    """Return the cases of the training data critiqued in these rounds, in order."""
     return torch.cat([torch.empty(0, dtype=torch.int64), *(part.indices for part in rounds)])
 
 

@@ -97,8 +97,9 @@ def make_alignment_set(rounds: Sequence[Round], data: TrainingData) -> Alignment
     AlignmentSet
         In the order of `chosen_indices`.
     """
-    rows = chosen_indices(rounds)
-    return AlignmentSet(data.images[rows], data.labels[rows], round_masks(rounds, data.images.dtype))
+    cases = chosen_indices(rounds)
+    rows, masks = data.rows_of(cases), round_masks(rounds, data.images.dtype)
+    return AlignmentSet(data.images[rows], data.labels[rows], masks, data.findings_of(cases))
 
 
 def round_masks(rounds: Sequence[Round], dtype: torch.dtype) -> Tensor:

@@ -159,7 +159,7 @@ class RunDirectory:
         stage, key : str
             Name of the stage, and key of its inputs and parameters.
         kind : type
-            A dataclass whose fields are tensors, arrays or strings.
+            A dataclass whose fields are tensors, arrays or strings, or None by default.
         compute : callable
             Makes the result.
         collective : bool, default=False
@@ -312,6 +312,8 @@ def _to_arrays(result: Any) -> dict[str, np.ndarray]:
     arrays = {}
     for field in dataclasses.fields(result):
         value = getattr(result, field.name)
+        if value is None:  # its default
+            continue
         arrays[field.name] = (
             value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
         )
@@ -321,6 +323,8 @@ def _to_arrays(result: Any) -> dict[str, np.ndarray]:
 def _from_arrays(kind: type[T], arrays: Mapping[str, np.ndarray]) -> T:
     types, values = get_type_hints(kind), {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.default is None and field.name not in arrays:
+            continue
         array, wanted = arrays[field.name], types[field.name]
         holds_tensor = torch.Tensor in (wanted, *get_args(wanted))
         if array.dtype.kind == "U" or wanted is int:

@@ -81,12 +81,6 @@ def test_module_of_another_width(blobs):
         make(module=module).fit(X, y)
 
 
-def test_one_score_for_two_classes(blobs):
-    X, y = blobs
-    with pytest.raises(ValueError, match=r"shape \(2, 1\) instead. Of one number z for two classes"):
-        make(module=nn.Sequential(nn.Flatten(), nn.Linear(64, 1))).fit(X, y)
-
-
 def test_a_softmax_at_the_end_is_told_of(blobs):
     X, y = blobs
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 2), nn.Softmax(1))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lvlm_va import LVLMVAClassifier, OracleCritic
+from lvlm_va.data.training_data import TrainingData
 from lvlm_va.datasets import decoy_digits
 from lvlm_va.interventions import (
     Changes,
@@ -37,6 +38,11 @@ class LooksAt(nn.Module):
         return torch.stack([-z, z], 1)
 
 
+def as_data(images: torch.Tensor, labels: torch.Tensor, findings: tuple[str, ...] = ()) -> TrainingData:
+    ids = tuple(map(str, range(len(images))))
+    return TrainingData(images, labels, ("0", "1"), ids, findings=findings)
+
+
 @pytest.fixture
 def tagged() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return 40 images whose top left pixel tells the class, their classes, and masks of that pixel."""
@@ -52,7 +58,7 @@ def tagged() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_what_a_classifier_follows_changes_it(tagged, row, spurious) -> None:
     images, labels, masks = tagged
     modules = (LooksAt(row, row), LooksAt(10, 10))
-    trial = transplant_trial(modules, images, labels, torch.arange(40), masks, batch_size=16, seed=0)
+    trial = transplant_trial(modules, as_data(images, labels), torch.arange(40), masks, batch_size=16, seed=0)
     assert trial is not None
     assert (trial.n_pairs, trial.before.spurious, trial.after) == (40, spurious, Changes(0, 0))
     # A pixel elsewhere now and then is the other one that differs.
@@ -74,12 +80,37 @@ def test_accuracy_under_transplants_is_that_without_the_shortcut(tagged, row, ex
     assert found == (0.5 if row == 0 else 1)
 
 
+class Findings(nn.Module):
+    """The first finding follows one pixel, the second another."""
+
+    def __init__(self, *at: int) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(LooksAt(row, row) for row in at)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([net(x)[:, 1] for net in self.nets], 1)
+
+
+@pytest.mark.parametrize(("finding", "changed"), [(0, 40), (1, 0)])
+def test_of_several_findings_the_critiqued_one_counts(tagged, finding, changed) -> None:
+    images, labels, masks = tagged
+    data = as_data(images, torch.stack([labels, labels], 1), ("tagged", "other"))
+    cases = 2 * torch.arange(40) + finding
+    trial = transplant_trial((Findings(0, 20), Findings(20, 20)), data, cases, masks, batch_size=16, seed=0)
+    assert trial is not None
+    assert (trial.n_pairs, trial.before.spurious, trial.after.spurious) == (40, changed, 0)
+    assert (trial.right.before, trial.right.after) == (40 - changed, 40)
+
+
 def test_without_masks_or_other_classes_there_is_no_trial(tagged) -> None:
     images, labels, masks = tagged
     modules = (LooksAt(0, 0), LooksAt(0, 0))
     for classes, where in ((labels, torch.zeros_like(masks)), (torch.zeros_like(labels), masks)):
         assert (
-            transplant_trial(modules, images, classes, torch.arange(40), where, batch_size=16, seed=0) is None
+            transplant_trial(
+                modules, as_data(images, classes), torch.arange(40), where, batch_size=16, seed=0
+            )
+            is None
         )
 
 

@@ -97,6 +97,18 @@ def test_the_scorer_prefers_the_aligned_where_accuracy_prefers_the_shortcut():
     assert space["scores"][0.01] > space["scores"][0.0]
 
 
+def test_a_finding_is_mended_and_the_other_unharmed():
+    space = {}
+    for block in blocks("python", "heads.md"):
+        exec(block, space)
+    clf, fair, Y = space["clf"], space["fair"], space["Y"]
+    assert space["found"].worst > 0.9
+    assert space["shown"].target.tolist() == (2 + clf.predict(fair[:4])[:, 1]).tolist()
+    clf.module_ = clf.unaligned_module_
+    before = space["finding_accuracies"](Y, clf.predict(fair), findings=clf.classes_)
+    assert (before.worst_group, before.worst < 0.7) == ("fracture", True)
+
+
 def test_searches_share_the_replies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer = "\n".join(f"Segment {k}: {'spurious' if k % 2 else 'relevant'}" for k in range(1, 9))
