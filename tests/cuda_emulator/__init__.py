@@ -11,12 +11,12 @@ What is an error:
   memory, within a block and between blocks. The compiler reports every access (-fsanitize=thread), races.cpp keeps
   who touched a byte after which barrier. So an order of the threads that happens to be kind hides nothing. Votes,
   matches and shuffles order no memory, as on a GPU.
-- Shared memory is read that the block has not written. It starts as bits of 1, NaN where it holds numbers; so do
-  the tensors that an op allocates.
+- Shared memory is read that the block has not written. It starts as bits of 1, NaN where it holds numbers. The
+  tensors that an op allocates start as NaN, or the largest integer.
 - A thread has left, or waits elsewhere, when others wait in a barrier; a vote that is not for a whole warp.
 - A grid, a block or shared memory beyond the limits of a launch.
 - Results that depend, in any bit, on the order of the threads: forward, reverse, and another at every barrier.
-- With `make sanitize`: reads and writes outside of tensors and of shared memory, and undefined behaviour.
+- With `make sanitize`, in one order and without the watch over races: reads and writes outside of tensors and of shared memory, and undefined behaviour.
 
 What it cannot show:
 

@@ -39,7 +39,7 @@ struct Warp {
 std::vector<Fiber> fibers;
 std::unique_ptr<char[]> stacks;
 std::vector<Warp> warps;
-std::vector<char> dynamic;
+std::vector<char> dynamic;  // shared memory
 Switch scheduler;
 const std::function<void()>* body;
 bool is_in_thread = false;
@@ -91,7 +91,7 @@ std::string describe(unsigned int thread) {
   return who + " waits in " + site.name + " at " + name_of(site.file) + ":" + std::to_string(site.line);
 }
 
-// Whether these threads have come to the same place; reports where not.
+// Whether these threads, of which none can go on alone, have come to the same place; reports where not.
 bool agree(unsigned int first, unsigned int last) {
   for (unsigned int t = first + 1; t < last; ++t) {
     if (fibers[t].waits == fibers[first].waits && same(fibers[t].site, fibers[first].site)) continue;
@@ -101,7 +101,7 @@ bool agree(unsigned int first, unsigned int last) {
   return true;
 }
 
-bool has_lane_in_warp_wait(unsigned int first) {
+bool a_lane_waits_for_its_warp(unsigned int first) {
   const auto waits = [](const Fiber& fiber) { return fiber.waits == Waits::for_warp; };
   return std::any_of(fibers.begin() + first, fibers.begin() + first + kWarpSize, waits);
 }
@@ -123,7 +123,7 @@ bool run_block(std::vector<unsigned int>& turns, std::mt19937& random) {
     bool goes_on = false;
     for (unsigned int w = 0; w < n / kWarpSize; ++w) {
       const unsigned int first = w * kWarpSize, last = first + kWarpSize;
-      if (!has_lane_in_warp_wait(first)) continue;
+      if (!a_lane_waits_for_its_warp(first)) continue;
       if (!agree(first, last)) return false;
       std::memcpy(warps[w].seen, warps[w].given, sizeof warps[w].seen);
       // The others exchange words, but promise no order of anything else.
@@ -150,6 +150,7 @@ bool is_possible(Size grid, Size block, std::size_t bytes) {
 
 void prepare(unsigned int threads) {
   if (!stacks) stacks.reset(new char[kMostThreads * kStack]);
+  fibers.reserve(kMostThreads);  // a fresh context points into itself, and may not move
   const std::size_t before = fibers.size();
   fibers.resize(std::max<std::size_t>(before, threads));
   for (std::size_t t = before; t < fibers.size(); ++t) {

@@ -13,7 +13,7 @@ from lvlm_va.ops import masked_gradient_penalty, maxpool_rescale, ppeps_em
 from lvlm_va.ops.reference import attribution as attribution_oracle
 from lvlm_va.ops.reference import masked_gradient_penalty as penalty_oracle
 from lvlm_va.ops.reference.ppeps_em import ppeps_em as em_oracle
-from tests.cuda_emulator.build import COMPILER, CSRC, HERE, WATCH, added_flags, build, rewrite
+from tests.cuda_emulator.build import COMPILER, CSRC, HERE, WATCH, build, is_watched, rewrite
 from tests.cuda_emulator.emulated import Barrier, barriers, emulator
 from tests.ops.samples import em_inputs, penalty_inputs, pool_inputs
 from tests.tolerances import OP
@@ -110,9 +110,7 @@ def check_kernels_with_barriers() -> None:
         torch.testing.assert_close(got, expected, rtol=rtol, atol=atol)
 
 
-@pytest.mark.skipif(
-    WATCH[0] not in added_flags(), reason="another sanitizer is in the place of the watch over races"
-)
+@pytest.mark.skipif(not is_watched(), reason="another sanitizer is in the place of the watch over races")
 @pytest.mark.parametrize("barrier", barriers(), ids=lambda barrier: f"{barrier.file}:{barrier.line}")
 def test_no_barrier_of_the_kernels_can_go(barrier: Barrier) -> None:
     kernels = emulator()
