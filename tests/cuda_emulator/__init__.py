@@ -16,7 +16,8 @@ What is an error:
 - A thread has left, or waits elsewhere, when others wait in a barrier; a vote that is not for a whole warp.
 - A grid, a block or shared memory beyond the limits of a launch.
 - Results that depend, in any bit, on the order of the threads: forward, reverse, and another at every barrier.
-- With `make sanitize`, in one order and without the watch over races: reads and writes outside of tensors and of shared memory, and undefined behaviour.
+- With `make sanitize`, in one order and without the watch over races: reads and writes outside of tensors and of
+  shared memory, and undefined behaviour.
 
 What it cannot show:
 

@@ -32,7 +32,8 @@ struct Range {
   }
 };
 
-std::unordered_map<std::uintptr_t, std::array<Byte, 8>> words;
+constexpr std::uintptr_t kLine = 64;
+std::unordered_map<std::uintptr_t, std::array<Byte, kLine>> lines;
 std::vector<Range> fixed;
 Range dynamic, stacks;
 bool is_running = false;
@@ -85,7 +86,7 @@ void touch(const void* pointer, std::size_t size, bool writes) {
   // Whole words by their first byte: what is a word here is no four bytes elsewhere.
   const std::uintptr_t step = first % 4 == 0 && size % 4 == 0 ? 4 : 1;
   for (std::uintptr_t address = first; address < first + size; address += step) {
-    Byte& byte = words[address / 8][address % 8];
+    Byte& byte = lines[address / kLine][address % kLine];
     if (race(byte.writer, now)) {
       report_race(writes ? "write" : "write and read", byte.writer, now, address);
     }
@@ -104,7 +105,7 @@ void touch(const void* pointer, std::size_t size, bool writes) {
 }  // namespace
 
 void begin_launch(const void* stacks_begin, std::size_t stack_bytes, void* begin, std::size_t bytes) {
-  words.clear();
+  lines.clear();
   stacks = {static_cast<char*>(const_cast<void*>(stacks_begin)), stack_bytes};
   dynamic = {static_cast<char*>(begin), bytes};
   block = 0;
@@ -118,8 +119,8 @@ void begin_block() {
   const auto forget = [](const Range& range) {
     const auto begin = reinterpret_cast<std::uintptr_t>(range.begin);
     for (std::uintptr_t address = begin; address < begin + range.bytes; ++address) {
-      const auto word = words.find(address / 8);
-      if (word != words.end()) word->second[address % 8] = {};
+      const auto line = lines.find(address / kLine);
+      if (line != lines.end()) line->second[address % kLine] = {};
     }
     poison(range);
   };
