@@ -1,7 +1,8 @@
-"""Build the CPU kernels with AddressSanitizer and UndefinedBehaviorSanitizer, and run the tests of the ops on them.
+"""Build the kernels with AddressSanitizer and UndefinedBehaviorSanitizer, and run the tests of the ops on them.
 
-All happens in a copy of the tree under build/sanitize; the normal build stays as it is. The first report ends
-the run, and the exit status is not 0. Arguments go to pytest.
+The CPU kernels, and those for CUDA as the tests emulate them (tests/cuda_emulator). All happens in a copy of the
+tree under build/sanitize; the normal build stays as it is. The first report ends the run, and the exit status is
+not 0. Arguments go to pytest.
 
 - Leaks are not looked for: Python and torch keep much until the end, and those reports would not be ours.
 - Division of floats by zero is not a fault here: the kernels mean IEEE 754's infinities.

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.cuda_emulator.build import COMPILER
+
 CUDA = pytest.param(
     "cuda",
     marks=[
@@ -16,7 +18,11 @@ CUDA = pytest.param(
         pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
     ],
 )
-DEVICES = ["cpu", CUDA]
+# The CUDA kernels on the CPU: see tests/cuda_emulator.
+EMULATED = pytest.param("emulated", marks=pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler"))
+DEVICES = ["cpu", EMULATED, CUDA]
+# For what would take the emulator long.
+NOT_EMULATED = ["cpu", CUDA]
 DTYPES = [torch.float32, torch.float64]
 
 

@@ -16,7 +16,15 @@ from torch.nn import functional as F
 from lvlm_va.ops import attribution_reduce, has_native, maxpool_rescale, rescale_multipliers
 from lvlm_va.ops._attribution import _N_PARAMETERS, ACTIVATIONS
 from lvlm_va.ops.reference import attribution as reference
-from tests.ops.samples import DEVICES, DTYPES, PAIR_SHAPES, PARAMETERS, POSITIVE, pair_inputs, pool_inputs
+from tests.ops.samples import (
+    DTYPES,
+    NOT_EMULATED,
+    PAIR_SHAPES,
+    PARAMETERS,
+    POSITIVE,
+    pair_inputs,
+    pool_inputs,
+)
 from tests.tolerances import OP, SLOPE
 
 ops = torch.ops.lvlm_va
@@ -36,7 +44,6 @@ def close(got: Tensor, expected: Tensor, dtype: torch.dtype, tolerance: tuple[fl
     torch.testing.assert_close(got.cpu(), expected.to(dtype), rtol=rtol, atol=atol, equal_nan=True)
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_rescale_equals_the_oracle(name: str, dtype: torch.dtype, device: str) -> None:
@@ -47,7 +54,6 @@ def test_rescale_equals_the_oracle(name: str, dtype: torch.dtype, device: str) -
         close(got, expected, dtype, SLOPE[dtype])
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_maxpool_equals_the_oracle(dtype: torch.dtype, device: str) -> None:
     for options in ({}, {"shared": False}, {"ties": True}, {"planes": 1}):
@@ -68,7 +74,6 @@ def test_maxpool_equals_the_oracle(dtype: torch.dtype, device: str) -> None:
     assert not got[..., 1:].any()
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_reduce_equals_the_oracle(dtype: torch.dtype, device: str) -> None:
     for inputs in all_pairs(dtype):
@@ -76,7 +81,6 @@ def test_reduce_equals_the_oracle(dtype: torch.dtype, device: str) -> None:
         close(got, reference.attribution_reduce(*(t.double() for t in inputs)), dtype, OP[dtype])
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("scale", [2.0**-100, 2.0**100])
 def test_the_scale_of_the_values_cancels(scale: float, device: str) -> None:
     gradient, u, r = (t.to(device) for t in pair_inputs((2, 3, (7, 5)), torch.float32))
@@ -99,7 +103,6 @@ def relu(*tensors: Tensor) -> Tensor:
     return rescale_multipliers(*tensors, "relu")
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("op", [relu, attribution_reduce])
 @pytest.mark.parametrize("shared", [True, False])
 def test_channels_last_and_strided_inputs(op: Callable[..., Tensor], shared: bool, device: str) -> None:
@@ -121,7 +124,6 @@ def test_channels_last_and_strided_inputs(op: Callable[..., Tensor], shared: boo
         assert torch.equal(op(*expanded), op(inputs[0], inputs[1], inputs[2][:, :1]))
 
 
-@pytest.mark.parametrize("device", DEVICES)
 def test_maxpool_of_strided_inputs(device: str) -> None:
     inputs = [t.to(device) for t in pool_inputs(torch.float64)]
     expected = maxpool_rescale(*inputs)
@@ -133,7 +135,7 @@ def test_maxpool_of_strided_inputs(device: str) -> None:
         assert torch.equal(maxpool_rescale(*others), expected)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", NOT_EMULATED, indirect=True)
 def test_same_bits_every_time_and_on_any_number_of_threads(device: str) -> None:
     pairs = [t.to(device) for t in pair_inputs((4, 3, (3, 20011)), torch.float32)]
     pools = [t.to(device) for t in pool_inputs(torch.float32, planes=200)]
@@ -163,7 +165,6 @@ def test_nan_comes_out_as_nan() -> None:
             assert bool(got.isnan().all()), name
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_what_does_not_change_along_an_infinite_slope_has_no_multiplier(
     dtype: torch.dtype, device: str
@@ -190,7 +191,6 @@ def test_what_does_not_change_along_an_infinite_slope_has_no_multiplier(
             assert not op(torch.zeros_like(u), -r - 1, r, name, ()).any()  # where the function is not defined
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_maxpool_of_masked_windows(dtype: torch.dtype, device: str) -> None:
     gradient, u, r, *_ = pool_inputs(dtype)
@@ -219,7 +219,7 @@ def bare_calls(requires_grad: bool, device: str) -> Iterator[tuple[Any, tuple[An
         yield ops.attribution_reduce.default, tuple(pairs)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", NOT_EMULATED, indirect=True)
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_opcheck(requires_grad: bool, device: str) -> None:
     for op, arguments in bare_calls(requires_grad, device):

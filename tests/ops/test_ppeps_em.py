@@ -12,7 +12,7 @@ from torch.library import opcheck
 
 from lvlm_va.ops import EMResult, ppeps_em
 from lvlm_va.ops.reference.ppeps_em import ppeps_em as oracle
-from tests.ops.samples import DEVICES, DTYPES, assert_fits_equal, em_inputs
+from tests.ops.samples import DTYPES, NOT_EMULATED, assert_fits_equal, em_inputs
 from tests.tolerances import OP
 
 RTOL, ATOL = OP[torch.float64]
@@ -25,7 +25,6 @@ def fit_by_oracle(
     return EMResult(*oracle(weights, *start, *floor, max_iter, tol))
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("n", "height", "width", "n_components"),
@@ -42,14 +41,12 @@ def test_equals_the_oracle(
     assert_fits_equal(fit, fit_by_oracle(inputs, floor, **options), RTOL, ATOL)
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300])
 def test_only_ratios_of_weights_matter(scale: float, device: str) -> None:
     weights, *start = (tensor.to(device) for tensor in em_inputs(2, 9, 9, 3))
     assert_fits_equal(ppeps_em(weights * scale, *start), ppeps_em(weights, *start), RTOL, ATOL)
 
 
-@pytest.mark.parametrize("device", DEVICES)
 def test_strided_inputs(device: str) -> None:
     inputs = [tensor.to(device) for tensor in em_inputs(2, 6, 10, 3)]
     strided = [torch.stack([tensor, tensor + 1], dim=-1)[..., 0] for tensor in inputs]
@@ -57,7 +54,7 @@ def test_strided_inputs(device: str) -> None:
     assert_fits_equal(ppeps_em(*strided), ppeps_em(*inputs), 0, 0)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", NOT_EMULATED, indirect=True)
 def test_an_image_does_not_depend_on_its_batch_mates(device: str) -> None:
     inputs = [tensor.to(device) for tensor in em_inputs(6, 12, 12, 3)]
     inputs[0][2] = 0
@@ -68,7 +65,6 @@ def test_an_image_does_not_depend_on_its_batch_mates(device: str) -> None:
         assert_fits_equal(alone, EMResult(*(tensor[i : i + 1] for tensor in together)), 0, 0)
 
 
-@pytest.mark.parametrize("device", DEVICES)
 def test_an_image_without_weight_keeps_its_start(device: str) -> None:
     weights, *start = (tensor.to(device) for tensor in em_inputs(2, 5, 5, 3))
     weights[0] = 0
@@ -82,7 +78,6 @@ def test_an_image_without_weight_keeps_its_start(device: str) -> None:
     assert fit.labels[1].any()
 
 
-@pytest.mark.parametrize("device", DEVICES)
 def test_absent_components_change_nothing_and_are_not_read(device: str) -> None:
     weights, means, covariances, shares = (tensor.to(device) for tensor in em_inputs(2, 8, 8, 4))
     shares[:, 1] = 0
@@ -103,7 +98,6 @@ def test_absent_components_change_nothing_and_are_not_read(device: str) -> None:
     assert not none.n_iter.any()
 
 
-@pytest.mark.parametrize("device", DEVICES)
 def test_a_component_without_pixels_dies(device: str) -> None:
     weights, means, covariances, shares = (tensor.to(device) for tensor in em_inputs(1, 8, 8, 2))
     means[0, 1] = 40.0
@@ -147,7 +141,7 @@ def test_is_not_differentiable_and_changes_no_input() -> None:
     assert all(torch.equal(a, b) for a, b in zip(inputs, before, strict=True))
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", NOT_EMULATED, indirect=True)
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_opcheck(requires_grad: bool, device: str) -> None:
     for dtype in DTYPES:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lvlm_va.ops import EMResult, ppeps_em
 from lvlm_va.ops.reference.ppeps_em import ppeps_em as oracle
-from tests.ops.samples import DEVICES, assert_fits_equal, em_inputs, generator
+from tests.ops.samples import NOT_EMULATED, assert_fits_equal, em_inputs, generator
 from tests.tolerances import OP
 
 RTOL, ATOL = OP[torch.float64]
@@ -38,7 +38,7 @@ def keep(weights: Tensor, share: float) -> Tensor:
     return (weights + 0.01) * (torch.rand(weights.shape, generator=generator(1)) < share)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", NOT_EMULATED, indirect=True)
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.15, 0.02])
 @pytest.mark.parametrize(
     ("height", "width"), [(1, 300), (300, 1), (64, 8), (63, 7), (65, 9), (130, 50), (31, 448)]
@@ -49,7 +49,7 @@ def test_dense_and_sparse_maps(height: int, width: int, share: float, device: st
     assert_equals_the_oracle((keep(weights, share), *start), device, floor, 10)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", NOT_EMULATED, indirect=True)
 def test_maps_that_are_dense_in_places(device: str) -> None:
     weights, *start = em_inputs(2, 140, 60, 5)
     weights = keep(weights, 0.9)
@@ -59,13 +59,12 @@ def test_maps_that_are_dense_in_places(device: str) -> None:
     assert_equals_the_oracle((weights, *start), device, (1e-5, 1e-5), 100, tol=1e-4)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", NOT_EMULATED, indirect=True)
 @pytest.mark.parametrize("n_components", [1, 8, 9, 16, 17, 20])
 def test_few_and_many_components(n_components: int, device: str) -> None:
     assert_equals_the_oracle(em_inputs(1, 70, 40, n_components), device, (1e-5, 1e-5), 8)
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("variance", [1e-3, 1e-5, 1e-7, 1e-10, 1e-12])
 def test_steep_components(variance: float, device: str) -> None:
     """From ones that leave the far blocks, over ones too steep for products, to ones within a pixel."""
@@ -78,7 +77,6 @@ def test_steep_components(variance: float, device: str) -> None:
     assert_equals_the_oracle(inputs, device, (1e-5, 1e-5), 5)
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("away", [(3.0, -2.0), (40.0, 0.5), (-0.5, 300.0)])
 @pytest.mark.parametrize("variance", [0.03, 1e-3])
 def test_densities_that_underflow_everywhere(variance: float, away: tuple[float, float], device: str) -> None:
@@ -91,7 +89,7 @@ def test_densities_that_underflow_everywhere(variance: float, away: tuple[float,
     assert_equals_the_oracle((weights, means, covariances, shares), device, (1e-4, 1e-4), 3)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", NOT_EMULATED, indirect=True)
 def test_a_small_variance_far_from_the_origin_loses_no_digits(device: str) -> None:
     """A tenth of a pixel wide, in the last rows of a large map whose other weights are as good as nothing."""
     height = width = 448

@@ -11,7 +11,7 @@ from torch.library import opcheck
 
 from lvlm_va.ops import has_native, segment_masks
 from lvlm_va.ops.reference import segment_masks as reference
-from tests.ops.samples import DEVICES, generator
+from tests.ops.samples import NOT_EMULATED, generator
 
 MASK_DTYPES = [
     torch.bool,
@@ -35,7 +35,6 @@ def random_inputs(
     return labels.to(device), (torch.rand((n, n_segments), generator=draw) > 0.5).to(device)
 
 
-@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", MASK_DTYPES)
 def test_equals_the_oracle(dtype: torch.dtype, device: str) -> None:
     # The last one is longer than a kernel's piece.
@@ -46,7 +45,6 @@ def test_equals_the_oracle(dtype: torch.dtype, device: str) -> None:
         assert torch.equal(mask, reference.segment_masks(labels, spurious, dtype))
 
 
-@pytest.mark.parametrize("device", DEVICES)
 def test_strided_inputs(device: str) -> None:
     labels, spurious = random_inputs(3, 6, 10, 4, device)
     expected = segment_masks(labels, spurious)
@@ -70,7 +68,7 @@ def test_one_image_has_the_same_mask_on_any_number_of_threads() -> None:
     assert torch.equal(*masks)
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", NOT_EMULATED, indirect=True)
 def test_opcheck(device: str) -> None:
     op = torch.ops.lvlm_va.segment_masks.default
     for dtype in (torch.float32, torch.bool):
