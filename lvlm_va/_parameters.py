@@ -29,6 +29,7 @@ from lvlm_va.critique.specifications import as_texts
 from lvlm_va.data.findings import describe_outcomes
 from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
 from lvlm_va.data.training_data import Images, TrainingData
+from lvlm_va.data.weights import row_weights
 from lvlm_va.image_classifier import ImageClassifier
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.modules.preprocessing import Preprocess
@@ -79,6 +80,9 @@ class AlignmentParameters(ImageClassifier):
         "batch_size": [_COUNT],
         "lr": [Interval(Real, 0, None, closed="neither")],
         "optimizer": [str, callable],
+        "lr_factors": [Mapping, None],
+        "class_weight": [Mapping, StrOptions({"balanced"}), None],
+        "augment": [callable, None],
         "schedule": [str, callable, None],
         "align_schedule": [str, callable, None],
         "precision": [StrOptions(set(PRECISIONS))],
@@ -121,6 +125,9 @@ class AlignmentParameters(ImageClassifier):
     batch_size: int = 256
     lr: float = 1e-3
     optimizer: str | Callable[..., torch.optim.Optimizer] = "adam"
+    lr_factors: Mapping[str, float] | None = None
+    class_weight: Mapping[Any, float] | str | None = None
+    augment: Callable[..., Any] | None = None
     schedule: str | Callable[..., Any] | None = None
     align_schedule: str | Callable[..., Any] | None = "cooldown"
     precision: str = "float32"
@@ -133,7 +140,11 @@ class AlignmentParameters(ImageClassifier):
     verbose: int = 0
 
     def _start(
-        self, X: Images, y: ArrayLike | None, image_ids: Sequence[str] | None
+        self,
+        X: Images,
+        y: ArrayLike | None,
+        image_ids: Sequence[str] | None,
+        sample_weight: ArrayLike | None = None,
     ) -> tuple[AlignmentJob, nn.Module]:
         """Check everything that can be checked before anything is trained or asked."""
         self._validate_params()
@@ -147,6 +158,8 @@ class AlignmentParameters(ImageClassifier):
             warn_of_unusual_images(pixels)
         needs_gradients = critic is not None or self.epochs > 0
         module, data = self._read(pixels, y, image_ids, seed, differentiable=needs_gradients)
+        weights = row_weights(data.labels.numpy(), self.classes_, self.class_weight, sample_weight)
+        data = replace(data, weights=weights)
         del X, pixels
         if world_size() > 1:
             require_same("images and labels", fingerprint(data.labels, data.image_ids))
@@ -173,6 +186,8 @@ class AlignmentParameters(ImageClassifier):
             batch_size=self.batch_size,
             lr=self.lr,
             optimizer=self.optimizer,
+            lr_factors=self.lr_factors,
+            augment=self.augment,
             schedule=self.schedule,
             l2=self.l2,
             precision=self.precision,
@@ -222,6 +237,5 @@ class AlignmentParameters(ImageClassifier):
         if X is None:
             return fitted.require_images()
         checked, y = check_images(self, X, y, reset=False)
-        return self._training_data(
-            checked, y, image_ids, module_device_and_dtype(self.module_)[1]
-        ).require_same(fitted)
+        again = self._training_data(checked, y, image_ids, module_device_and_dtype(self.module_)[1])
+        return replace(again.require_same(fitted), weights=fitted.weights)

@@ -126,7 +126,16 @@ class LVLMVAClassifier(AlignmentParameters):
         Learning rate.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Optimizer, or ``(parameters, lr) -> torch.optim.Optimizer``.
-    schedule, align_schedule : {"cooldown", "cosine", "linear", "step"}, callable or None, \
+    lr_factors : mapping of str to float, or None, default=None
+        Factors of the learning rate by pattern of parameters' names, as in ``{"backbone.*": 0.1, "stem.*": 0}``; the
+        first that matches counts, and 0 freezes.
+    class_weight : mapping of class to float, "balanced" or None, default=None
+        How much the images of each class count in the cross-entropy; "balanced": as if there were as many of each.
+    augment : Augmentation, transform, callable or None, default=None
+        Changes the images of each batch at random, in training and in alignment, and their masks with them:
+        `lvlm_va.alignment.Augmentation`, a transform of torchvision.transforms.v2, kornia or albumentations, or
+        ``(images, masks) -> (images, masks)``.
+    schedule, align_schedule : {"cooldown", "cosine", "warmup_cosine", "linear", "step"}, callable or None, \
             default=None and "cooldown"
         Learning-rate schedules of training and alignment; see `lvlm_va.alignment.TrainingOptions`.
     precision : {"float32", "bf16"}, default="float32"
@@ -199,7 +208,14 @@ class LVLMVAClassifier(AlignmentParameters):
     (2,)
     """
 
-    def fit(self, X: Images, y: ArrayLike | None = None, *, image_ids: Sequence[str] | None = None) -> Self:
+    def fit(
+        self,
+        X: Images,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
+    ) -> Self:
         """Train, critique and align.
 
         Parameters
@@ -210,6 +226,8 @@ class LVLMVAClassifier(AlignmentParameters):
             batch by batch, again and again: it must return the same image for an index each time.
         y : array-like of shape (n,), or (n, n_findings) of 0 and 1
             Labels, or which findings each image has. May be None for a Dataset that holds them.
+        sample_weight : array-like of shape (n,), default=None
+            How much each image counts in the cross-entropy, >= 0, in training and in alignment; times `class_weight`.
         image_ids : sequence of str, default=None
             Names of the images in critiques, verdicts and reports; None numbers them.
 
@@ -224,7 +242,7 @@ class LVLMVAClassifier(AlignmentParameters):
             If images, labels, module, specifications, critic or run directory do not fit together; the message
             names the argument.
         """
-        job, module = self._start(X, y, image_ids)
+        job, module = self._start(X, y, image_ids, sample_weight)
         with job.run.exclusive():
             trained = job.train(module)
             self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds

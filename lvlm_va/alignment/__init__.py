@@ -1,5 +1,6 @@
 """Fine-tune a classifier towards the right reasons: the loss of Ross et al. (2017), and the training loop."""
 
+from lvlm_va.alignment.augmentation import Augmentation
 from lvlm_va.alignment.marked_images import MarkedImages
 from lvlm_va.alignment.options import TrainingOptions
 from lvlm_va.alignment.penalty import right_reasons_penalty
@@ -12,6 +13,7 @@ from lvlm_va.alignment.weighting import Weighting, WorstGroupWeighting
 
 __all__ = [
     "AlignmentSet",
+    "Augmentation",
     "History",
     "MarkedBatchSampler",
     "MarkedImages",

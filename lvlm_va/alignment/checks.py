@@ -86,6 +86,17 @@ def check_repeats(repeats: object, n: int) -> Tensor:
     return repeats
 
 
+def check_weights(name: str, weights: object, n: int) -> Tensor:
+    """Return `weights`, a floating tensor of shape (n,) of finite numbers >= 0, not all 0."""
+    expected = f"The {name!r} argument must be a floating tensor of shape ({n},) of numbers >= 0, not all 0."
+    if not isinstance(weights, Tensor) or not weights.is_floating_point():
+        got = weights.dtype if isinstance(weights, Tensor) else type(weights).__name__
+        raise TypeError(f"{expected} Got {got} instead.")
+    if weights.shape != (n,) or not bool(weights.isfinite().all() & (weights >= 0).all() & weights.any()):
+        raise ValueError(f"{expected} Got shape {tuple(weights.shape)}, or other numbers, instead.")
+    return weights
+
+
 def check_alignment_set(alignment_set: AlignmentSet, image_shape: torch.Size, labels: Tensor) -> None:
     """Raise unless the parts of the alignment set fit each other and the training images with these labels."""
     images = check_images("alignment_set.images", alignment_set.images)
@@ -107,6 +118,8 @@ def check_alignment_set(alignment_set: AlignmentSet, image_shape: torch.Size, la
             "The 'alignment_set.findings' argument must be None for labels of shape (n,), which are classes. "
             "Got findings."
         )
+    if alignment_set.weights is not None:
+        check_weights("alignment_set.weights", alignment_set.weights, len(images))
     check_masks("alignment_set.masks", alignment_set.masks, images.shape)
 
 

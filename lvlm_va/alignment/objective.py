@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lvlm_va.alignment.augmentation import Augment, augmented
 from lvlm_va.alignment.mixing import Batch
 from lvlm_va.alignment.penalty import input_gradient
 from lvlm_va.alignment.strength import Strength
@@ -39,6 +40,10 @@ class TrainingRows:
         The module's device, to which each batch is moved.
     dtype : torch.dtype
         The module's floating type.
+    weights : Tensor of shape (n,), floating, or None
+        How much each training image counts; those of the alignment set have their own. None for all alike.
+    augment : callable or None
+        Changes the images of a batch and their masks; see `resolve_augment`.
     """
 
     images: ImageRows
@@ -46,6 +51,17 @@ class TrainingRows:
     alignment: AlignmentSet | None
     device: torch.device
     dtype: torch.dtype
+    weights: Tensor | None = None
+    augment: Augment | None = None
+
+    def select_weights(self, batch: Batch) -> Tensor | None:
+        """Return how much each row of the batch counts, in the order of `select`; None for all alike."""
+        if self.weights is None:
+            return None
+        parts = [(self.weights, batch.plain)]
+        if self.alignment is not None and self.alignment.weights is not None:
+            parts += [(self.alignment.weights, rows) for rows in (batch.unmarked, batch.marked)]
+        return self._gather([part for part in parts if len(part[1])], self.dtype)
 
     def select(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return images and labels of all rows of the batch, the marked ones last."""
@@ -123,17 +139,21 @@ class Forwarded:
         Input gradients of the marked rows, with their graph.
     masks : Tensor of shape (m, *spatial)
         Their masks.
+    weights : Tensor of shape (n,) or None
+        How much each row counts.
     """
 
     logits: Tensor
     labels: Tensor
     gradient: Tensor
     masks: Tensor
+    weights: Tensor | None = None
 
     @property
     def cross_entropy(self) -> Tensor:
-        """Scalar tensor: the sum over the rows."""
-        return row_losses(self.logits, self.labels).sum()
+        """Scalar tensor: the sum over the rows, each as much as it counts."""
+        each = row_losses(self.logits, self.labels)
+        return (each if self.weights is None else each * self.weights).sum()
 
     @property
     def penalty(self) -> Tensor:
@@ -221,9 +241,11 @@ def forward_batch(module: nn.Module, rows: TrainingRows, batch: Batch, *, bf16: 
         labels = torch.zeros(0, device=rows.device, dtype=torch.int64)
         return Forwarded(no_gradient[..., 0], labels, no_gradient, no_gradient[..., 0])
     images, labels = rows.select(batch)
-    return forward_rows(
-        module, images, labels, rows.select_masks(batch), rows.select_findings(batch), bf16=bf16
-    )
+    masks = rows.select_masks(batch)
+    if rows.augment is not None:
+        images, masks = augmented(rows.augment, images, masks)
+    found = forward_rows(module, images, labels, masks, rows.select_findings(batch), bf16=bf16)
+    return found if rows.weights is None else replace(found, weights=rows.select_weights(batch))
 
 
 def forward_rows(

@@ -8,13 +8,17 @@ from numbers import Integral, Real
 
 from torch import nn
 
+from lvlm_va.alignment.augmentation import Augment, resolve_augment
 from lvlm_va.alignment.optimizers import (
     OPTIMIZERS,
     SCHEDULES,
     OptimizerFactory,
     ScheduleFactory,
+    check_lr_factors,
     make_optimizer,
     make_schedule,
+    parameter_groups,
+    trained_parameters,
 )
 from lvlm_va.alignment.strength import check_strength
 from lvlm_va.common.errors import unknown_name
@@ -38,12 +42,14 @@ class TrainingOptions:
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         ``"sgd"`` has momentum 0.9, ``"adamw"`` its own decay of 0.01 besides `l2`. A callable gets
         ``(parameters, lr)`` and returns a ``torch.optim.Optimizer`` that steps without a closure.
-    schedule : {"cooldown", "cosine", "linear", "step"}, callable or None, default=None
-        How the learning rate falls, stepped after each batch: to 0 over the last third of the batches, along a
-        cosine or a line, or to a tenth after each third of the batches. A callable gets
-        ``(optimizer, total_steps)`` and returns a ``torch.optim.lr_scheduler.LRScheduler``. None keeps it constant.
+    schedule : {"cooldown", "cosine", "warmup_cosine", "linear", "step"}, callable or None, default=None
+        How the learning rate falls, stepped after each batch: to 0 over the last third of the batches, along a cosine,
+        along one after a rise over the first twentieth of the batches, along a line, or to a tenth after each third of
+        the batches. A callable gets ``(optimizer, total_steps)`` and returns a
+        ``torch.optim.lr_scheduler.LRScheduler``. None keeps it constant.
     l2 : float, default=0.0
-        Weight gamma of ``||theta||^2`` over the trained parameters. Its gradient ``2 gamma theta`` is added to
+        Weight gamma of ``||theta||^2`` over the trained weights; biases and norms' scales and shifts do not decay,
+        nor with "adamw". Its gradient ``2 gamma theta`` is added to
         the loss's own, so it is the loss's term for every optimizer (decoupled decay is not).
     rrr_strength : float or "auto", default="auto"
         Weight lambda of the penalty. "auto" lets it rise to 1, or as far as a short run of batches
@@ -61,6 +67,12 @@ class TrainingOptions:
         ``"bf16"`` forwards and differentiates in bfloat16 where torch's autocast does, with weights, losses and the
         penalty's sums in float32: faster on GPUs, right to two or three digits. ``"float32"`` computes in the module's
         own type, so a float64 module stays what it is.
+    augment : Augmentation, transform, callable or None, default=None
+        Changes the images of each batch at random, and their masks with them; see
+        `lvlm_va.alignment.augmentation.resolve_augment`.
+    lr_factors : mapping of str to float, or None, default=None
+        Factors of the learning rate by pattern of parameters' names, as in ``{"backbone.*": 0.1, "stem.*": 0}``: the
+        first that matches counts, and 0 freezes, statistics of batch normalisation included.
     accumulation_steps : int, default=1
         Cuts each batch into so many parts that are forwarded one after another, for batches whose graph does not fit
         into memory. Their gradients add up to the batch's, but for dropout, and batch normalisation in plain
@@ -83,6 +95,8 @@ class TrainingOptions:
     validation_fraction: float = 0.0
     patience: int = 5
     precision: str = "float32"
+    augment: Augment | None = None
+    lr_factors: Mapping[str, float] | None = None
     accumulation_steps: int = 1
 
     def __post_init__(self) -> None:
@@ -98,15 +112,18 @@ class TrainingOptions:
         if self.schedule is not None:
             _check_choice("schedule", self.schedule, SCHEDULES)
         check_strength("rrr_strength", self.rrr_strength)
+        resolve_augment(self.augment)
+        check_lr_factors(self.lr_factors)
         for name, value in vars(self).items():  # NumPy's numbers cannot be kept with a checkpoint
             if isinstance(value, Real):
                 object.__setattr__(self, name, int(value) if isinstance(value, Integral) else float(value))
 
     def check_recipes(self, module: nn.Module) -> None:
         """Raise TypeError or ValueError unless optimizer and schedule can be made for a module."""
-        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        if parameters:
-            make_schedule(self.schedule, make_optimizer(self.optimizer, parameters, self.lr), 100)
+        by_factor = trained_parameters(module, self.lr_factors)
+        if by_factor:
+            groups = parameter_groups(self.optimizer, by_factor, self.lr)
+            make_schedule(self.schedule, make_optimizer(self.optimizer, groups, self.lr), 100)
 
 
 def _check_choice(name: str, value: object, known: Mapping[str, Callable[..., object]]) -> None:

@@ -22,7 +22,13 @@ from lvlm_va.alignment.batch_gradient import BatchGradient
 from lvlm_va.alignment.checkpoint import read_checkpoint, write_checkpoint
 from lvlm_va.alignment.mixing import Batch, plan_batches
 from lvlm_va.alignment.objective import TrainingRows
-from lvlm_va.alignment.optimizers import make_optimizer, make_schedule
+from lvlm_va.alignment.optimizers import (
+    decays,
+    make_optimizer,
+    make_schedule,
+    parameter_groups,
+    trained_parameters,
+)
 from lvlm_va.alignment.options import TrainingOptions
 from lvlm_va.alignment.strength import FixedStrength, RisingStrength, Strength
 from lvlm_va.alignment.synchronized_batch_norm import SynchronizedBatchNorm
@@ -86,11 +92,18 @@ class TrainingRun:
             len(rows.images), marked, options.batch_size, options.align_fraction, repeats
         )
         total_steps = max(1, options.epochs * self._plan.steps)
-        self._parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        by_factor = trained_parameters(module, options.lr_factors)
+        self._parameters = [parameter for group in by_factor.values() for parameter in group]
+        self._decaying = [parameter for parameter in self._parameters if decays(parameter)]
+        own = set(map(id, self._parameters))
+        self._held = [p for p in module.parameters() if p.requires_grad and id(p) not in own]
+        for parameter in self._held:  # until the end, so that frozen layers are seen as such
+            parameter.requires_grad_(False)
         self._mixes_rows = self._has_batch_statistics()
         if self._mixes_rows and world_size() > 1:
             self._require_rows_everywhere()
-        self._optimizer = make_optimizer(options.optimizer, self._parameters, float(options.lr))
+        groups = parameter_groups(options.optimizer, by_factor, float(options.lr))
+        self._optimizer = make_optimizer(options.optimizer, groups, float(options.lr))
         self._schedule = make_schedule(options.schedule, self._optimizer, total_steps)
         self._strength: Strength
         if rows.alignment is None or not isinstance(options.rrr_strength, str):
@@ -135,6 +148,8 @@ class TrainingRun:
         share_module(self._module)  # processors of different kinds may round differently
         self._optimizer.zero_grad(set_to_none=True)
         self._module.eval()
+        for parameter in self._held:
+            parameter.requires_grad_(True)
         return TrainingResult(self._module, self._history, self._weighting)
 
     def _finished(self) -> bool:
@@ -165,10 +180,12 @@ class TrainingRun:
         n_rows = sum(batch.n_rows for batch in batches)
         n_aligned = sum(self._plan.alignment_sizes)
         loss, cross_entropy, penalty, n_correct = map(sum, zip(*gather(sums.tolist()), strict=True))
-        norm = torch.stack(torch._foreach_norm(self._detached()))
-        squared_norm = on_first(lambda: float(norm.square().sum()))
+        norm = torch.stack(torch._foreach_norm([parameter.detach() for parameter in self._parameters]))
+        squares = on_first(lambda: norm.square().tolist())
+        squared_norm = sum(squares)
+        decayed = sum(value for value, p in zip(squares, self._parameters, strict=True) if decays(p))
         values = {
-            "loss": loss / n_rows + self._options.l2 * squared_norm,
+            "loss": loss / n_rows + self._options.l2 * decayed,
             "cross_entropy": cross_entropy / n_rows,
             "penalty": penalty / max(1, n_aligned),
             "rrr_strength": self._strength.value,
@@ -219,7 +236,7 @@ class TrainingRun:
                     f"Got batches of {min(self._plan.plain_sizes)} rows in {self._options.accumulation_steps} parts."
                 ) from error
             raise
-        if self._options.l2:
+        if self._options.l2 and self._decaying:
             self._add_norm_gradient()
         self._optimizer.step()
         if self._schedule is not None:
@@ -228,14 +245,12 @@ class TrainingRun:
         return sums
 
     def _add_norm_gradient(self) -> None:
-        for parameter in self._parameters:
+        for parameter in self._decaying:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        torch._foreach_add_(gradients, self._detached(), alpha=2 * self._options.l2)
-
-    def _detached(self) -> list[Tensor]:
-        return [parameter.detach() for parameter in self._parameters]
+        gradients = [parameter.grad for parameter in self._decaying if parameter.grad is not None]
+        weights = [parameter.detach() for parameter in self._decaying]
+        torch._foreach_add_(gradients, weights, alpha=2 * self._options.l2)
 
     def _validate(self) -> dict[str, float]:
         if self._held_out is None:

@@ -6,17 +6,20 @@ import copy
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from lvlm_va.alignment.augmentation import resolve_augment
 from lvlm_va.alignment.checks import (
     check_alignment_set,
     check_images,
     check_label_width,
     check_labels,
     check_repeats,
+    check_weights,
 )
 from lvlm_va.alignment.objective import TrainingRows
 from lvlm_va.alignment.options import TrainingOptions
@@ -40,6 +43,7 @@ def train(
     *,
     alignment_set: AlignmentSet | None = None,
     repeats: Tensor | None = None,
+    weights: Tensor | None = None,
     weighting: Weighting | None = None,
     points: Callable[[nn.Module], Tensor] | None = None,
     seed: int,
@@ -81,6 +85,9 @@ def train(
         cross-entropy alone.
     repeats : Tensor of shape (n,), int64, default=None
         How often each training image comes in an epoch, 0 or more; None shows each once.
+    weights : Tensor of shape (n,), floating, default=None
+        How much each training image counts in the cross-entropy, >= 0; those of an alignment set are its own. None
+        counts all alike.
     weighting : Weighting or None, default=None
         Weighs the rows of each batch in plain training, for example `WorstGroupWeighting`; None counts all alike. It
         is copied and never touched.
@@ -139,8 +146,12 @@ def train(
     check_labels("labels", labels, len(images))
     if repeats is not None:
         check_repeats(repeats, len(images))
+    if weights is not None:
+        check_weights("weights", weights, len(images))
     if weighting is not None:
         weighting.check_rows(len(images))
+        if weights is not None:
+            raise ValueError("The 'weights' argument must be None with a weighting. Got both.")
         if alignment_set is not None or options.validation_fraction:
             raise ValueError(
                 "The 'weighting' argument must be None in alignment and with held-out images, whose loss is not "
@@ -170,7 +181,7 @@ def train(
         require_same("images and labels", fingerprint(all_labels))
     key = checkpoint_key or ""
     if checkpoint_path is not None and checkpoint_key is None:
-        extras = [extra for extra in (repeats, weighting, points) if extra is not None]
+        extras = [extra for extra in (repeats, weights, weighting, points) if extra is not None]
         key = fingerprint(options, trained, images, labels, alignment_set, seed, *extras)
 
     n_logits = check_module(trained, images[:1], None, differentiable=penalised, trainable=True)
@@ -191,12 +202,19 @@ def train(
             alignment_set.labels.to(where),
             alignment_set.masks.to(where),
             None if findings is None else findings.to(where),
+            None if alignment_set.weights is None else alignment_set.weights.to(where),
         )
     kept, held_out = _hold_out(images, labels, options.validation_fraction, seed)
     training = (images, labels) if kept is None else (subset(images, kept), labels[kept])
     if repeats is not None and kept is not None:
         repeats = check_repeats(repeats[kept.to(repeats.device)], len(kept))
-    rows = TrainingRows(*training, alignment_set, home, dtype)
+    if weights is not None:
+        weights = weights.to(images.device)
+        weights = weights if kept is None else weights[kept]
+        if alignment_set is not None and alignment_set.weights is None:
+            of_its_own = torch.ones(len(alignment_set.images), device=alignment_set.images.device)
+            alignment_set = replace(alignment_set, weights=of_its_own)
+    rows = TrainingRows(*training, alignment_set, home, dtype, weights, resolve_augment(options.augment))
     with ExitStack() as stack:
         stack.enter_context(isolated_generators(home))
         stack.enter_context(torch.enable_grad())

@@ -25,12 +25,15 @@ class AlignmentSet:
         1 where a pixel must not matter, 0 where it may. An image without a marked pixel counts like a plain one.
     findings : Tensor of shape (a,), int64, or None
         Which finding each mask is about; an image may come again with another one. None for classes.
+    weights : Tensor of shape (a,), floating, or None
+        How much each counts in the cross-entropy, where training images have weights. None for all alike.
     """
 
     images: Tensor | StoredImages
     labels: Tensor
     masks: Tensor
     findings: Tensor | None = None
+    weights: Tensor | None = None
 
     @property
     def outcomes(self) -> Tensor:
@@ -40,7 +43,8 @@ class AlignmentSet:
     def select(self, rows: Tensor) -> AlignmentSet:
         """Return these rows, given by number or by a mask of bool."""
         findings = None if self.findings is None else self.findings[rows]
-        return AlignmentSet(subset(self.images, rows), self.labels[rows], self.masks[rows], findings)
+        weights = None if self.weights is None else self.weights[rows]
+        return AlignmentSet(subset(self.images, rows), self.labels[rows], self.masks[rows], findings, weights)
 
 
 @dataclass(frozen=True)

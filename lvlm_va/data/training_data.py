@@ -38,6 +38,8 @@ class TrainingData:
         Stands for images that were left out; None where they are here.
     findings : tuple of str
         Names of the findings; none where labels are classes.
+    weights : Tensor of shape (n,), float64, or None
+        How much each image counts in training, 1 in the mean; None for all alike.
     """
 
     images: ImageRows
@@ -46,6 +48,7 @@ class TrainingData:
     image_ids: tuple[str, ...]
     key_of_missing: str | None = None
     findings: tuple[str, ...] = ()
+    weights: Tensor | None = None
 
     @property
     def multilabel(self) -> bool:

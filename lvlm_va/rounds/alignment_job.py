@@ -196,7 +196,10 @@ class AlignmentJob:
         masked, propagated = self.mask(rounds), self.propagate(rounds)
         if propagated is not None:
             rows = propagated.indices
-            masked = AlignmentSet(subset(data.images, rows), data.labels[rows], propagated.masks)
+            weights = None if data.weights is None else data.weights[rows]
+            masked = AlignmentSet(
+                subset(data.images, rows), data.labels[rows], propagated.masks, weights=weights
+            )
         seen = AlignmentRows(masked)
         if how.held_out_fraction is not None:
             critiqued, batch_size = data.rows_of(chosen_indices(rounds)), how.training.batch_size
@@ -265,7 +268,10 @@ class AlignmentJob:
         self, stage: str, start: Trained, options: TrainingOptions, rows: AlignmentRows | None = None
     ) -> Trained:
         """Return what one run of the training loop makes of a classifier."""
-        key = self.run.key(stage, start.key, options, self.seed, rows)
+        weights = self.data.weights
+        key = self.run.key(
+            stage, start.key, options, self.seed, rows, *([] if weights is None else [weights])
+        )
         aligning = {} if rows is None else vars(rows)
         path = self.run.file(stage, key, ".safetensors")
 
@@ -275,6 +281,7 @@ class AlignmentJob:
                 self.data.images,
                 self.data.labels,
                 options,
+                weights=self.data.weights,
                 seed=self.seed,
                 checkpoint_path=path,
                 checkpoint_key=key,

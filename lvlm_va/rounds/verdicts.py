@@ -99,7 +99,8 @@ def make_alignment_set(rounds: Sequence[Round], data: TrainingData) -> Alignment
     """
     cases = chosen_indices(rounds)
     rows, masks = data.rows_of(cases), round_masks(rounds, data.images.dtype)
-    return AlignmentSet(data.images[rows], data.labels[rows], masks, data.findings_of(cases))
+    weights = None if data.weights is None else data.weights[rows]
+    return AlignmentSet(data.images[rows], data.labels[rows], masks, data.findings_of(cases), weights)
 
 
 def round_masks(rounds: Sequence[Round], dtype: torch.dtype) -> Tensor:
