@@ -69,6 +69,6 @@ def row_weights(
         weights *= given
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
         raise ValueError(
-            "The 'class_weight' and 'sample_weight' arguments must give finite weights >= 0, not all of them 0."
+            "The 'class_weight' and 'sample_weight' arguments must give finite weights >= 0, not all of them zero."
         )
     return torch.from_numpy(weights / weights.mean())
