@@ -25,6 +25,7 @@ from lvlm_va.data.training_data import Images
 from lvlm_va.modules.preprocessed import without_preprocess
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.cost import estimate_job
+from lvlm_va.rounds.drawn_masks import Drawings
 from lvlm_va.rounds.outcome import publish
 from lvlm_va.rounds.remarks import remarks_on
 from lvlm_va.rounds.types import Aligned
@@ -142,7 +143,8 @@ class LVLMVAClassifier(AlignmentParameters):
     module_ : torch.nn.Module
         The aligned classifier.
     unaligned_module_ : torch.nn.Module
-        The classifier before alignment (with a critic only, as all that follow but the last five).
+        The classifier before alignment (with a critic or drawn masks only, as `remarks_`, `alignment_data_` and
+        `aligned_`; what else follows, but the last five, with a critic only).
     alignment_set_ : ndarray of shape (a,), int64
         Rows of X that were critiqued.
     explanation_, segments_, critiques_ : Explanation, Segmentation, tuple of Critique
@@ -155,7 +157,7 @@ class LVLMVAClassifier(AlignmentParameters):
         What else must be known of the result, as warnings have told: nothing was judged spurious, there was nothing to
         judge, alignment was too short.
     masks_ : ndarray of shape (a, H, W), bool
-        True where a segment was judged spurious.
+        True where a segment was judged spurious, or where a person's mask of the image says so.
     propagated_ : Propagated
         The images aligned with, and their masks (with `propagate` only).
     alignment_data_ : MarkedImages
@@ -181,7 +183,14 @@ class LVLMVAClassifier(AlignmentParameters):
     (2,)
     """
 
-    def fit(self, X: Images, y: ArrayLike | None = None, *, image_ids: Sequence[str] | None = None) -> Self:
+    def fit(
+        self,
+        X: Images,
+        y: ArrayLike | None = None,
+        *,
+        image_ids: Sequence[str] | None = None,
+        masks: Drawings | None = None,
+    ) -> Self:
         """Train, critique and align.
 
         Parameters
@@ -194,6 +203,11 @@ class LVLMVAClassifier(AlignmentParameters):
             Labels. May be None for a Dataset that holds them.
         image_ids : sequence of str, default=None
             Names of the images in critiques, verdicts and reports; None numbers them.
+        masks : {"irrelevant": {image: mask}, "relevant": {image: mask}}, default=None
+            What people drew on some training images, by row (int) or by one of `image_ids` (str): arrays of shape
+            (H, W), of bool or of 0 and 1. What lies in an irrelevant drawing, or outside a relevant one, must not
+            count. Such an image goes by its drawing alone, whatever a verdict says, and needs none: without a critic
+            the module is aligned with these masks. In searches name images by id, as rows change with the folds.
 
         Returns
         -------
@@ -203,19 +217,19 @@ class LVLMVAClassifier(AlignmentParameters):
         Raises
         ------
         ValueError
-            If images, labels, module, specifications, critic or run directory do not fit together; the message
+            If images, labels, masks, module, specifications, critic or run directory do not fit together; the message
             names the argument.
         """
-        job, module = self._start(X, y, image_ids)
+        job, module, drawn = self._start(X, y, image_ids, masks)
         with job.run.exclusive():
             trained = job.train(module)
             self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
             self.module_ = without_preprocess(trained.module)
             self.history_ = {"train": trained.histories, "align": ()}
-            if job.options.critic is None:
+            if job.options.critic is None and drawn is None:
                 job.run.publish(seconds=self.seconds_)
             else:
-                self._finish(job, job.align(trained))
+                self._finish(job, job.align(trained, drawn))
         return self
 
     def realign(
@@ -282,7 +296,7 @@ class LVLMVAClassifier(AlignmentParameters):
         """
         parameters = self.get_params(deep=False)
         trial = type(self)(**parameters | {"random_state": copy.deepcopy(parameters["random_state"])})
-        job, module = trial._start(X, y, image_ids)
+        job, module, _ = trial._start(X, y, image_ids)
         with job.run.exclusive():
             return estimate_job(job, job.train(module), prices)
 
@@ -389,13 +403,14 @@ class LVLMVAClassifier(AlignmentParameters):
         both = (aligned.latest.module, aligned.start.module)
         self.module_, self.unaligned_module_ = map(without_preprocess, both)
         self.history_["align"] = aligned.latest.histories
-        self.alignment_set_ = aligned.indices.numpy()
-        self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
-        self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
-        self.spurious_share_ = aligned.spurious_share
         self.remarks_ = remarks_on(aligned, job.options.aligning)
-        self.masks_ = job.mask(aligned.rounds).masks.numpy() > 0
         self.alignment_data_ = job.marked_images(aligned)
+        if aligned.rounds:
+            self.alignment_set_ = aligned.indices.numpy()
+            self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
+            self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
+            self.spurious_share_ = aligned.spurious_share
+            self.masks_ = job.mask(aligned.rounds, aligned.drawn).masks.numpy() > 0
         self.__dict__.pop("propagated_", None)
         if aligned.propagated is not None:
             self.propagated_ = aligned.propagated

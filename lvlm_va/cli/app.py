@@ -162,6 +162,16 @@ def align(
         ),
     ] = None,
     relevant: Annotated[list[str] | None, typer.Option(help="Region that should count; repeatable.")] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            help="Masks of some training images that people drew of what must not count: a folder of PNG files named "
+            "like the images, or 'table' for the table's mask_path. They hold against verdicts; no critic is needed."
+        ),
+    ] = None,
+    relevant_masks: Annotated[
+        str | None, typer.Option(help="The same of what should count; all outside must not.")
+    ] = None,
     describe: Annotated[
         list[str] | None, typer.Option(help="'class=TEXT': what should count for the class; repeatable.")
     ] = None,
@@ -222,9 +232,12 @@ def align(
     from lvlm_va.critique.model_options import ModelOptions
     from lvlm_va.experiments.align_folder import align_folder
 
-    if (critic is None) == (irrelevant is None and relevant is None):
+    regions = irrelevant is not None or relevant is not None
+    n_judges = (critic is not None) + regions
+    if n_judges > 1 or not (n_judges or masks or relevant_masks):
         raise typer.BadParameter(
-            "give either a critic or regions.", param_hint="--critic / --irrelevant / --relevant"
+            "give either a critic or regions, or masks.",
+            param_hint="--critic / --irrelevant / --relevant / --masks",
         )
     if ":" not in module and not epochs:
         raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
@@ -237,7 +250,7 @@ def align(
     align_folder(
         data,
         module=_load_module(module, weights),
-        critic=asked or _region_critic(irrelevant, relevant),
+        critic=_region_critic(irrelevant, relevant) if regions else asked,
         judge=reader,
         specifications=_pairs(describe, "--describe"),
         out=out,
@@ -247,6 +260,8 @@ def align(
         columns=_pairs(column, "--column"),
         extension=extension,
         window=window,
+        masks=masks,
+        relevant_masks=relevant_masks,
         verdicts=verdicts,
         dry_run=dry_run,
         prices=models.make_prices(),

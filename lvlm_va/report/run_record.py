@@ -98,6 +98,8 @@ class RunRecord:
         verdicts that would have foretold; see `lvlm_va.propagation.Propagated`.
     remarks : tuple of str
         What must be told of a result that mended less than it may seem to.
+    n_drawn_masks : int
+        Of how many training images somebody drew a mask.
     measures : Measures or None
         What was measured before and after; None where nothing was measured since the last alignment.
     command : Command or None
@@ -127,6 +129,7 @@ class RunRecord:
     policy: VerdictPolicy = field(default_factory=VerdictPolicy)
     propagated: Mapping[str, float] | None = None
     remarks: tuple[str, ...] = ()
+    n_drawn_masks: int = 0
     measures: Measures | None = None
     command: Command | None = None
     path: Path | None = None
@@ -230,6 +233,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         policy=_policy(latest, folder),
         propagated=latest.get("propagated"),
         remarks=tuple(map(str, latest.get("remarks", ()))),
+        n_drawn_masks=int(latest.get("n_drawn_masks", 0)),
         measures=_read_measures(folder, _only(files, "align").name),
         command=_read_command(folder),
         path=folder,

@@ -18,7 +18,9 @@ from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.choice import Choice
 from lvlm_va.rounds.critique_round import have_critiqued
+from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.held_out import AlignmentRows, draw_held_out, hold_out
+from lvlm_va.rounds.marks import Marks, find_marks
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.propagated_masks import propagate
 from lvlm_va.rounds.remarks import remarks_on_strength, remarks_on_verdicts
@@ -29,7 +31,6 @@ from lvlm_va.rounds.verdicts import (
     keep_verdicts,
     make_alignment_set,
     read_corrections,
-    round_masks,
     verdict_table,
 )
 from lvlm_va.runs.directory import RunDirectory
@@ -64,9 +65,14 @@ class AlignmentJob:
         """Return a classifier trained plainly; with no epochs, the module as it is."""
         return self._fit("train", Trained(module, self.run.key(module)), self.options.training)
 
-    def align(self, trained: Trained) -> Aligned:
-        """Critique and align by turns, until a critique finds nothing spurious or all rounds are done."""
-        so_far = Aligned(trained, trained, VerdictTable())
+    def align(self, trained: Trained, drawn: DrawnMasks | None = None) -> Aligned:
+        """Critique and align by turns, until a critique finds nothing spurious or all rounds are done.
+
+        Without a critic, align once with the masks that people drew.
+        """
+        so_far = Aligned(trained, trained, VerdictTable(), drawn=drawn)
+        if self.options.critic is None:
+            return self.fine_tune(so_far)
         while True:
             so_far = self.critique(so_far)
             clean = so_far.spurious_share[-1] <= self.options.round_tolerance
@@ -162,12 +168,12 @@ class AlignmentJob:
         """Have the critic, and the judge if any, say of each segment whether it is spurious."""
         return have_critiqued(module, explained, self.data, self.options, self.run)
 
-    def mask(self, rounds: tuple[Round, ...]) -> AlignmentSet:
-        """Return the critiqued images with what was judged spurious."""
+    def mask(self, rounds: tuple[Round, ...], drawn: DrawnMasks | None = None) -> AlignmentSet:
+        """Return the critiqued images with what was judged spurious, or what a person drew instead."""
         self.run.drop("alignment-set")
-        key = self.run.key([(found.key, found.codes) for found in rounds])
+        key = self.run.key([(found.key, found.codes) for found in rounds], *filter(None, [drawn]))
         return self._with_images(
-            "alignment-set", key, AlignmentSet, lambda: make_alignment_set(rounds, self.data)
+            "alignment-set", key, AlignmentSet, lambda: make_alignment_set(rounds, self.data, drawn)
         )
 
     def propagate(self, rounds: tuple[Round, ...]) -> Propagated | None:
@@ -189,19 +195,21 @@ class AlignmentJob:
             )
 
     def fine_tune(self, so_far: Aligned) -> Aligned:
-        """Align the unaligned classifier by all verdicts so far: right for the right reasons (arXiv 1703.03717)."""
+        """Align the unaligned classifier by all masks so far: right for the right reasons (arXiv 1703.03717)."""
         how, data = self.options, self.data
         rounds = self._to_align_with(so_far.rounds)
-        masked, propagated = self.mask(rounds), self.propagate(rounds)
-        if propagated is not None:
-            rows = propagated.indices
-            masked = AlignmentSet(subset(data.images, rows), data.labels[rows], propagated.masks)
+        if rounds:
+            masked = self.mask(rounds, so_far.drawn)
+        found = replace(so_far, propagated=self.propagate(rounds))
+        if found.propagated is not None or found.drawn is not None:
+            marks = self.marks(found)
+            masked = AlignmentSet(subset(data.images, marks.indices), data.labels[marks.indices], marks.masks)
         seen = AlignmentRows(masked)
         if how.held_out_fraction is not None:
-            critiqued, batch_size = chosen_indices(rounds), how.training.batch_size
+            batch_size = how.training.batch_size
             seen = hold_out(
                 masked,
-                critiqued,
+                self._measurable(found),
                 len(data.labels),
                 how.held_out_fraction,
                 how.explainer,
@@ -212,24 +220,32 @@ class AlignmentJob:
         latest = self._fit("align", so_far.start, how.aligning, seen)
         if so_far.latest is not so_far.start:
             latest = replace(latest, histories=(*so_far.latest.histories, *latest.histories))
-        found = replace(so_far, latest=latest, propagated=propagated)
+        found = replace(found, latest=latest)
         for remark in remarks_on_strength(found, how.aligning):
             warn(remark)
         return found
 
     def marked_images(self, aligned: Aligned) -> MarkedImages:
         """Return all images of the latest alignment, each once, with the masks of those that have one."""
-        how, data, propagated = self.options, self.data, aligned.propagated
-        rounds = self._to_align_with(aligned.rounds)
-        critiqued = chosen_indices(rounds)
+        how, data, marks = self.options, self.data, self.marks(aligned)
         kept = torch.ones(len(data.labels), dtype=torch.bool)
         if how.held_out_fraction is not None:
-            kept[critiqued[draw_held_out(critiqued, how.held_out_fraction, self.seed)]] = False
+            measurable = self._measurable(aligned)
+            kept[measurable[draw_held_out(measurable, how.held_out_fraction, self.seed)]] = False
         rows = kept.nonzero().flatten()
-        if propagated is not None:
-            return MarkedImages(data.images, data.labels, propagated.indices, propagated.masks, rows)
-        masks = round_masks(rounds, data.images.dtype) > 0
-        return MarkedImages(data.images, data.labels, critiqued, masks, rows)
+        masks = marks.masks if marks.masks.dtype == torch.bool else marks.masks > 0
+        return MarkedImages(data.images, data.labels, marks.indices, masks, rows)
+
+    def marks(self, aligned: Aligned) -> Marks:
+        """Return the masks of the latest alignment."""
+        rounds = self._to_align_with(aligned.rounds)
+        return find_marks(rounds, aligned.propagated, aligned.drawn, self.data.images.dtype)
+
+    def _measurable(self, aligned: Aligned) -> Tensor:
+        """Return the rows (a,) of which early stopping holds some out: the first ones of the marks."""
+        if aligned.drawn is not None and not aligned.rounds:
+            return aligned.drawn.indices
+        return chosen_indices(self._to_align_with(aligned.rounds))
 
     def _to_align_with(self, rounds: tuple[Round, ...]) -> tuple[Round, ...]:
         # A last round that found nothing spurious in an aligned classifier adds nothing to align with.

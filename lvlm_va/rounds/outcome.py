@@ -12,6 +12,7 @@ from torch import Tensor
 from lvlm_va.common.distributed import on_first
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.marks import KeptMarks
 from lvlm_va.rounds.remarks import remarks_on
 from lvlm_va.rounds.types import Aligned
 from lvlm_va.runs.facts import version_facts
@@ -56,18 +57,21 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
     run.seconds = on_first(lambda: run.seconds)
     if run.path is None:
         return
-    key = run.key(aligned.latest.key, aligned.start.key, aligned.indices, job.options.explainer)
-    run.drop("outcome")
-    sharded(
-        run,
-        "outcome",
-        key,
-        Outcome,
-        aligned.indices,
-        lambda rows: _of_rows(job, aligned, rows),
-        join_outcomes,
-        progress="explain after" if job.options.verbose else None,
-    )
+    run.drop("outcome", "marks")
+    marks = job.marks(aligned)
+    run.cached("marks", run.key(marks), KeptMarks, lambda: KeptMarks.of(marks, job.data.image_ids))
+    if aligned.rounds:
+        key = run.key(aligned.latest.key, aligned.start.key, aligned.indices, job.options.explainer)
+        sharded(
+            run,
+            "outcome",
+            key,
+            Outcome,
+            aligned.indices,
+            lambda rows: _of_rows(job, aligned, rows),
+            join_outcomes,
+            progress="explain after" if job.options.verbose else None,
+        )
     run.publish(**facts(job, aligned, parameters) | {"seconds": run.seconds_of_results()})
 
 
@@ -82,6 +86,7 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
         "versions": version_facts(),
         "policy": asdict(job.options.policy),
         "remarks": remarks_on(aligned, job.options.aligning),
+        "n_drawn_masks": 0 if aligned.drawn is None else len(aligned.drawn.indices),
         "propagated": propagated
         and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
     }

@@ -18,6 +18,8 @@ def remarks_on(aligned: Aligned, aligning: TrainingOptions) -> tuple[str, ...]:
 
 def remarks_on_verdicts(aligned: Aligned) -> tuple[str, ...]:
     """Return what must be told before alignment: there is nothing to judge, or nothing was judged spurious."""
+    if aligned.drawn is not None:  # something is masked in any case
+        return ()
     n_segments = aligned.segmentation.n_segments
     if not bool(n_segments.any()):
         return (

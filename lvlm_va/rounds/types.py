@@ -13,6 +13,7 @@ from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.critique import Critique, VerdictTable
 from lvlm_va.modules.logits import on_cpu
 from lvlm_va.propagation import Propagated
+from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.verdict_codes import VerdictCodes
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
 
@@ -124,6 +125,8 @@ class Aligned:
         For each round, the mean share of its images' effect in segments that the critic judged spurious.
     propagated : Propagated or None
         What the latest alignment extended the verdicts to.
+    drawn : DrawnMasks or None
+        Masks that people drew; they hold against verdicts.
     """
 
     start: Trained
@@ -132,6 +135,7 @@ class Aligned:
     rounds: tuple[Round, ...] = ()
     spurious_share: tuple[float, ...] = ()
     propagated: Propagated | None = None
+    drawn: DrawnMasks | None = None
 
     @property
     def indices(self) -> Tensor:

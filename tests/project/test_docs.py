@@ -165,3 +165,12 @@ def test_own_loops_mend_and_resume(tmp_path, monkeypatch):
         assert space["aligning"].objective.state_dict()["_extra_state"][1] == 2 * len(
             space["aligning"].sampler
         )
+
+
+def test_masks_go_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    for block in blocks("python", "export.md"):
+        exec(block, space)
+    assert space["clf"].alignment_data_.marked.sum() == 100
+    assert space["both"].alignment_data_.marked.sum() > 100
