@@ -42,10 +42,13 @@ class LVLMVAClassifier(AlignmentParameters):
 
     Parameters
     ----------
-    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet8", "resnet18"} or None, default=None
+    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet8", "resnet18"}, "hf:FOLDER", "timm:NAME" or None, \
+            default=None
         The classifier: a module (never changed; a copy is trained), a callable without arguments that returns
         one, a built-in net, or None for one hidden layer of 256 ReLUs in the dtype of X. Its output is a logits
-        tensor of shape (n, n_classes) or an object with such a tensor as ``.logits``.
+        tensor of shape (n, n_classes) or an object with such a tensor as ``.logits``. Folders hold a trained image
+        classifier that transformers (or, ``"timm:FOLDER"``, timm) saved, and say how images are normalised; other
+        names of timm's are of untrained nets. Nothing is downloaded.
     critic : object with ``critique``, str or None, default=None
         Who judges the segments, for example `RegionCritic`, ``"hf:FOLDER"`` or ``"table:PATH"``; see
         `lvlm_va.critique.resolve_critic`. None only trains.
@@ -64,7 +67,8 @@ class LVLMVAClassifier(AlignmentParameters):
     preprocess : {"mean": ..., "std": ...}, transform, image processor, callable or None, default=None
         What a trained module expects of images in [0, 1]: mean and std per channel; torchvision's or timm's transform
         or transformers' image processor, of which these are read (X is not resized); or a differentiable function of
-        tensors (n, C, H, W). ``module_`` does not hold it. A saved model's: `lvlm_va.preprocessing_from`.
+        tensors (n, C, H, W). ``module_`` does not hold it. A saved model's: `lvlm_va.preprocessing_from`, which is what
+        None takes where `module` names a folder.
     sampler : {"low_entropy", "high_entropy", "random", "class_balanced", "adaptive"} or callable, \
             default="low_entropy"
         Which training images are critiqued; see `lvlm_va.sampling.select_alignment_set`. "adaptive" asks about a few,

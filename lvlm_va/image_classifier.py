@@ -36,6 +36,7 @@ from lvlm_va.modules.build import build_module
 from lvlm_va.modules.checks import check_module
 from lvlm_va.modules.class_order import check_class_order, given_order, order_of_checkpoint, sort_classes
 from lvlm_va.modules.logits import module_device_and_dtype, on_cpu, predict_logits
+from lvlm_va.modules.named import folder_of, preprocess_of
 from lvlm_va.modules.preprocessed import preprocessed, with_preprocess
 from lvlm_va.modules.preprocessing import Preprocess, resolve_preprocess
 
@@ -155,6 +156,17 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         found = [part for _, part in self._explainer().in_portions(net, images, target)]
         return concatenate_explanations(found)
 
+    def _own_preprocess(self) -> Preprocess | None:
+        """Return how images are normalised: as the user says, or else the folder that ``module`` names."""
+        return preprocess_of(self.module) if self.preprocess is None else self.preprocess
+
+    @property
+    def _normalises(self) -> bool:
+        """Whether images are normalised here; what was fitted counts, the folder may be gone since."""
+        if hasattr(self, "preprocess_"):
+            return self.preprocess_ is not None
+        return self._own_preprocess() is not None
+
     def _explainer(self) -> Explainer:
         return Explainer(resolve_attributor(self.attribution), self.references_)
 
@@ -191,7 +203,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         found = sort_classes(encode_labels(y)[0])
         self.classes_ = found if self.classes is None else given_order(found, self.classes)
         self.image_shape_ = resolve_image_shape(X, self.image_shape)
-        self.preprocess_ = resolve_preprocess(self.preprocess, self.image_shape_[0])
+        self.preprocess_ = resolve_preprocess(self._own_preprocess(), self.image_shape_[0])
         module = build_module(
             self.module,
             self.image_shape_,
@@ -215,7 +227,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_class_order(self, module: nn.Module, data: TrainingData) -> None:
         """Tell of a trained module, taken as it is, whose logits do not seem to be in the order of ``classes_``."""
-        if not self.epochs and isinstance(self.module, nn.Module | Callable):  # no built-in net is trained
+        # No built-in net is trained.
+        trained = isinstance(self.module, nn.Module | Callable) or folder_of(self.module) is not None
+        if trained and not self.epochs:
             given = self.classes is not None
             check_class_order(module, data, self.classes_, given=given, batch_size=self.batch_size)
 

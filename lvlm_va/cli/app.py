@@ -93,7 +93,11 @@ app.command(epilog=EXIT_CODES)(experiment)
 def align(
     data: Annotated[Path, typer.Argument(help="Folder with the images.")],
     module: Annotated[
-        str, typer.Option(help="'package.module:callable' that returns the torch module, or a built-in net.")
+        str,
+        typer.Option(
+            help="'package.module:callable' that returns the torch module, 'hf:FOLDER' or 'timm:FOLDER' of a trained "
+            "net, 'timm:NAME', or a built-in net."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Folder of the run; the aligned weights go to aligned.safetensors in it.")
@@ -239,11 +243,12 @@ def align(
             "give either a critic or regions, or masks.",
             param_hint="--critic / --irrelevant / --relevant / --masks",
         )
-    if ":" not in module and not epochs:
-        raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
+    home = _folder_of(module)
+    if (":" not in module or (module.startswith("timm:") and home is None)) and not epochs:
+        raise typer.BadParameter("an untrained net must be trained first.", param_hint="--epochs")
     join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
     echo = tell if rank() == 0 else lambda line: None
-    preprocess = _normalisation(mean, std, weights, echo)
+    preprocess = _normalisation(mean, std, home or weights, echo)
     asking = (allow_remote, max_requests, max_cost, prices, currency, batch, batch_wait)
     models = ModelOptions(critic, judge, examples, *asking)
     asked, reader = models.make()
@@ -297,20 +302,20 @@ def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> 
 
 
 def _normalisation(
-    mean: str | None, std: str | None, weights: Path | None, echo: Callable[[str], Any]
+    mean: str | None, std: str | None, saved: Path | None, echo: Callable[[str], Any]
 ) -> dict[str, list[float]] | None:
-    """Return what --mean and --std say, or else the folder of a saved model that the weights come from."""
+    """Return what --mean and --std say, or else the folder of a saved model that the net or its weights come from."""
     if mean is None and std is None:
-        if weights is None or not weights.expanduser().is_dir():
+        if saved is None or not saved.expanduser().is_dir():
             return None
         from lvlm_va.modules.preprocessing import preprocessing_from
 
         try:
-            found = preprocessing_from(weights)
+            found = preprocessing_from(saved)
         except FileNotFoundError:  # weights alone
             return None
         echo(
-            f"Images are normalised as {weights} says: mean {found['mean']}, std {found['std']} (--mean, --std)."
+            f"Images are normalised as {saved} says: mean {found['mean']}, std {found['std']} (--mean, --std)."
         )
         return found
     if mean is None or std is None:
@@ -337,8 +342,16 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
     return pairs
 
 
+def _folder_of(module: str) -> Path | None:
+    if not module.startswith(("hf:", "timm:")):
+        return None  # without waiting for torch
+    from lvlm_va.modules.named import folder_of
+
+    return folder_of(module)
+
+
 def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn.Module] | str:
-    if ":" not in spec:
+    if ":" not in spec or spec.startswith(("hf:", "timm:")):
         if weights is not None:
             raise typer.BadParameter("weights need a 'package.module:callable'.", param_hint="--weights")
         return spec
