@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from lvlm_va._parameters import AlignmentParameters
 from lvlm_va.backends import ChatBackend, Estimate, Prices
@@ -22,6 +23,7 @@ from lvlm_va.critique import (
     summarize_behaviour,
 )
 from lvlm_va.data.training_data import Images
+from lvlm_va.datasets.mask_files import write_masks
 from lvlm_va.modules.preprocessed import without_preprocess
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.cost import estimate_job
@@ -400,6 +402,35 @@ class LVLMVAClassifier(AlignmentParameters):
             return write_report(record, path, title=title, intro=intro, prices=prices)
 
         return on_first(write)
+
+    def export_masks(self, folder: str | os.PathLike[str], format: str = "png") -> Path:
+        """Write the masks of the latest alignment: of verdicts, extended ones, and those that people drew.
+
+        Parameters
+        ----------
+        folder : path-like
+            Gets them.
+        format : {"png", "npy", "coco"}, default="png"
+            See `lvlm_va.datasets.mask_files.write_masks`. Verdicts: ``clf.verdicts_.to_csv(path)``.
+
+        Returns
+        -------
+        Path
+            What was written.
+
+        Raises
+        ------
+        ValueError
+            If nothing was aligned, the format is unknown, or images' names are no names of files.
+        """
+        check_is_fitted(self, "module_")
+        if not hasattr(self, "aligned_"):
+            raise ValueError(
+                "The 'critic' argument, or masks in fit, must be given for there to be masks. Got neither."
+            )
+        marks, ids = self.job_.marks(self.aligned_), self.job_.data.image_ids
+        named = marks.named([ids[row] for row in marks.indices.tolist()])
+        return on_first(lambda: write_masks(named, folder, format))
 
     def _finish(self, job: AlignmentJob, aligned: Aligned) -> None:
         """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""

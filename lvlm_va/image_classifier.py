@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from lvlm_va.attribution import (
     concatenate_explanations,
     resolve_attributor,
 )
+from lvlm_va.common.distributed import on_first
 from lvlm_va.data.inputs import (
     as_image_rows,
     check_image_ids,
@@ -39,6 +42,7 @@ from lvlm_va.modules.logits import module_device_and_dtype, on_cpu, predict_logi
 from lvlm_va.modules.named import folder_of, preprocess_of
 from lvlm_va.modules.preprocessed import preprocessed, with_preprocess
 from lvlm_va.modules.preprocessing import Preprocess, resolve_preprocess
+from lvlm_va.modules.saving import InAndOut, save_module
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):
@@ -155,6 +159,33 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             target = torch.from_numpy(encode_labels(y, self.classes_)[1])
         found = [part for _, part in self._explainer().in_portions(net, images, target)]
         return concatenate_explanations(found)
+
+    def export_model(self, folder: str | os.PathLike[str], format: str = "safetensors") -> Path:
+        """Write the classifier for use without this package.
+
+        Parameters
+        ----------
+        folder : path-like
+            Gets the net, and ``model.json``, which names classes, image shape and normalisation.
+        format : {"state-dict", "safetensors", "transformers", "torch-export", "onnx"}, default="safetensors"
+            See `lvlm_va.modules.saving.save_module`. The last two take images in [0, 1] and normalise them; the others
+            hold ``module_`` alone.
+
+        Returns
+        -------
+        Path
+            What was written.
+
+        Raises
+        ------
+        ImportError
+            If ONNX's packages are missing (extra ``onnx``).
+        ValueError
+            If the net cannot be written in this format.
+        """
+        check_is_fitted(self, "module_")
+        about = InAndOut(self.image_shape_, [str(name) for name in self.classes_])
+        return on_first(lambda: save_module(self.module_, self.preprocess_, folder, format, about))
 
     def _own_preprocess(self) -> Preprocess | None:
         """Return how images are normalised: as the user says, or else the folder that ``module`` names."""

@@ -1,8 +1,7 @@
-"""The command line: ``lvlm-va demo | align | report | review | exam | experiment | info``."""
+"""The command line: ``lvlm-va demo | align | report | review | export | exam | experiment | info``."""
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -11,6 +10,7 @@ import typer
 
 from lvlm_va.cli.exam import exam
 from lvlm_va.cli.experiment import SAMPLERS, experiment
+from lvlm_va.cli.export import export
 from lvlm_va.cli.models import (
     AllowRemote,
     Batch,
@@ -20,16 +20,14 @@ from lvlm_va.cli.models import (
     MaxRequests,
     PricesPerMillion,
 )
+from lvlm_va.cli.nets import folder_of, load_module
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
 from lvlm_va.cli.terminal import complain, tell
-from lvlm_va.common.printable import printable
 from lvlm_va.common.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from torch import nn
 
     from lvlm_va.critique import Critic
 
@@ -56,6 +54,7 @@ app = typer.Typer(
 app.command(epilog=EXIT_CODES)(report)
 app.command(epilog=EXIT_CODES)(review)
 app.command(epilog=EXIT_CODES)(exam)
+app.command(epilog=EXIT_CODES)(export)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -243,7 +242,7 @@ def align(
             "give either a critic or regions, or masks.",
             param_hint="--critic / --irrelevant / --relevant / --masks",
         )
-    home = _folder_of(module)
+    home = folder_of(module)
     if (":" not in module or (module.startswith("timm:") and home is None)) and not epochs:
         raise typer.BadParameter("an untrained net must be trained first.", param_hint="--epochs")
     join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
@@ -254,7 +253,7 @@ def align(
     asked, reader = models.make()
     align_folder(
         data,
-        module=_load_module(module, weights),
+        module=load_module(module, weights),
         critic=_region_critic(irrelevant, relevant) if regions else asked,
         judge=reader,
         specifications=_pairs(describe, "--describe"),
@@ -340,38 +339,6 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"expected NAME=TEXT, got {text!r}.", param_hint=option)
         pairs[name] = value
     return pairs
-
-
-def _folder_of(module: str) -> Path | None:
-    if not module.startswith(("hf:", "timm:")):
-        return None  # without waiting for torch
-    from lvlm_va.modules.named import folder_of
-
-    return folder_of(module)
-
-
-def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn.Module] | str:
-    if ":" not in spec or spec.startswith(("hf:", "timm:")):
-        if weights is not None:
-            raise typer.BadParameter("weights need a 'package.module:callable'.", param_hint="--weights")
-        return spec
-    home, _, name = spec.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: finds the user's own files
-    try:
-        factory: Callable[[], nn.Module] = getattr(importlib.import_module(home), name)
-    except (ImportError, AttributeError) as error:
-        message = printable(f"{spec!r} cannot be imported: {error}")
-        raise typer.BadParameter(message, param_hint="--module") from error
-    if weights is None:
-        return factory  # called by the estimator, under its seed
-    from lvlm_va.cli.weights import load_weights
-
-    module = factory()
-    try:
-        load_weights(module, weights)
-    except ValueError as error:
-        raise typer.BadParameter(printable(str(error)), param_hint="--weights") from error
-    return module
 
 
 def main() -> None:

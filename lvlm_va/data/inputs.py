@@ -172,9 +172,9 @@ def _check_range(estimator: BaseEstimator, X: NDArray[Any] | StoredImages) -> No
     low, high = float(images.min()), float(images.max())
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise ValueError(
-            "The 'X' argument must hold images in [0, 1] where 'preprocess' is given, or read from the module's folder, "
-            f"which normalises them. Got values from {low:g} to {high:g}: leave out the normalisation of X, or pass uint8 "
-            "or divide by 255."
+            "The 'X' argument must hold images in [0, 1] where 'preprocess' is given, or read from the module's "
+            f"folder, which normalises them. Got values from {low:g} to {high:g}: leave out the normalisation of X, "
+            "or pass uint8 or divide by 255."
         )
 
 

@@ -24,6 +24,7 @@ from lvlm_va.datasets import FolderDataset, open_image_folder
 from lvlm_va.datasets.mask_folder import with_mask_folder
 from lvlm_va.datasets.splits import usual_split
 from lvlm_va.estimator import LVLMVAClassifier
+from lvlm_va.modules.saving import state_of
 from lvlm_va.report import keep_command, measure, read_run
 from lvlm_va.report.measures import Measures
 
@@ -194,12 +195,8 @@ def _tell(
     echo: Callable[[str], Any],
 ) -> None:
     """Write what came of it: weights, measures, a report."""
-    state = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in classifier.module_.state_dict().items()
-    }
     with atomic_path(out / "aligned.safetensors") as temporary:
-        save_file(state, temporary)
+        save_file(state_of(classifier.module_), temporary)
     for remark in classifier.remarks_:
         echo(f"Note: {remark}")
     metrics: dict[str, Any] = {"seconds": classifier.seconds_}

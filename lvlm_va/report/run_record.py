@@ -189,8 +189,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         If it holds no finished run with a critic, a run of another version, or damaged files; says what mends it.
     """
     folder = Path(path).expanduser()
-    identity, latest = _read_heads(folder)
-    files = {stage: [_inside(folder, name) for name in names] for stage, names in latest["files"].items()}
+    identity, latest, files = current_files(folder)
     if not files.get("verdicts"):
         raise ValueError(
             f"The 'path' argument must name a run with a critic. {folder} holds one that only trained."
@@ -248,6 +247,22 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     } or record.explanation.target.tolist() != record.labels.tolist():
         raise ValueError(f"{folder / 'latest.json'} names files of different runs. {_AGAIN}")
     return record
+
+
+def current_files(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[Path]]]:
+    """Return a run's identity, what ``latest.json`` says, and the files of its current results by stage.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As of `read_run`, which needs a critic.
+    """
+    folder = Path(path).expanduser()
+    identity, latest = _read_heads(folder)
+    files = {stage: [_inside(folder, name) for name in names] for stage, names in latest["files"].items()}
+    return identity, latest, files
 
 
 def keep_measures(run_dir: str | os.PathLike[str], measures: Measures) -> None:

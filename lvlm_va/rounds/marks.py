@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lvlm_va.datasets.mask_files import NamedMasks
 from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.types import Round, chosen_indices
@@ -38,6 +39,11 @@ class Marks:
     indices: Tensor
     masks: Tensor
     origins: Tensor
+
+    def named(self, names: Sequence[str]) -> NamedMasks:
+        """Return the masks with the names of their images, in this order."""
+        origins = [ORIGINS[number] for number in self.origins.tolist()]
+        return NamedMasks(self.indices.numpy(), names, (self.masks > 0).numpy(), origins)
 
 
 def find_marks(

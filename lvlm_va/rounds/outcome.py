@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lvlm_va.common.distributed import on_first
 from lvlm_va.modules.logits import predict_logits
+from lvlm_va.modules.preprocessed import Preprocessed, describe_preprocess
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.marks import KeptMarks
 from lvlm_va.rounds.remarks import remarks_on
@@ -72,7 +73,10 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
             join_outcomes,
             progress="explain after" if job.options.verbose else None,
         )
-    run.publish(**facts(job, aligned, parameters) | {"seconds": run.seconds_of_results()})
+    net = aligned.latest.module
+    before = describe_preprocess(net.preprocess) if isinstance(net, Preprocessed) else None
+    more = {"seconds": run.seconds_of_results(), "preprocess": before}
+    run.publish(**facts(job, aligned, parameters) | more)
 
 
 def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) -> dict[str, Any]:
