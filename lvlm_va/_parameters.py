@@ -29,6 +29,7 @@ from lvlm_va.critique.specifications import as_texts
 from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.image_classifier import ImageClassifier
+from lvlm_va.modules.checks import check_is_eager
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.modules.preprocessing import Preprocess
 from lvlm_va.propagation import Propagation, resolve_propagation
@@ -155,6 +156,8 @@ class AlignmentParameters(ImageClassifier):
         self._check_class_order(module, data)
         options = self._options(self._explainer(), critic, judge)
         options.check(data, drawn)
+        if critic is not None and isinstance(self.attribution, str):
+            check_is_eager(module)
         if aligns and self.align_epochs:  # before anything is paid for
             options.aligning.check_recipes(module)
         run = open_run(self.run_dir, data)
