@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from torch.utils.data import TensorDataset
 
 from lvlm_va import LVLMVAClassifier, RegionCritic
 from lvlm_va.alignment import AlignmentSet, train
@@ -135,6 +136,15 @@ def test_early_stopping_holds_out_drawn_masks(blobs):
         make(early_stopping=True).fit(*blobs, masks={"irrelevant": {0: half("left")}})
 
 
+def test_images_that_are_read_when_needed(blobs, monkeypatch):
+    X, y = torch.from_numpy(blobs[0]).float(), torch.from_numpy(blobs[1])
+    masks = {"irrelevant": {4: half("right"), 9: half("left")}}
+    held = make().fit(X, y, masks=masks)
+    monkeypatch.setattr("lvlm_va.data.inputs.LARGEST_IN_MEMORY", 0)
+    read = make().fit(TensorDataset(X, y), masks=masks)
+    assert same(held.module_, read.module_)
+
+
 def test_a_run_goes_on_and_tells_of_the_masks(blobs, tmp_path):
     critic, masks = RegionCritic({"irrelevant": ["left"]}), {"irrelevant": {"scan 4": half("right")}}
     once = make(critic, run_dir=tmp_path / "run").fit(*blobs, image_ids=IDS, masks=masks)
@@ -146,6 +156,7 @@ def test_a_run_goes_on_and_tells_of_the_masks(blobs, tmp_path):
     }
     latest = json.loads((tmp_path / "run" / "latest.json").read_bytes())
     assert latest["n_drawn_masks"] == 1
+    assert "In 1 image a person has drawn" in once.report(tmp_path / "report.html").read_text("utf-8")
     marks, names = read_dataclass(tmp_path / "run" / latest["files"]["marks"][0], KeptMarks).unpacked()
     assert names == [IDS[row] for row in marks.indices.tolist()]
     person = [
