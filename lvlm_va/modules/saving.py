@@ -193,18 +193,15 @@ def _require_onnx() -> None:
 
 
 def _write_onnx(program: Any, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own exporter, about itself
-        torch.onnx.export(
-            program,
-            (),
-            path,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"]}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch's own exporter, about itself
+            torch.onnx.export(program, (), path, **names, dynamo=True, external_data=False, verbose=False)
+    except Exception as error:  # whatever has no counterpart there
+        raise ValueError(
+            f"{_SAYS} 'onnx' needs a net that torch.onnx can convert; 'torch-export' needs less. It raised: {error}"
+        ) from error
 
 
 def _write_transformers(module: Any, preprocess: nn.Module | None, folder: Path, about: InAndOut) -> Path:

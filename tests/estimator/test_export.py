@@ -15,6 +15,8 @@ from transformers import (
     AutoModelForImageClassification,
     ResNetConfig,
     ResNetForImageClassification,
+    SwinConfig,
+    SwinForImageClassification,
 )
 
 from lvlm_va import LVLMVAClassifier, RegionCritic
@@ -88,6 +90,12 @@ def test_onnx(blobs, tmp_path):
     for n in (1, 2, 5):
         (logits,) = session.run(["logits"], {"images": MORE[:n].astype(np.float32)})
         np.testing.assert_allclose(torch.tensor(logits).softmax(1), clf.predict_proba(MORE[:n]), atol=1e-5)
+    swin = SwinConfig(num_channels=1, image_size=8, patch_size=2, embed_dim=8, depths=[1, 1], num_heads=[1, 2],
+                      window_size=2)  # fmt: skip
+    clf = fit(blobs, SwinForImageClassification(swin), critic=None, epochs=0)
+    with pytest.raises(ValueError, match="that torch.onnx can convert; 'torch-export' needs less"):
+        clf.export_model(tmp_path / "other", "onnx")
+    assert not list((tmp_path / "other").glob("*"))
 
 
 def test_onnx_s_packages_are_asked_for_first(blobs, tmp_path, monkeypatch):
