@@ -18,8 +18,15 @@ def remarks_on(aligned: Aligned, aligning: TrainingOptions) -> tuple[str, ...]:
 
 def remarks_on_verdicts(aligned: Aligned) -> tuple[str, ...]:
     """Return what must be told before alignment: there is nothing to judge, or nothing was judged spurious."""
-    if aligned.drawn is not None:  # something is masked in any case
-        return ()
+    if aligned.drawn is not None:
+        if not aligned.rounds or any(bool(part.codes.spurious.any()) for part in aligned.rounds):
+            return ()
+        counts = aligned.verdicts.counts()
+        return (
+            f"No segment was judged spurious ({counts['relevant']} relevant, {counts['unsure']} unsure): the "
+            f"classifier was aligned with the drawn masks of {len(aligned.drawn.indices)} images alone. See in the "
+            "report whether the verdicts are right.",
+        )
     n_segments = aligned.segmentation.n_segments
     if not bool(n_segments.any()):
         return (

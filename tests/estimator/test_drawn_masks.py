@@ -13,6 +13,7 @@ from torch.utils.data import TensorDataset
 from lvlm_va import LVLMVAClassifier, RegionCritic
 from lvlm_va.alignment import AlignmentSet, train
 from lvlm_va.comparison import GroundTruthRRRClassifier
+from lvlm_va.critique import Critique, SegmentVerdict
 from lvlm_va.datasets import decoy_digits
 from lvlm_va.propagation import Propagation
 from lvlm_va.rounds.marks import ORIGINS, KeptMarks, Marks
@@ -121,10 +122,27 @@ def test_the_person_wins_against_a_verdict(blobs, propagate):
     assert np.array_equal(clf.realign(clf.verdicts_).masks_[0], half("right"))
 
 
-def test_nothing_judged_spurious_is_no_remark_where_a_person_drew(blobs, recwarn):
-    critic = RegionCritic({"irrelevant": ["top_left"]})
-    clf = make(critic).fit(*blobs, masks={"irrelevant": {0: half("left")}})
-    assert not any("nothing is masked" in remark.replace("\n", " ") for remark in clf.remarks_)
+class Content:
+    """A critic whom nothing disturbs."""
+
+    name = "content"
+
+    def critique(self, requests):
+        return [
+            Critique.from_verdicts(
+                request.image_id,
+                [SegmentVerdict(request.image_id, k, "relevant") for k in range(1, request.n_segments + 1)],
+            )
+            for request in requests
+        ]
+
+
+def test_a_critic_that_finds_nothing_is_told_of(blobs):
+    with pytest.warns(
+        UserWarning, match="No segment was judged spurious .* the drawn masks of 1 images alone"
+    ):
+        clf = make(Content()).fit(*blobs, masks={"irrelevant": {0: half("left")}})
+    assert "0 unsure" in clf.remarks_[0]
 
 
 def test_early_stopping_holds_out_drawn_masks(blobs):
