@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: setup demo test lint check-cuda sanitize gpu-check bench growth results results-full screenshots clean
+.PHONY: setup demo test lint check-cuda check-wheel sanitize gpu-check bench growth results results-full screenshots clean
 
 setup: $(READY)
 
@@ -14,7 +14,7 @@ setup: $(READY)
 $(READY): pyproject.toml setup.py $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet "setuptools>=77" ninja "pybind11>=2.12"
+	$(BIN)/pip install --quiet "setuptools>=77" ninja
 	$(BIN)/pip install --quiet --no-build-isolation -e ".[dev]"
 	touch $(READY)
 
@@ -32,9 +32,13 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 check-cuda: setup
 	$(BIN)/python tools/check_cuda.py
+
+check-wheel: setup
+	$(BIN)/python tools/check_wheel.py
 
 sanitize: setup
 	$(BIN)/python tools/sanitize.py

@@ -2,8 +2,11 @@
 
 Without a working compiler the package installs all the same and runs on its plain-torch references.
 LVLM_VA_REQUIRE_NATIVE=1 makes a failed build an error. CUDA kernels are built where torch has CUDA and the
-toolkit is found; LVLM_VA_CUDA=1 insists on them, LVLM_VA_CUDA=0 leaves them out. LVLM_VA_CXXFLAGS are flags for
-the C++ compiler and the linker, after ours.
+toolkit is found, as a module of their own; LVLM_VA_CUDA=1 insists on them, LVLM_VA_CUDA=0 leaves them out.
+LVLM_VA_CXXFLAGS are flags for the C++ compiler and the linker, after ours.
+
+Both modules use CPython's limited API and torch's stable ABI only: one wheel serves every Python from 3.11 and every
+torch from 2.10 on.
 """
 
 import os
@@ -11,7 +14,6 @@ import shlex
 import warnings
 from pathlib import Path
 
-import pybind11
 import torch
 from setuptools import Extension, setup
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
@@ -36,26 +38,30 @@ def with_cuda() -> bool:
     return possible and wish != "0"
 
 
-def extension() -> Extension:
-    cuda = with_cuda()
-    sources = [Path("csrc/bindings.cpp"), *Path("csrc/ops").glob("*.cpp"), *Path("csrc/cpu").glob("*.cpp")]
-    if cuda:
-        sources += Path("csrc/cuda").glob("*.cu")
-        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")
-    else:
-        sources = [source for source in sources if not source.stem.endswith("_cuda")]
+def extension(name: str, sources: list[Path], *, cuda: bool = False) -> Extension:
     added = shlex.split(os.environ.get("LVLM_VA_CXXFLAGS", ""))
     flags = [*FLAGS, *(["-DUSE_CUDA"] if cuda else []), *added]
     compile_args = {"cxx": [*flags, f'-DLVLM_VA_FLAGS="{" ".join(flags)}"'], "nvcc": CUDA_FLAGS}
     return (CUDAExtension if cuda else CppExtension)(
-        "lvlm_va._C",
+        name,
         [str(source) for source in sorted(sources)],
-        # Before torch's own copy, which some versions forbid beside the stable ABI.
-        include_dirs=[pybind11.get_include()],
         extra_compile_args=compile_args,
         extra_link_args=added,
         optional=os.environ.get("LVLM_VA_REQUIRE_NATIVE") != "1" and os.environ.get("LVLM_VA_CUDA") != "1",
+        py_limited_api=True,
     )
+
+
+def extensions() -> list[Extension]:
+    csrc = Path("csrc")
+    wrappers, of_cuda = set(csrc.glob("ops/*.cpp")), set(csrc.glob("ops/*_cuda.cpp"))
+    on_cpu = [csrc / "cpu_module.cpp", *(wrappers - of_cuda), *csrc.glob("cpu/*.cpp")]
+    found = [extension("lvlm_va._C", on_cpu)]
+    if with_cuda():
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")
+        on_cuda = [csrc / "cuda_module.cpp", *of_cuda, *csrc.glob("cuda/*.cu")]
+        found.append(extension("lvlm_va._C_cuda", on_cuda, cuda=True))
+    return found
 
 
 class OptionalBuild(BuildExtension):
@@ -74,4 +80,8 @@ class OptionalBuild(BuildExtension):
             )
 
 
-setup(ext_modules=[extension()], cmdclass={"build_ext": OptionalBuild})
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": OptionalBuild},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

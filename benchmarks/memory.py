@@ -41,14 +41,20 @@ def measure_peak(call: Callable[[], Any]) -> int:
     then (torch, the inputs, the net) does not count. So the result is what the machine must hold on top, with
     whatever the C library's allocator keeps back.
     """
+    peak = watch_peak()
+    result = call()
+    found = peak()
+    del result
+    return found
+
+
+def watch_peak() -> Callable[[], int]:
+    """Return what tells by how many bytes the resident memory has grown, at most, since now."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
-    result = call()
-    peak = _status("VmHWM")
-    del result
-    return peak - before
+    return lambda: _status("VmHWM") - before
 
 
 def _build_and_measure(build: Callable[..., Callable[[], Any]], *arguments: Any) -> int:

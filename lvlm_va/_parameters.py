@@ -71,6 +71,7 @@ class AlignmentParameters(ImageClassifier):
         "align_epochs": [_EPOCHS],
         "early_stopping": ["boolean"],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "if_worse": [StrOptions({"warn", "restore"})],
         "n_rounds": [_COUNT],
         "round_tolerance": [Interval(Real, 0, 1, closed="both")],
         "batch_size": [_COUNT],
@@ -96,7 +97,7 @@ class AlignmentParameters(ImageClassifier):
     classes: Sequence[Any] | NDArray[Any] | None = None
     image_shape: tuple[int, ...] | None = None
     preprocess: Preprocess | None = None
-    sampler: str | Callable[..., Any] = "low_entropy"
+    sampler: str | Callable[..., Any] = "class_balanced"
     n_align: int = 300
     attribution: str | Attributor = "deeplift_shap"
     references: str | ArrayLike | Tensor = "class_balanced"
@@ -108,6 +109,7 @@ class AlignmentParameters(ImageClassifier):
     align_fraction: float = 0.5
     epochs: int = 10
     align_epochs: int = 10
+    if_worse: str = "warn"
     n_rounds: int = 1
     round_tolerance: float = 0.02
     early_stopping: bool = False
@@ -203,6 +205,7 @@ class AlignmentParameters(ImageClassifier):
             training=training,
             aligning=aligning,
             held_out_fraction=self.validation_fraction if self.early_stopping else None,
+            if_worse=self.if_worse,
             keep_images=self.keep_images,
             verbose=self.verbose,
         )

@@ -71,9 +71,10 @@ class LVLMVAClassifier(AlignmentParameters):
         or transformers' image processor, of which these are read (X is not resized); or a differentiable function of
         tensors (n, C, H, W). ``module_`` does not hold it. A saved model's: `lvlm_va.preprocessing_from`, which is what
         None takes where `module` names a folder.
-    sampler : {"low_entropy", "high_entropy", "random", "class_balanced", "adaptive"} or callable, \
-            default="low_entropy"
-        Which training images are critiqued; see `lvlm_va.sampling.select_alignment_set`. "adaptive" asks about a few,
+    sampler : {"class_balanced", "low_entropy", "high_entropy", "random", "adaptive"} or callable, \
+            default="class_balanced"
+        Which training images are critiqued: by default the most confident of each class, as many of every class as can
+        be; see `lvlm_va.sampling.select_alignment_set`. "adaptive" asks about a few,
         learns the verdicts, and goes on with images like those judged spurious: more spurious ones for as many
         critiques, at the price of explaining up to five times as many images (or 2,000).
     n_align : int, default=300
@@ -108,6 +109,10 @@ class LVLMVAClassifier(AlignmentParameters):
     round_tolerance : float in [0, 1], default=0.02
         Rounds stop, and the latest net is kept, when its critique finds no more than this mean share of the
         effect in segments judged spurious; with 0, none at all. The first alignment takes place in any case.
+    if_worse : {"warn", "restore"}, default="warn"
+        What is done where alignment lowers the accuracy on training images by more than noise, and does not raise it
+        when spurious pixels of other classes are put in: a warning and a remark tell of it, and ``"restore"`` makes
+        ``module_`` the unaligned classifier. See ``aligned_.comparison``.
     early_stopping : bool, default=False
         Keep the last epoch of alignment that none beats by more than a standard error in
         `lvlm_va.metrics.right_reasons_accuracy` on critiqued images held out; for the curve see ``validation_score``
@@ -438,7 +443,7 @@ class LVLMVAClassifier(AlignmentParameters):
         both = (aligned.latest.module, aligned.start.module)
         self.module_, self.unaligned_module_ = map(without_preprocess, both)
         self.history_["align"] = aligned.latest.histories
-        self.remarks_ = remarks_on(aligned, job.options.aligning)
+        self.remarks_ = remarks_on(aligned, job.options)
         self.alignment_data_ = job.marked_images(aligned)
         if aligned.rounds:
             self.alignment_set_ = aligned.indices.numpy()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.warnings import warn
 from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.critique.checks import undecided
@@ -24,6 +26,7 @@ from lvlm_va.critique.resolve import resolve_critic_and_judge
 from lvlm_va.data.inputs import check_images, read_dataset
 from lvlm_va.data.training_data import Images
 from lvlm_va.estimator import LVLMVAClassifier
+from lvlm_va.interventions import transplant_accuracy
 from lvlm_va.metrics import right_reasons_accuracy
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.modules.preprocessed import with_preprocess
@@ -33,18 +36,21 @@ from lvlm_va.rounds.types import Aligned, Trained
 from lvlm_va.rounds.verdicts import keep_verdicts
 from lvlm_va.runs.directory import open_run
 
+# What a classifier may be scored by.
+MEASURES = ("transplants", "attributions")
+
 
 class RightReasonsScorer:
-    """Scores classifiers by their `lvlm_va.metrics.right_reasons_accuracy` on images whose spurious pixels are known.
+    """Scores classifiers by how often they are right when spurious pixels of other classes are put into images.
 
     To be passed as ``scoring`` to ``GridSearchCV``, ``HalvingGridSearchCV``, ``cross_val_score`` and the like, for
-    all classifiers of this package and for pipelines that end in one. On data in which a shortcut agrees with the
-    class, accuracy chooses the classifier that lives off it; this chooses one that does not, and needs no group
-    labels. Scoring asks no critic.
+    classifiers of this package, pipelines and any other that takes the same images. On data in which a shortcut
+    agrees with the class, accuracy chooses the classifier that lives off it; this chooses one that does not, and needs
+    no group labels. Scoring asks no critic, and takes forwards only.
 
-    Images are known by their pixels, so that every fold scores those of its images that were critiqued; the others
-    do not count. Of a pipeline, they are the images that go into it, and its transformers must leave the pixels in
-    their places. Of an image that comes several times, the masks are joined.
+    Images are known by their pixels: of the images that are scored, those that were critiqued give their spurious
+    pixels to the others. Of a pipeline, they are the images that go into it, and its transformers must leave the pixels
+    in their places. Of an image that comes several times, the masks are joined.
 
     Parameters
     ----------
@@ -52,11 +58,15 @@ class RightReasonsScorer:
         Images in any form that classifiers take: ``uint8`` or in [0, 1], flat or not.
     masks : array-like or Tensor of shape (n, H, W)
         Boolean or 0/1: 1 where a pixel is spurious, or was judged so.
+    measure : {"transplants", "attributions"}, default="transplants"
+        The score: `lvlm_va.interventions.transplant_accuracy`, or `lvlm_va.metrics.right_reasons_accuracy` of the
+        critiqued images, which sees what speaks for a class but not how much that decides, and needs a classifier of
+        this package.
 
     Raises
     ------
     ValueError
-        If there are no images, or the masks do not fit.
+        If there are no images, or the masks or the measure do not fit.
 
     Examples
     --------
@@ -73,7 +83,10 @@ class RightReasonsScorer:
     True
     """
 
-    def __init__(self, X: Images, masks: ArrayLike | Tensor) -> None:
+    def __init__(self, X: Images, masks: ArrayLike | Tensor, *, measure: str = "transplants") -> None:
+        if measure not in MEASURES:
+            raise unknown_name("measure", measure, MEASURES)
+        self.measure = measure
         names = _fingerprints(X)
         array = masks.detach().cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
         if array.ndim != 3 or len(array) != len(names) or not np.isin(array, (0, 1)).all():
@@ -93,7 +106,7 @@ class RightReasonsScorer:
 
         Parameters
         ----------
-        estimator : classifier of this package, or Pipeline that ends in one
+        estimator : classifier or Pipeline
             Fitted.
         X : array-like, Tensor or Dataset
             Held-out images.
@@ -108,11 +121,10 @@ class RightReasonsScorer:
         Raises
         ------
         TypeError
-            If the classifier cannot explain.
+            If it is to explain, and cannot.
         ValueError
             If none of the images was critiqued, or their masks are of another size.
         """
-        transform, classifier = _steps(estimator)
         X, y = _in_memory(X, y)
         if y is None:
             raise ValueError("The 'y' argument must hold the labels of the images. Got None instead.")
@@ -120,16 +132,20 @@ class RightReasonsScorer:
         rows = [row for row, name in enumerate(names) if name in self._masks]
         if not rows:
             raise ValueError(
-                f"The 'X' argument must hold images that were critiqued: they alone are scored. Got {len(names)} "
-                "others instead. Have more images critiqued, or make folds larger."
+                "The 'X' argument must hold images that were critiqued: their spurious pixels are what is scored by. "
+                f"Got {len(names)} others instead. Have more images critiqued, or make folds larger."
             )
+        masks = np.stack([self._masks[names[row]] for row in rows])
+        if self.measure == "transplants":
+            return _transplant_accuracy(estimator.predict, X, y, rows, masks)
+        transform, classifier = _steps(estimator)
         images = _safe_indexing(X, rows)
         # An image that is wrong scores 0 whatever speaks for it, so that the predicted class may be explained.
         return right_reasons_accuracy(
             _safe_indexing(y, rows),
             estimator.predict(images),
             attributions=classifier.explain(transform(images)).attributions,
-            masks=np.stack([self._masks[names[row]] for row in rows]),
+            masks=masks,
         )
 
     @classmethod
@@ -140,6 +156,7 @@ class RightReasonsScorer:
         y: ArrayLike | None = None,
         *,
         image_ids: Sequence[str] | None = None,
+        measure: str = "transplants",
     ) -> Self:
         """Return a scorer that knows what a fitted classifier aligned with: no critic is asked.
 
@@ -151,6 +168,8 @@ class RightReasonsScorer:
             Fitted, with a critic.
         X, y, image_ids : default=None
             What it was fitted on; needed for a pipeline, and for a classifier that was pickled or copied since.
+        measure : {"transplants", "attributions"}, default="transplants"
+            The score.
 
         Returns
         -------
@@ -175,7 +194,7 @@ class RightReasonsScorer:
         if hasattr(classifier, "propagated_"):
             rows, masks = classifier.propagated_.indices.numpy(), classifier.propagated_.masks.numpy()
         images = data.images[rows.tolist()] if classifier is estimator else _safe_indexing(X, rows)
-        return cls(images, masks)
+        return cls(images, masks, measure=measure)
 
     @classmethod
     def from_critic(
@@ -189,6 +208,7 @@ class RightReasonsScorer:
         propagate: bool | Propagation = False,
         image_ids: Sequence[str] | None = None,
         run_dir: str | os.PathLike[str] | None = None,
+        measure: str = "transplants",
     ) -> Self:
         """Have held-out images critiqued, all of them and once, and return a scorer that knows the verdicts.
 
@@ -209,6 +229,8 @@ class RightReasonsScorer:
             Names of the images; None numbers them.
         run_dir : path-like or None, default=None
             Folder in which critiques are kept and found again; not that of a fit.
+        measure : {"transplants", "attributions"}, default="transplants"
+            The score.
 
         Returns
         -------
@@ -245,7 +267,36 @@ class RightReasonsScorer:
         options.check(data)
         job = AlignmentJob(data, options, open_run(run_dir, data), classifier.job_.seed)
         with job.run.exclusive():
-            return cls(X, _judged_masks(job, Trained(module, job.run.key(module))))
+            masks = _judged_masks(job, Trained(module, job.run.key(module)))
+        return cls(X, masks, measure=measure)
+
+
+def _transplant_accuracy(
+    predict: Callable[[Any], Any], X: Any, y: ArrayLike, rows: Sequence[int], masks: NDArray[np.bool_]
+) -> float:
+    """Return `transplant_accuracy` of images in the form in which a classifier takes them."""
+    given = X.detach().cpu().numpy() if isinstance(X, Tensor) else np.asarray(X)
+    height, width = masks.shape[1:]
+    if given[0].size % (height * width) or (given.ndim > 2 and given.shape[-2:] != (height, width)):
+        raise ValueError(
+            f"The 'X' argument must hold images of the masks' size, {height} x {width}. Got shape {given.shape}."
+        )
+
+    def predict_again(images: Tensor) -> ArrayLike:
+        pixels = images.numpy().reshape(given.shape)
+        as_given = (pixels.round() if given.dtype.kind in "iu" else pixels).astype(given.dtype)
+        if hasattr(X, "iloc"):
+            as_given = type(X)(as_given, index=X.index, columns=X.columns)
+        said: ArrayLike = predict(as_given)
+        return said
+
+    return transplant_accuracy(
+        predict_again,
+        torch.from_numpy(given.reshape(len(given), -1, height, width).astype(np.float64)),
+        y,
+        torch.tensor(rows),
+        torch.from_numpy(masks),
+    )
 
 
 def _steps(estimator: Any) -> tuple[Callable[[Any], Any], Any]:

@@ -72,8 +72,9 @@ def select_alignment_set(
         Images without replacement. Good where the shortcut is in every image: on Decoy-MNIST confident images
         rest on the digit rather than on the decoy (share of positive effect on the decoy 8 % against 28 %).
     ``"class_balanced"``
-        The most confident predictions of every class, as many of each as possible. Good where
-        ``"low_entropy"`` would choose images of one easy class only.
+        The most confident predictions of every class, as many of each as possible: ``"low_entropy"`` may choose images
+        of one easy, or frequent, class only, and alignment then does the others harm. The default of
+        `LVLMVAClassifier`.
 
     Ties go to the lower index. `LVLMVAClassifier` has one more, ``"adaptive"``, which follows the critic's verdicts and
     so cannot choose here: the critic is asked about a few images, then about those which look like what it judged

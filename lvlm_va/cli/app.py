@@ -195,7 +195,7 @@ def align(
         ),
     ] = None,
     grey: Annotated[bool, typer.Option("--grey", help="Read the images as one channel.")] = False,
-    sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "low_entropy",
+    sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "class_balanced",
     n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
     segmenter: Annotated[
         str,

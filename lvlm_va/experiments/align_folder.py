@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,10 @@ def _tell(
     for remark in classifier.remarks_:
         echo(f"Note: {remark}")
     metrics: dict[str, Any] = {"seconds": classifier.seconds_}
+    trial = classifier.aligned_.trial
+    if trial is not None:
+        echo(str(trial))
+        metrics["trial"] = trial.to_json()
     if command:
         keep_command(out, command)
     if classifier.critic is None:  # drawn masks alone
@@ -207,7 +212,13 @@ def _tell(
         measures = _measure(classifier, **test_data) if test_data else None
     else:
         counts, behaviour = classifier.verdicts_.counts(), classifier.behaviour_summary()
-        echo(f"{n_training} training images, {len(classifier.alignment_set_)} critiqued; verdicts: {counts}")
+        critiqued = Counter(classifier.job_.data.labels[classifier.aligned_.indices].tolist())
+        by_class = ", ".join(
+            f"{critiqued[i]} {name}" for i, name in enumerate(classifier.job_.data.class_names)
+        )
+        echo(
+            f"{n_training} training images, {len(classifier.alignment_set_)} critiqued ({by_class}); verdicts: {counts}"
+        )
         echo(str(behaviour))
         metrics["verdicts"] = counts
         metrics["behaviour"] = {found.label: found.text for found in behaviour.classes}

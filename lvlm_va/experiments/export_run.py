@@ -111,7 +111,15 @@ def _export_model(
     form: str,
     spec: nn.Module | Callable[[], nn.Module] | str | None,
 ) -> Path:
-    (file,) = _files_of("align", files, folder)
+    stage = "align"
+    if latest.get("restored"):  # alignment had made it worse
+        stage = "train"
+        if not any(file.is_file() for file in files.get(stage, [])):
+            raise ValueError(
+                f"{folder} kept the net as it was given, as alignment made it worse (if_worse='restore'), and does not "
+                "hold its weights: they are those that fit was given."
+            )
+    (file,) = _files_of(stage, files, folder)
     if "preprocess" not in latest:
         raise ValueError(f"{folder / 'latest.json'} is of an earlier version: no 'preprocess'. {_AGAIN}")
     kept, constants = read_checkpoint(file), latest["preprocess"]

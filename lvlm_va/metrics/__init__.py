@@ -8,11 +8,13 @@ from lvlm_va.metrics.groups import (
     worst_group_accuracy,
 )
 from lvlm_va.metrics.intervals import wilson_interval
+from lvlm_va.metrics.paired import PairedAccuracy
 from lvlm_va.metrics.right_reasons import right_reasons_accuracy, spurious_share
 from lvlm_va.metrics.verdicts import VerdictAccuracy, verdict_accuracy
 
 __all__ = [
     "GroupAccuracies",
+    "PairedAccuracy",
     "VerdictAccuracy",
     "alignment_score",
     "average_group_accuracy",

@@ -49,5 +49,5 @@ def record_of(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]
         masks=masked.masks.numpy() > 0,
         outcome=find_outcome(job, aligned),
         costs=() if job.run.path is None else read_costs(job.run.path / "exchanges.jsonl"),
-        **found | {"policy": VerdictPolicy(**found["policy"])},
+        **found | {"policy": VerdictPolicy(**found["policy"]), "trial": aligned.trial},
     )

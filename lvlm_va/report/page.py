@@ -15,7 +15,7 @@ import numpy as np
 from lvlm_va.backends import Prices
 from lvlm_va.common.files import atomic_path
 from lvlm_va.critique import BehaviourSummary, summarize_behaviour
-from lvlm_va.metrics import GroupAccuracies
+from lvlm_va.metrics import GroupAccuracies, wilson_interval
 from lvlm_va.report._extra import needs_report_extra
 from lvlm_va.report.cards import attention_on_masks, make_cards
 from lvlm_va.report.colours import VERDICT_MARKS, VERDICT_WORDS
@@ -118,6 +118,11 @@ def render_report(
         counts=record.verdicts.counts(),
         attention=None if np.isnan(attention).any() else attention,
         attention_masked=attention[2],
+        trial_intervals=record.trial
+        and [
+            wilson_interval(found.spurious, record.trial.n_pairs)
+            for found in (record.trial.before, record.trial.after)
+        ],
         behaviour=behaviour_of(record),
         one_description=descriptions.pop() if len(descriptions) == 1 else "",
         measures=record.measures,

@@ -18,6 +18,7 @@ from lvlm_va.common.effect import DIRECTIONS
 from lvlm_va.common.files import reading, write_json
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.critique import Critique, CritiqueRequest, VerdictPolicy, VerdictTable, read_critiques
+from lvlm_va.interventions import TransplantTrial
 from lvlm_va.report.cost import ModelUse, read_costs
 from lvlm_va.report.measures import Measures
 from lvlm_va.rounds.outcome import Outcome
@@ -100,6 +101,8 @@ class RunRecord:
         What must be told of a result that mended less than it may seem to.
     n_drawn_masks : int
         Of how many training images somebody drew a mask.
+    trial : TransplantTrial or None
+        Whether predictions follow what was judged spurious, before and after alignment.
     measures : Measures or None
         What was measured before and after; None where nothing was measured since the last alignment.
     command : Command or None
@@ -130,6 +133,7 @@ class RunRecord:
     propagated: Mapping[str, float] | None = None
     remarks: tuple[str, ...] = ()
     n_drawn_masks: int = 0
+    trial: TransplantTrial | None = None
     measures: Measures | None = None
     command: Command | None = None
     path: Path | None = None
@@ -233,6 +237,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         propagated=latest.get("propagated"),
         remarks=tuple(map(str, latest.get("remarks", ()))),
         n_drawn_masks=int(latest.get("n_drawn_masks", 0)),
+        trial=_trial(latest, folder),
         measures=_read_measures(folder, _only(files, "align").name),
         command=_read_command(folder),
         path=folder,
@@ -355,6 +360,15 @@ def _policy(latest: Mapping[str, Any], folder: Path) -> VerdictPolicy:
     try:
         return VerdictPolicy(**latest.get("policy", {}))
     except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'latest.json'} is damaged ({error!r}). {_AGAIN}") from error
+
+
+def _trial(latest: Mapping[str, Any], folder: Path) -> TransplantTrial | None:
+    if latest.get("trial") is None:
+        return None
+    try:
+        return TransplantTrial.from_json(latest["trial"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'latest.json'} is damaged ({error!r}). {_AGAIN}") from error
 
 

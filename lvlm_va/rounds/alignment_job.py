@@ -17,13 +17,14 @@ from lvlm_va.data.stored_images import subset
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.choice import Choice
+from lvlm_va.rounds.comparison import Comparison, compare
 from lvlm_va.rounds.critique_round import have_critiqued
 from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.held_out import AlignmentRows, draw_held_out, hold_out
 from lvlm_va.rounds.marks import Marks, find_marks
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.propagated_masks import propagate
-from lvlm_va.rounds.remarks import remarks_on_strength, remarks_on_verdicts
+from lvlm_va.rounds.remarks import remarks_on_alignment, remarks_on_verdicts
 from lvlm_va.rounds.shown import ShownImages, shown_images
 from lvlm_va.rounds.types import Aligned, Explained, Round, Trained, chosen_indices, join_portions
 from lvlm_va.rounds.verdicts import (
@@ -220,10 +221,34 @@ class AlignmentJob:
         latest = self._fit("align", so_far.start, how.aligning, seen)
         if so_far.latest is not so_far.start:
             latest = replace(latest, histories=(*so_far.latest.histories, *latest.histories))
-        found = replace(found, latest=latest)
-        for remark in remarks_on_strength(found, how.aligning):
+        comparison = self.compare(so_far.start.module, latest.module, rounds, found.drawn)
+        found = replace(found, latest=latest, comparison=comparison)
+        for remark in remarks_on_alignment(found, how):
             warn(remark)
+        if comparison.is_worse and how.if_worse == "restore":
+            found = replace(found, latest=so_far.start)
         return found
+
+    def compare(
+        self, before: nn.Module, after: nn.Module, rounds: tuple[Round, ...], drawn: DrawnMasks | None = None
+    ) -> Comparison:
+        """Return how right the classifier is before and after, and whether it follows what must not count."""
+        marks = find_marks(rounds, None, drawn, torch.float32)
+        effect = torch.zeros(
+            len(marks.indices), dtype=torch.float64
+        )  # of images that were drawn on only: not known
+        judged = [(found.segmentation.shares * found.codes.spurious).sum(1) for found in rounds]
+        if judged:
+            effect[: sum(map(len, judged))] = torch.cat(judged)
+        return compare(
+            (before, after),
+            self.data,
+            marks.indices,
+            marks.masks > 0,
+            effect,
+            batch_size=self.options.training.batch_size,
+            seed=self.seed,
+        )
 
     def marked_images(self, aligned: Aligned) -> MarkedImages:
         """Return all images of the latest alignment, each once, with the masks of those that have one."""

@@ -50,6 +50,8 @@ class AlignmentOptions:
         Plain training, and fine-tuning towards the right reasons.
     held_out_fraction : float or None
         Share of the critiqued images that early stopping holds out; None for no early stopping.
+    if_worse : {"warn", "restore"}
+        What is done with a classifier that alignment made worse: it is told of, or the unaligned one comes back.
     keep_images : bool
         Whether the run directory may hold training images.
     verbose : int
@@ -70,6 +72,7 @@ class AlignmentOptions:
     training: TrainingOptions = field(default_factory=TrainingOptions)
     aligning: TrainingOptions = field(default_factory=TrainingOptions)
     held_out_fraction: float | None = None
+    if_worse: str = "warn"
     keep_images: bool = True
     verbose: int = 0
 

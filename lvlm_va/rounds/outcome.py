@@ -75,7 +75,8 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
         )
     net = aligned.latest.module
     before = describe_preprocess(net.preprocess) if isinstance(net, Preprocessed) else None
-    more = {"seconds": run.seconds_of_results(), "preprocess": before}
+    restored = aligned.latest is aligned.start  # where alignment had made it worse
+    more = {"seconds": run.seconds_of_results(), "preprocess": before, "restored": restored}
     run.publish(**facts(job, aligned, parameters) | more)
 
 
@@ -89,8 +90,9 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
         "parameters": dict(parameters),
         "versions": version_facts(),
         "policy": asdict(job.options.policy),
-        "remarks": remarks_on(aligned, job.options.aligning),
+        "remarks": remarks_on(aligned, job.options),
         "n_drawn_masks": 0 if aligned.drawn is None else len(aligned.drawn.indices),
+        "trial": aligned.trial and aligned.trial.to_json(),
         "propagated": propagated
         and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
     }

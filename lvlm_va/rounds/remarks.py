@@ -5,15 +5,33 @@ from __future__ import annotations
 from lvlm_va.alignment import TrainingOptions
 from lvlm_va.alignment.strength import TARGET
 from lvlm_va.critique.checks import undecided
+from lvlm_va.interventions import TransplantTrial
+from lvlm_va.metrics import PairedAccuracy, wilson_interval
+from lvlm_va.rounds.comparison import Comparison
+from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.types import Aligned
 
 # Lambda has risen when it is so near its end.
 _RISEN = 0.99 * TARGET
+# Masks beyond these shares of image and effect leave a classifier little to go by.
+_MOST_AREA, _MOST_EFFECT = 0.5, 0.9
 
 
-def remarks_on(aligned: Aligned, aligning: TrainingOptions) -> tuple[str, ...]:
+def remarks_on(aligned: Aligned, how: AlignmentOptions) -> tuple[str, ...]:
     """Return what must be told of critique and alignment, in sentences; nothing where all went as it should."""
-    return (*remarks_on_verdicts(aligned), *remarks_on_strength(aligned, aligning))
+    return (*remarks_on_verdicts(aligned), *remarks_on_alignment(aligned, how))
+
+
+def remarks_on_alignment(aligned: Aligned, how: AlignmentOptions) -> tuple[str, ...]:
+    """Return what must be told after alignment: it did harm, masked too much, was too short, or did not help."""
+    if aligned.comparison is None:
+        return ()
+    return (
+        *_on_harm(aligned.comparison, how.if_worse),
+        *(_on_masks(aligned.comparison) if aligned.rounds else ()),  # a person who draws knows how much
+        *_on_strength(aligned, how.aligning),
+        *_on_trial(aligned.comparison.trial),
+    )
 
 
 def remarks_on_verdicts(aligned: Aligned) -> tuple[str, ...]:
@@ -46,8 +64,42 @@ def remarks_on_verdicts(aligned: Aligned) -> tuple[str, ...]:
     )
 
 
-def remarks_on_strength(aligned: Aligned, aligning: TrainingOptions) -> tuple[str, ...]:
-    """Return what must be told after alignment: it was too short for the penalty's weight to rise."""
+def _on_harm(comparison: Comparison, if_worse: str) -> tuple[str, ...]:
+    if not comparison.is_worse:
+        return ()
+    trial = comparison.trial
+    put = (
+        "" if trial is None else f"; with the spurious pixels of other classes put in, {_change(trial.right)}"
+    )
+    done = (
+        "The unaligned classifier was restored."
+        if if_worse == "restore"
+        else "The unaligned classifier is unaligned_module_, and if_worse='restore' returns it."
+    )
+    return (
+        f"Alignment made the classifier worse: on training images it is right on {_change(comparison.accuracy)}{put}. "
+        f"{done} Likely causes: verdicts that take what should count for spurious; too long or too strong an alignment "
+        "(align_epochs, rrr_strength); a shortcut that has no place, such as brightness, colour or blur, which masks "
+        "cannot mend, but augmentation can.",
+    )
+
+
+def _change(right: PairedAccuracy) -> str:
+    return f"{right.after} of {right.n}, before on {right.before}"
+
+
+def _on_masks(comparison: Comparison) -> tuple[str, ...]:
+    area, effect = comparison.masked_area, comparison.masked_effect
+    if area <= _MOST_AREA and effect <= _MOST_EFFECT:
+        return ()
+    return (
+        f"Where something was judged spurious, the masks cover {area:.0%} of the image and {effect:.0%} of what speaks "
+        "for the class: little is left to go by. See in the report whether the verdicts are right. If they are, the "
+        "shortcut may have no place, such as a background level, which masks cannot mend.",
+    )
+
+
+def _on_strength(aligned: Aligned, aligning: TrainingOptions) -> tuple[str, ...]:
     if aligned.latest is aligned.start or aligning.rrr_strength != "auto" or not aligning.epochs:
         return ()
     reached = aligned.latest.histories[-1].rrr_strength[-1]
@@ -57,4 +109,18 @@ def remarks_on_strength(aligned: Aligned, aligning: TrainingOptions) -> tuple[st
         f"The weight lambda of the penalty rose to {reached:.2g}, not to {TARGET:g}: alignment has too few batches "
         f"(align_epochs={aligning.epochs}, batch_size={aligning.batch_size}), and the classifier may still rely on "
         "what was judged spurious. Raise align_epochs, lower batch_size, or set rrr_strength.",
+    )
+
+
+def _on_trial(trial: TransplantTrial | None) -> tuple[str, ...]:
+    if trial is None:
+        return ()
+    followed, by_itself = (
+        wilson_interval(count, trial.n_pairs) for count in (trial.after.spurious, trial.after.elsewhere)
+    )
+    if followed[0] <= by_itself[1]:
+        return ()
+    return (
+        f"{trial} The classifier still follows it: critique more images (n_align), extend the verdicts "
+        "(propagate=True), or raise align_epochs or rrr_strength.",
     )

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from lvlm_va.alignment import History
 from lvlm_va.attribution import Explanation, concatenate_explanations
 from lvlm_va.critique import Critique, VerdictTable
+from lvlm_va.interventions import TransplantTrial
 from lvlm_va.modules.logits import on_cpu
 from lvlm_va.propagation import Propagated
+from lvlm_va.rounds.comparison import Comparison
 from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.verdict_codes import VerdictCodes
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
@@ -127,6 +129,8 @@ class Aligned:
         What the latest alignment extended the verdicts to.
     drawn : DrawnMasks or None
         Masks that people drew; they hold against verdicts.
+    comparison : Comparison or None
+        The classifier before and after the latest alignment.
     """
 
     start: Trained
@@ -136,6 +140,7 @@ class Aligned:
     spurious_share: tuple[float, ...] = ()
     propagated: Propagated | None = None
     drawn: DrawnMasks | None = None
+    comparison: Comparison | None = None
 
     @property
     def indices(self) -> Tensor:
@@ -156,6 +161,11 @@ class Aligned:
     def critiques(self) -> tuple[Critique, ...]:
         """What the critic said of them."""
         return tuple(critique for found in self.rounds for critique in found.critiques)
+
+    @property
+    def trial(self) -> TransplantTrial | None:
+        """Whether predictions follow what was judged spurious; None where nothing was, or nothing was aligned."""
+        return None if self.comparison is None else self.comparison.trial
 
     def judged_by(self, verdicts: VerdictTable) -> Aligned:
         """Return this with the verdicts of a table."""

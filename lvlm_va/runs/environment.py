@@ -25,6 +25,8 @@ def environment() -> dict[str, str]:
     facts["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     if _native.has_native():
         facts["kernels"] = "CPU and CUDA" if _native.has_cuda() else "CPU"
+        if error := _native.load_error("cuda"):
+            facts["kernels"] += f"; none for CUDA: {error}"
         facts |= {f"kernels built with {name}": fact for name, fact in _native.build_info().items() if fact}
     elif _native.is_switched_off():
         facts["kernels"] = f"none: switched off by {_native.SWITCH}=0"

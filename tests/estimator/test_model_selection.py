@@ -65,7 +65,7 @@ def by_hand(clf, X, y, masks) -> float:
 
 def test_scores_the_critiqued_images_of_a_fold(fitted, blobs):
     X, y = blobs
-    scorer = RightReasonsScorer.from_critiqued(fitted)
+    scorer = RightReasonsScorer.from_critiqued(fitted, measure="attributions")
     rows, masks = fitted.alignment_set_, fitted.masks_
     assert scorer(fitted, X, y) == pytest.approx(by_hand(fitted, X[rows], y[rows], masks))
     assert scorer(fitted, X[rows[:5]], y[rows[:5]]) == pytest.approx(
@@ -80,7 +80,7 @@ def test_asks_the_critic_once_about_each_image_and_nothing_when_it_scores(fitted
     assert sorted(CountingCritic.asked, key=int) == [str(i) for i in range(60)]
     CountingCritic.asked.clear()
     scorers = [scorer, RightReasonsScorer.from_critiqued(fitted)]
-    assert all(0 < each(fitted, X, y) < 1 for each in scorers)
+    assert all(0 < each(fitted, X, y) <= 1 for each in scorers)
     assert not CountingCritic.asked
 
 
@@ -97,14 +97,13 @@ def test_held_out_images_are_judged_by_the_unaligned_module(fitted, blobs):
 
 def test_critiques_are_kept_and_corrections_count(fitted, blobs, tmp_path):
     X, y = blobs[0][:8], blobs[1][:8]
-    first = RightReasonsScorer.from_critic(fitted, X, y, run_dir=tmp_path / "run")
+    kept = {"run_dir": tmp_path / "run", "measure": "attributions"}
+    first = RightReasonsScorer.from_critic(fitted, X, y, **kept)
     CountingCritic.asked.clear()
-    assert RightReasonsScorer.from_critic(fitted, X, y, run_dir=tmp_path / "run")(fitted, X, y) == first(
-        fitted, X, y
-    )
+    assert RightReasonsScorer.from_critic(fitted, X, y, **kept)(fitted, X, y) == first(fitted, X, y)
     (path,) = (tmp_path / "run").glob("verdicts-*.json")
     path.write_text(path.read_text().replace('"spurious"', '"relevant"'))
-    cleared = RightReasonsScorer.from_critic(fitted, X, y, run_dir=tmp_path / "run")
+    cleared = RightReasonsScorer.from_critic(fitted, X, y, **kept)
     assert cleared(fitted, X, y) == fitted.score(X, y) > first(fitted, X, y)
     assert not CountingCritic.asked
 
@@ -115,10 +114,9 @@ def test_propagated_masks_are_known_too(blobs):
     clf = make(propagate=propagation).fit(X, y)
     rows, masks = clf.propagated_.indices.numpy(), clf.propagated_.masks.numpy()
     assert len(rows) == 60
-    assert RightReasonsScorer.from_critiqued(clf)(clf, X, y) == pytest.approx(
-        by_hand(clf, X[rows], y[rows], masks)
-    )
-    assert 0 < RightReasonsScorer.from_critic(clf, X, y, propagate=propagation)(clf, X, y) < 1
+    scorer = RightReasonsScorer.from_critiqued(clf, measure="attributions")
+    assert scorer(clf, X, y) == pytest.approx(by_hand(clf, X[rows], y[rows], masks))
+    assert 0 < RightReasonsScorer.from_critic(clf, X, y, propagate=propagation)(clf, X, y) <= 1
 
 
 def test_an_image_is_the_same_in_every_form(blobs):
@@ -146,7 +144,7 @@ def test_masks_of_an_image_that_comes_twice_are_joined(fitted, blobs):
     X, y = blobs
     left, right = np.zeros((2, 1, 8, 8), bool)
     left[..., :4], right[..., 4:] = True, True
-    scorer = RightReasonsScorer(X[[0, 0]], np.concatenate([left, right]))
+    scorer = RightReasonsScorer(X[[0, 0]], np.concatenate([left, right]), measure="attributions")
     assert scorer(fitted, X[:1], y[:1]) == 0
 
 
@@ -174,11 +172,15 @@ def test_inside_scikit_learn(fitted, blobs):
 def test_pipelines_and_rivals(blobs):
     X, y = blobs
     pipeline = make_pipeline(FunctionTransformer(np.sqrt), make()).fit(X, y)
-    scorer = RightReasonsScorer.from_critiqued(pipeline, X, y)
+    scorer = RightReasonsScorer.from_critiqued(pipeline, X, y, measure="attributions")
     clf, rows = pipeline[-1], pipeline[-1].alignment_set_
     expected = by_hand(clf, np.sqrt(X[rows]), y[rows], clf.masks_)
     assert scorer(pipeline, X, y) == pytest.approx(expected)
-    assert 0 < RightReasonsScorer.from_critic(pipeline, X, y)(pipeline, X, y) < 1
+    assert 0 < RightReasonsScorer.from_critic(pipeline, X, y)(pipeline, X, y) <= 1
+    forwards = RightReasonsScorer.from_critiqued(pipeline, X, y)
+    assert 0 < forwards(pipeline, X, y) <= 1
+    anybody = LogisticRegression().fit(X.reshape(60, -1), y)
+    assert 0 < forwards(anybody, X.reshape(60, -1), y) <= 1
     assert 0 < scorer(ERMClassifier("mlp", epochs=1, random_state=0).fit(X, y), X, y) <= 1
     with pytest.raises(ValueError, match="'X' argument must hold the images that the pipeline was fitted on"):
         RightReasonsScorer.from_critiqued(pipeline)
@@ -202,6 +204,9 @@ def test_errors(fitted, blobs):
         scorer(fitted, X * 0.5, y)
     with pytest.raises(ValueError, match="'y' argument must hold the labels.* Got None"):
         scorer(fitted, X)
+    with pytest.raises(ValueError, match="'measure' argument must be one of .*transplants.* Got 'accuracy'"):
+        RightReasonsScorer.from_critiqued(fitted, measure="accuracy")
+    scorer = RightReasonsScorer.from_critiqued(fitted, measure="attributions")
     with pytest.raises(
         TypeError, match="'estimator' argument .* LogisticRegression instead, which cannot explain"
     ):
@@ -220,5 +225,7 @@ def test_errors(fitted, blobs):
         RightReasonsScorer(X, np.zeros((2, 8, 8)))
     with pytest.raises(ValueError, match="'masks' argument must be boolean or 0/1"):
         RightReasonsScorer(X, np.full((60, 8, 8), 0.5))
-    with pytest.raises(ValueError, match=r"'masks' argument must have shape \(60, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"images of the masks' size, 4 x 16. Got shape \(60, 1, 8, 8\)"):
         RightReasonsScorer(X, np.zeros((60, 4, 16)))(fitted, X, y)
+    with pytest.raises(ValueError, match=r"'masks' argument must have shape \(60, 8, 8\)"):
+        RightReasonsScorer(X, np.zeros((60, 4, 16)), measure="attributions")(fitted, X, y)

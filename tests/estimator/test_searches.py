@@ -84,7 +84,8 @@ def search(kind: str, cache: Path, make: Any = GridSearchCV) -> tuple[Any, Count
             random_state=0,
         )
         with workers(kind):
-            found = make(clf, GRID, scoring=RightReasonsScorer(X, masks), cv=3, refit=False).fit(X, y)
+            scorer = RightReasonsScorer(X, masks, measure="attributions")
+            found = make(clf, GRID, scoring=scorer, cv=3, refit=False).fit(X, y)
     return found.cv_results_, model.asked
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from lvlm_va import LVLMVAClassifier, RegionCritic
 from lvlm_va.experiments.export_run import export_run
 from lvlm_va.modules.build import build_module
+from lvlm_va.rounds.comparison import Comparison
 from tests.estimator.test_named_nets import make_folder
 
 IDS = [f"ward {i % 2}/{i}.jpg" for i in range(60)]
@@ -155,3 +156,20 @@ def test_a_normalisation_by_a_function_needs_python(blobs, tmp_path):
         export_run(tmp_path / "run", tmp_path, model="torch-export", module="mlp")
     (file,) = export_run(tmp_path / "run", tmp_path, model="safetensors")
     assert load_file(file).keys() == clf.module_.state_dict().keys()
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+def test_a_net_that_was_restored(blobs, tmp_path, monkeypatch, epochs):
+    monkeypatch.setattr(Comparison, "is_worse", True)
+    clf = LVLMVAClassifier(
+        build_module("mlp", (1, 8, 8), 2, seed=0, default_dtype=torch.float32), epochs=epochs, align_epochs=1,
+        critic=RegionCritic({"irrelevant": ["left"]}), n_align=6, if_worse="restore", random_state=0,
+        run_dir=tmp_path / "run",
+    ).fit(*blobs)  # fmt: skip
+    if epochs:
+        (file,) = export_run(tmp_path / "run", tmp_path / "out", model="safetensors")
+        state = load_file(file)
+        assert all(torch.equal(value, state[name]) for name, value in clf.module_.state_dict().items())
+    else:
+        with pytest.raises(ValueError, match="those that fit was given"):
+            export_run(tmp_path / "run", tmp_path / "out", model="safetensors")
