@@ -31,11 +31,13 @@ from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
 from lvlm_va.data.training_data import Images, TrainingData
 from lvlm_va.data.weights import row_weights
 from lvlm_va.image_classifier import ImageClassifier
+from lvlm_va.modules.checks import check_is_eager
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.modules.preprocessing import Preprocess
 from lvlm_va.modules.tasks import TASKS
 from lvlm_va.propagation import Propagation, resolve_propagation
 from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.drawn_masks import Drawings, DrawnMasks, resolve_drawn_masks
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.runs.directory import open_run
 from lvlm_va.sampling import ADAPTIVE, resolve_sampler
@@ -145,7 +147,8 @@ class AlignmentParameters(ImageClassifier):
         y: ArrayLike | None,
         image_ids: Sequence[str] | None,
         sample_weight: ArrayLike | None = None,
-    ) -> tuple[AlignmentJob, nn.Module]:
+        masks: Drawings | None = None,
+    ) -> tuple[AlignmentJob, nn.Module, DrawnMasks | None]:
         """Check everything that can be checked before anything is trained or asked."""
         self._validate_params()
         for name in [name for name in vars(self) if name.endswith("_")]:
@@ -154,27 +157,32 @@ class AlignmentParameters(ImageClassifier):
         critic, judge = resolve_critic_and_judge(self.critic, self.judge, self.run_dir)
         seed = gather(draw_seed(self.random_state, kept=self.run_dir is not None))[0]
         pixels, y = check_images(self, X, y, reset=True)
-        if critic is not None:
+        aligns = critic is not None or masks is not None
+        if aligns:
             warn_of_unusual_images(pixels)
-        needs_gradients = critic is not None or self.epochs > 0
+        needs_gradients = aligns or self.epochs > 0
         module, data = self._read(pixels, y, image_ids, seed, differentiable=needs_gradients)
         weights = row_weights(data.labels.numpy(), self.classes_, self.class_weight, sample_weight)
         data = replace(data, weights=weights)
         del X, pixels
+        drawn = resolve_drawn_masks(masks, data)
         if world_size() > 1:
             require_same("images and labels", fingerprint(data.labels, data.image_ids))
+            require_same("masks", fingerprint(drawn))
         module.to(resolve_device(self.device))
         share_module(module)
         self._check_class_order(module, data)
         options = self._options(self._explainer(), critic, judge)
-        options.check(data)
-        if critic is not None and self.align_epochs:  # before anything is paid for
+        options.check(data, drawn)
+        if critic is not None and isinstance(self.attribution, str):
+            check_is_eager(module)
+        if aligns and self.align_epochs:  # before anything is paid for
             options.aligning.check_recipes(module)
         run = open_run(self.run_dir, data)
         if rank() == 0:
             warn_of_vague_descriptions(critic, data.class_names, options.specifications)
         run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
-        return AlignmentJob(data, options, run, seed), module
+        return AlignmentJob(data, options, run, seed), module, drawn
 
     def _options(
         self, explainer: Explainer, critic: Critic | None = None, judge: Judge | None = None
@@ -226,7 +234,7 @@ class AlignmentParameters(ImageClassifier):
         if not hasattr(self, "critiques_"):
             raise ValueError(
                 "The 'critic' argument must name a critic before fit, for there to be something to tell. Got a "
-                f"{type(self).__name__} that was fitted without one, which only trained the module."
+                f"{type(self).__name__} that was fitted without one."
             )
 
     def _fitted_data(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
+from sklearn.utils.validation import check_is_fitted
 
 from lvlm_va._parameters import AlignmentParameters
 from lvlm_va.backends import ChatBackend, Estimate, Prices
@@ -22,9 +23,11 @@ from lvlm_va.critique import (
     summarize_behaviour,
 )
 from lvlm_va.data.training_data import Images
+from lvlm_va.datasets.mask_files import write_masks
 from lvlm_va.modules.preprocessed import own_module
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.cost import estimate_job
+from lvlm_va.rounds.drawn_masks import Drawings
 from lvlm_va.rounds.outcome import publish
 from lvlm_va.rounds.remarks import remarks_on
 from lvlm_va.rounds.types import Aligned
@@ -41,10 +44,13 @@ class LVLMVAClassifier(AlignmentParameters):
 
     Parameters
     ----------
-    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet8", "resnet18"} or None, default=None
+    module : torch.nn.Module, callable, {"mlp", "cnn", "resnet8", "resnet18"}, "hf:FOLDER", "timm:NAME" or None, \
+            default=None
         The classifier: a module (never changed; a copy is trained), a callable without arguments that returns
         one, a built-in net, or None for one hidden layer of 256 ReLUs in the dtype of X. Its output is a logits
-        tensor of shape (n, n_classes) or an object with such a tensor as ``.logits``.
+        tensor of shape (n, n_classes) or an object with such a tensor as ``.logits``. Folders hold a trained image
+        classifier that transformers (or, ``"timm:FOLDER"``, timm) saved, and say how images are normalised; other
+        names of timm's are of untrained nets. Nothing is downloaded.
     critic : object with ``critique``, str or None, default=None
         Who judges the segments, for example `RegionCritic`, ``"hf:FOLDER"`` or ``"table:PATH"``; see
         `lvlm_va.critique.resolve_critic`. None only trains.
@@ -64,7 +70,8 @@ class LVLMVAClassifier(AlignmentParameters):
     preprocess : {"mean": ..., "std": ...}, transform, image processor, callable or None, default=None
         What a trained module expects of images in [0, 1]: mean and std per channel; torchvision's or timm's transform
         or transformers' image processor, of which these are read (X is not resized); or a differentiable function of
-        tensors (n, C, H, W). ``module_`` does not hold it. A saved model's: `lvlm_va.preprocessing_from`.
+        tensors (n, C, H, W). ``module_`` does not hold it. A saved model's: `lvlm_va.preprocessing_from`, which is what
+        None takes where `module` names a folder.
     task : {"auto", "multiclass", "binary", "multilabel"}, default="auto"
         What is told of an image: one of several classes (a logit for each), one of two classes (one logit, whose
         sigmoid is the probability of the second), or several findings at once (y of shape (n, n_findings) of 0 and 1; a
@@ -164,7 +171,8 @@ class LVLMVAClassifier(AlignmentParameters):
     module_ : torch.nn.Module
         The aligned classifier.
     unaligned_module_ : torch.nn.Module
-        The classifier before alignment (with a critic only, as all that follow but the last six).
+        The classifier before alignment (with a critic or drawn masks only, as `remarks_`, `alignment_data_` and
+        `aligned_`; what else follows, but the last five, with a critic only).
     alignment_set_ : ndarray of shape (a,), int64
         Rows of X that were critiqued; of several findings per image, one may come again with another finding.
     alignment_findings_ : ndarray of shape (a,)
@@ -179,7 +187,7 @@ class LVLMVAClassifier(AlignmentParameters):
         What else must be known of the result, as warnings have told: nothing was judged spurious, there was nothing to
         judge, alignment was too short.
     masks_ : ndarray of shape (a, H, W), bool
-        True where a segment was judged spurious.
+        True where a segment was judged spurious, or where a person's mask of the image says so.
     propagated_ : Propagated
         The images aligned with, and their masks (with `propagate` only).
     alignment_data_ : MarkedImages
@@ -215,6 +223,7 @@ class LVLMVAClassifier(AlignmentParameters):
         sample_weight: ArrayLike | None = None,
         *,
         image_ids: Sequence[str] | None = None,
+        masks: Drawings | None = None,
     ) -> Self:
         """Train, critique and align.
 
@@ -230,6 +239,11 @@ class LVLMVAClassifier(AlignmentParameters):
             How much each image counts in the cross-entropy, >= 0, in training and in alignment; times `class_weight`.
         image_ids : sequence of str, default=None
             Names of the images in critiques, verdicts and reports; None numbers them.
+        masks : {"irrelevant": {image: mask}, "relevant": {image: mask}}, default=None
+            What people drew on some training images, by row (int) or by one of `image_ids` (str): arrays of shape
+            (H, W), of bool or of 0 and 1. What lies in an irrelevant drawing, or outside a relevant one, must not
+            count. Such an image goes by its drawing alone, whatever a verdict says, and needs none: without a critic
+            the module is aligned with these masks. In searches name images by id, as rows change with the folds.
 
         Returns
         -------
@@ -239,19 +253,19 @@ class LVLMVAClassifier(AlignmentParameters):
         Raises
         ------
         ValueError
-            If images, labels, module, specifications, critic or run directory do not fit together; the message
+            If images, labels, masks, module, specifications, critic or run directory do not fit together; the message
             names the argument.
         """
-        job, module = self._start(X, y, image_ids, sample_weight)
+        job, module, drawn = self._start(X, y, image_ids, sample_weight, masks)
         with job.run.exclusive():
             trained = job.train(module)
             self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
             self.module_ = own_module(trained.module)
             self.history_ = {"train": trained.histories, "align": ()}
-            if job.options.critic is None:
+            if job.options.critic is None and drawn is None:
                 job.run.publish(seconds=self.seconds_)
             else:
-                self._finish(job, job.align(trained))
+                self._finish(job, job.align(trained, drawn))
         return self
 
     def realign(
@@ -319,7 +333,7 @@ class LVLMVAClassifier(AlignmentParameters):
         """
         parameters = self.get_params(deep=False)
         trial = type(self)(**parameters | {"random_state": copy.deepcopy(parameters["random_state"])})
-        job, module = trial._start(X, y, image_ids)
+        job, module, _ = trial._start(X, y, image_ids)
         with job.run.exclusive():
             return estimate_job(job, job.train(module), prices)
 
@@ -420,23 +434,53 @@ class LVLMVAClassifier(AlignmentParameters):
 
         return on_first(write)
 
+    def export_masks(self, folder: str | os.PathLike[str], format: str = "png") -> Path:
+        """Write the masks of the latest alignment: of verdicts, extended ones, and those that people drew.
+
+        Parameters
+        ----------
+        folder : path-like
+            Gets them.
+        format : {"png", "npy", "coco"}, default="png"
+            See `lvlm_va.datasets.mask_files.write_masks`. Verdicts: ``clf.verdicts_.to_csv(path)``.
+
+        Returns
+        -------
+        Path
+            What was written.
+
+        Raises
+        ------
+        ValueError
+            If nothing was aligned, the format is unknown, or images' names are no names of files.
+        """
+        check_is_fitted(self, "module_")
+        if not hasattr(self, "aligned_"):
+            raise ValueError(
+                "The 'critic' argument, or masks in fit, must be given for there to be masks. Got neither."
+            )
+        marks = self.job_.marks(self.aligned_)
+        named = marks.named(list(map(self.job_.data.case_id, marks.indices.tolist())))
+        return on_first(lambda: write_masks(named, folder, format))
+
     def _finish(self, job: AlignmentJob, aligned: Aligned) -> None:
         """Set the attributes of an aligned classifier, and leave in the run directory what a report needs."""
         self.aligned_ = aligned
         both = (aligned.latest.module, aligned.start.module)
         self.module_, self.unaligned_module_ = map(own_module, both)
         self.history_["align"] = aligned.latest.histories
-        self.alignment_set_ = job.data.rows_of(aligned.indices).numpy()
-        if job.data.multilabel:
-            self.alignment_findings_ = self.classes_[job.data.findings_of(aligned.indices)]
-        self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
-        self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
-        self.spurious_share_ = aligned.spurious_share
         self.remarks_ = remarks_on(aligned, job.options)
-        self.masks_ = job.mask(aligned.rounds).masks.numpy() > 0
         marked = job.marked_images(aligned)
         if marked is not None:
             self.alignment_data_ = marked
+        if aligned.rounds:
+            self.alignment_set_ = job.data.rows_of(aligned.indices).numpy()
+            if job.data.multilabel:
+                self.alignment_findings_ = self.classes_[job.data.findings_of(aligned.indices)]
+            self.explanation_, self.segments_ = aligned.explanation, aligned.segmentation
+            self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
+            self.spurious_share_ = aligned.spurious_share
+            self.masks_ = job.mask(aligned.rounds, aligned.drawn).masks.numpy() > 0
         self.__dict__.pop("propagated_", None)
         if aligned.propagated is not None:
             self.propagated_ = aligned.propagated

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from lvlm_va.attribution import (
     concatenate_explanations,
     resolve_attributor,
 )
+from lvlm_va.common.distributed import on_first
 from lvlm_va.data.findings import (
     encode_findings,
     finding_names,
@@ -46,9 +49,11 @@ from lvlm_va.modules.checks import check_module
 from lvlm_va.modules.class_order import check_class_order, given_order, order_of_checkpoint, sort_classes
 from lvlm_va.modules.heads import decisions, probabilities
 from lvlm_va.modules.logits import module_device_and_dtype, on_cpu, predict_logits
+from lvlm_va.modules.named import folder_of, preprocess_of
 from lvlm_va.modules.outputs import with_output
 from lvlm_va.modules.preprocessed import preprocessed, with_preprocess
 from lvlm_va.modules.preprocessing import Preprocess, resolve_preprocess
+from lvlm_va.modules.saving import OF_THE_NET, InAndOut, save_module
 from lvlm_va.modules.tasks import Task, accepted_logits, task_of
 
 
@@ -192,6 +197,45 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         found = [part for _, part in self._explainer().in_portions(net, images, target)]
         return concatenate_explanations(found)
 
+    def export_model(self, folder: str | os.PathLike[str], format: str = "safetensors") -> Path:
+        """Write the classifier for use without this package.
+
+        Parameters
+        ----------
+        folder : path-like
+            Gets the net, and ``model.json``, which names classes, image shape and normalisation.
+        format : {"state-dict", "safetensors", "transformers", "torch-export", "onnx"}, default="safetensors"
+            See `lvlm_va.modules.saving.save_module`. The last two take images in [0, 1] and normalise them; the others
+            hold ``module_`` alone.
+
+        Returns
+        -------
+        Path
+            What was written.
+
+        Raises
+        ------
+        ImportError
+            If ONNX's packages are missing (extra ``onnx``).
+        ValueError
+            If the net cannot be written in this format.
+        """
+        check_is_fitted(self, "module_")
+        about = InAndOut(self.image_shape_, [str(name) for name in self.classes_])
+        net = self.module_ if format in OF_THE_NET else with_output(self.module_, self.output)
+        return on_first(lambda: save_module(net, self.preprocess_, folder, format, about))
+
+    def _own_preprocess(self) -> Preprocess | None:
+        """Return how images are normalised: as the user says, or else the folder that ``module`` names."""
+        return preprocess_of(self.module) if self.preprocess is None else self.preprocess
+
+    @property
+    def _normalises(self) -> bool:
+        """Whether images are normalised here; what was fitted counts, the folder may be gone since."""
+        if hasattr(self, "preprocess_"):
+            return self.preprocess_ is not None
+        return self._own_preprocess() is not None
+
     def _known_findings(self, finding: Any) -> NDArray[Any]:
         asked = np.asarray(finding)
         if finding is None or not np.isin(asked, self.classes_).all():
@@ -268,7 +312,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             self.classes_ = found if self.classes is None else given_order(found, self.classes)
             accepted = accepted_logits(self.task, len(found))
         self.image_shape_ = resolve_image_shape(X, self.image_shape)
-        self.preprocess_ = resolve_preprocess(self.preprocess, self.image_shape_[0])
+        self.preprocess_ = resolve_preprocess(self._own_preprocess(), self.image_shape_[0])
         module = build_module(
             self.module,
             self.image_shape_,
@@ -295,7 +339,9 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_class_order(self, module: nn.Module, data: TrainingData) -> None:
         """Tell of a trained module, taken as it is, whose logits do not seem to be in the order of ``classes_``."""
-        if not self.epochs and isinstance(self.module, nn.Module | Callable):  # no built-in net is trained
+        # No built-in net is trained.
+        trained = isinstance(self.module, nn.Module | Callable) or folder_of(self.module) is not None
+        if trained and not self.epochs:
             given = self.classes is not None
             check_class_order(module, data, self.classes_, given=given, batch_size=self.batch_size)
 

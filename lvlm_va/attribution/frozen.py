@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from lvlm_va.modules.checks import check_is_module
+from lvlm_va.modules.checks import check_is_eager, check_is_module
 from lvlm_va.modules.logits import evaluating, forward_logits, is_compiled, module_device_and_dtype
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -45,11 +45,7 @@ class FrozenModule:
 
     def __init__(self, module: nn.Module, dtype: torch.dtype | None = None) -> None:
         check_is_module(module)
-        if any(isinstance(child, torch.jit.ScriptModule) for child in module.modules()):
-            raise ValueError(
-                "The 'module' argument must be an eager module: the nonlinear calls inside TorchScript "
-                "cannot be met. Got a torch.jit.ScriptModule instead; pass the module that it was made from."
-            )
+        check_is_eager(module)
         half = [name for name, p in module.named_parameters() if p.dtype in _HALF]
         if half:
             raise ValueError(

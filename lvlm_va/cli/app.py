@@ -1,8 +1,7 @@
-"""The command line: ``lvlm-va demo | align | report | review | exam | experiment | info``."""
+"""The command line: ``lvlm-va demo | align | report | review | export | exam | experiment | info``."""
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -11,6 +10,7 @@ import typer
 
 from lvlm_va.cli.exam import exam
 from lvlm_va.cli.experiment import SAMPLERS, experiment
+from lvlm_va.cli.export import export
 from lvlm_va.cli.models import (
     AllowRemote,
     Batch,
@@ -20,16 +20,14 @@ from lvlm_va.cli.models import (
     MaxRequests,
     PricesPerMillion,
 )
+from lvlm_va.cli.nets import folder_of, load_module
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
 from lvlm_va.cli.terminal import complain, tell
-from lvlm_va.common.printable import printable
 from lvlm_va.common.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from torch import nn
 
     from lvlm_va.critique import Critic
 
@@ -56,6 +54,7 @@ app = typer.Typer(
 app.command(epilog=EXIT_CODES)(report)
 app.command(epilog=EXIT_CODES)(review)
 app.command(epilog=EXIT_CODES)(exam)
+app.command(epilog=EXIT_CODES)(export)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -93,7 +92,11 @@ app.command(epilog=EXIT_CODES)(experiment)
 def align(
     data: Annotated[Path, typer.Argument(help="Folder with the images.")],
     module: Annotated[
-        str, typer.Option(help="'package.module:callable' that returns the torch module, or a built-in net.")
+        str,
+        typer.Option(
+            help="'package.module:callable' that returns the torch module, 'hf:FOLDER' or 'timm:FOLDER' of a trained "
+            "net, 'timm:NAME', or a built-in net."
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Folder of the run; the aligned weights go to aligned.safetensors in it.")
@@ -166,6 +169,16 @@ def align(
         ),
     ] = None,
     relevant: Annotated[list[str] | None, typer.Option(help="Region that should count; repeatable.")] = None,
+    masks: Annotated[
+        str | None,
+        typer.Option(
+            help="Masks of some training images that people drew of what must not count: a folder of PNG files named "
+            "like the images, or 'table' for the table's mask_path. They hold against verdicts; no critic is needed."
+        ),
+    ] = None,
+    relevant_masks: Annotated[
+        str | None, typer.Option(help="The same of what should count; all outside must not.")
+    ] = None,
     describe: Annotated[
         list[str] | None, typer.Option(help="'class=TEXT': what should count for the class; repeatable.")
     ] = None,
@@ -226,22 +239,26 @@ def align(
     from lvlm_va.critique.model_options import ModelOptions
     from lvlm_va.experiments.align_folder import align_folder
 
-    if (critic is None) == (irrelevant is None and relevant is None):
+    regions = irrelevant is not None or relevant is not None
+    n_judges = (critic is not None) + regions
+    if n_judges > 1 or not (n_judges or masks or relevant_masks):
         raise typer.BadParameter(
-            "give either a critic or regions.", param_hint="--critic / --irrelevant / --relevant"
+            "give either a critic or regions, or masks.",
+            param_hint="--critic / --irrelevant / --relevant / --masks",
         )
-    if ":" not in module and not epochs:
-        raise typer.BadParameter("a built-in net must be trained first.", param_hint="--epochs")
+    home = folder_of(module)
+    if (":" not in module or (module.startswith("timm:") and home is None)) and not epochs:
+        raise typer.BadParameter("an untrained net must be trained first.", param_hint="--epochs")
     join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
     echo = tell if rank() == 0 else lambda line: None
-    preprocess = _normalisation(mean, std, weights, echo)
+    preprocess = _normalisation(mean, std, home or weights, echo)
     asking = (allow_remote, max_requests, max_cost, prices, currency, batch, batch_wait)
     models = ModelOptions(critic, judge, examples, *asking)
     asked, reader = models.make()
     align_folder(
         data,
-        module=_load_module(module, weights),
-        critic=asked or _region_critic(irrelevant, relevant),
+        module=load_module(module, weights),
+        critic=_region_critic(irrelevant, relevant) if regions else asked,
         judge=reader,
         specifications=_pairs(describe, "--describe"),
         out=out,
@@ -251,6 +268,8 @@ def align(
         columns=_pairs(column, "--column"),
         extension=extension,
         window=window,
+        masks=masks,
+        relevant_masks=relevant_masks,
         verdicts=verdicts,
         dry_run=dry_run,
         prices=models.make_prices(),
@@ -287,20 +306,20 @@ def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> 
 
 
 def _normalisation(
-    mean: str | None, std: str | None, weights: Path | None, echo: Callable[[str], Any]
+    mean: str | None, std: str | None, saved: Path | None, echo: Callable[[str], Any]
 ) -> dict[str, list[float]] | None:
-    """Return what --mean and --std say, or else the folder of a saved model that the weights come from."""
+    """Return what --mean and --std say, or else the folder of a saved model that the net or its weights come from."""
     if mean is None and std is None:
-        if weights is None or not weights.expanduser().is_dir():
+        if saved is None or not saved.expanduser().is_dir():
             return None
         from lvlm_va.modules.preprocessing import preprocessing_from
 
         try:
-            found = preprocessing_from(weights)
+            found = preprocessing_from(saved)
         except FileNotFoundError:  # weights alone
             return None
         echo(
-            f"Images are normalised as {weights} says: mean {found['mean']}, std {found['std']} (--mean, --std)."
+            f"Images are normalised as {saved} says: mean {found['mean']}, std {found['std']} (--mean, --std)."
         )
         return found
     if mean is None or std is None:
@@ -325,30 +344,6 @@ def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
             raise typer.BadParameter(f"expected NAME=TEXT, got {text!r}.", param_hint=option)
         pairs[name] = value
     return pairs
-
-
-def _load_module(spec: str, weights: Path | None) -> nn.Module | Callable[[], nn.Module] | str:
-    if ":" not in spec:
-        if weights is not None:
-            raise typer.BadParameter("weights need a 'package.module:callable'.", param_hint="--weights")
-        return spec
-    home, _, name = spec.partition(":")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: finds the user's own files
-    try:
-        factory: Callable[[], nn.Module] = getattr(importlib.import_module(home), name)
-    except (ImportError, AttributeError) as error:
-        message = printable(f"{spec!r} cannot be imported: {error}")
-        raise typer.BadParameter(message, param_hint="--module") from error
-    if weights is None:
-        return factory  # called by the estimator, under its seed
-    from lvlm_va.cli.weights import load_weights
-
-    module = factory()
-    try:
-        load_weights(module, weights)
-    except ValueError as error:
-        raise typer.BadParameter(printable(str(error)), param_hint="--weights") from error
-    return module
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import inspect
 import json
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import PurePath
@@ -22,6 +23,9 @@ _PLAIN = (
     bool, int, float, complex, str, bytes, type(None), np.ndarray, np.generic, torch.Tensor, torch.dtype, torch.device,
     types.FunctionType, types.BuiltinFunctionType,
 )  # fmt: skip
+
+# What a graph of TorchScript says besides what is computed: lines of source files, marks of names in the process.
+_UNCERTAIN = re.compile(r" # .*|___torch_mangle_\d+\.?")
 
 
 def fingerprint(*parts: object) -> str:
@@ -142,6 +146,7 @@ def _describe_module(module: nn.Module, describe: Callable[[object], Any]) -> li
             _name(type(part)),
             {key: describe(item) for key, item in sorted(vars(part).items()) if _is_setting(key, item)},
             *([part.fingerprint()] if callable(getattr(type(part), "fingerprint", None)) else []),
+            *([_UNCERTAIN.sub("", str(part.inlined_graph))] if _is_script(part) else []),
         ]
         for name, part in module.named_modules()
     ]
@@ -162,6 +167,10 @@ def _describe_module(module: nn.Module, describe: Callable[[object], Any]) -> li
         describe(dict(module.named_buffers())),
         describe(module.state_dict()),
     ]
+
+
+def _is_script(part: nn.Module) -> bool:
+    return isinstance(part, torch.jit.ScriptModule) and hasattr(part, "graph")  # a list of modules has none
 
 
 def _describe_called(

@@ -13,6 +13,7 @@ from lvlm_va.common.html import html_table
 from lvlm_va.critique.places import Place, same_places
 from lvlm_va.critique.policy import consistent
 from lvlm_va.critique.types import VERDICTS, JudgeExample, SegmentVerdict, Verdict
+from lvlm_va.critique.verdict_csv import write_verdicts
 from lvlm_va.critique.verdict_json import table_from_json, table_to_json
 
 # Rows that a notebook shows.
@@ -91,6 +92,13 @@ class VerdictTable:
     def get(self, image_id: str, segment: int) -> SegmentVerdict | None:
         """Return the verdict on a segment, or None where there is none."""
         return self._by_key.get((image_id, segment))
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the verdicts as a CSV table in UTF-8, a row each, with the columns of `SegmentVerdict`'s attributes.
+
+        A text that a spreadsheet would take for a formula (``=``, ``+``, ``-``, ``@``) gets an apostrophe in front.
+        """
+        write_verdicts(self.verdicts, path)
 
     def counts(self) -> dict[Verdict, int]:
         """Return how many segments have each verdict, 0 included."""

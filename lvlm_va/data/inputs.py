@@ -98,8 +98,8 @@ def check_images(
     ----------
     estimator : BaseEstimator
         Gets ``n_features_in_``, the number of values of an image (and ``feature_names_in_``). Its ``num_workers``, if
-        it has any, read a large Dataset; its ``preprocess``, if it has one, needs images in [0, 1]; its ``task``, if it
-        has one, says whether y may hold several findings per image.
+        it has any, read a large Dataset; one that normalises images needs them in [0, 1]; its ``task``, if it has one,
+        says whether y may hold several findings per image.
     X : array-like, Tensor, Dataset or StoredImages
         Unsigned integers are divided by the largest value of their type (uint8 by 255, uint16 by 65,535, also where
         they use 12 bits only); other types become floating. Pillow images are turned upright by their EXIF orientation,
@@ -179,14 +179,15 @@ def _check_shape(estimator: BaseEstimator, shape: Sequence[int], *, reset: bool)
 
 def _check_range(estimator: BaseEstimator, X: NDArray[Any] | StoredImages) -> None:
     """Check that images which the estimator will normalise were not normalised already, and were scaled."""
-    if getattr(estimator, "preprocess", None) is None:
+    if not getattr(estimator, "_normalises", False):
         return
     images = X[:16] if isinstance(X, StoredImages) else X  # a Dataset of many is not read for it
     low, high = float(images.min()), float(images.max())
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise ValueError(
-            f"The 'X' argument must hold images in [0, 1] where 'preprocess' is given, which normalises them. Got "
-            f"values from {low:g} to {high:g}: leave out the normalisation of X, or pass uint8 or divide by 255."
+            "The 'X' argument must hold images in [0, 1] where 'preprocess' is given, or read from the module's "
+            f"folder, which normalises them. Got values from {low:g} to {high:g}: leave out the normalisation of X, "
+            "or pass uint8 or divide by 255."
         )
 
 

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -96,6 +96,24 @@ class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
     def select(self, chosen: NDArray[np.bool_]) -> FolderDataset:
         """Return the images marked True."""
         rows = [row for row, kept in zip(self._rows, chosen, strict=True) if kept]
+        return FolderDataset(self._root, self._source, rows, self._size, self._mode, self.window)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the images."""
+        return self._root
+
+    @property
+    def masked(self) -> NDArray[np.bool_]:
+        """Which images have a file of a mask: (n,)."""
+        return np.array([bool(row.mask_path) for row in self._rows], bool)
+
+    def with_masks(self, files: Sequence[Path | None]) -> FolderDataset:
+        """Return these images with other files of masks, one or None for each."""
+        rows = [
+            replace(row, mask_path="" if file is None else str(file.absolute()))
+            for row, file in zip(self._rows, files, strict=True)
+        ]
         return FolderDataset(self._root, self._source, rows, self._size, self._mode, self.window)
 
     def read_masks(self) -> NDArray[np.bool_] | None:

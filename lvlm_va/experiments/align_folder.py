@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from safetensors.torch import save_file
 from torch import nn
 
@@ -19,17 +20,24 @@ from lvlm_va.common.warnings import warn
 from lvlm_va.critique import Critic, Judge, Specification
 from lvlm_va.data.inputs import open_dataset
 from lvlm_va.data.stored_images import StoredImages
+from lvlm_va.data.training_data import Images
 from lvlm_va.datasets import FolderDataset, open_image_folder
+from lvlm_va.datasets.mask_folder import with_mask_folder
 from lvlm_va.datasets.splits import usual_split
 from lvlm_va.estimator import LVLMVAClassifier
-from lvlm_va.report import keep_command, read_run
+from lvlm_va.modules.saving import state_of
+from lvlm_va.report import keep_command, measure, read_run
+from lvlm_va.report.measures import Measures
+
+# Instead of a folder of masks: those that the table names.
+TABLE = "table"
 
 
 def align_folder(
     data: str | os.PathLike[str],
     *,
     module: nn.Module | Callable[[], nn.Module] | str,
-    critic: Critic | str,
+    critic: Critic | str | None,
     judge: Judge | str | None = None,
     specifications: Mapping[str, Specification],
     out: str | os.PathLike[str],
@@ -39,6 +47,8 @@ def align_folder(
     columns: Mapping[str, str],
     extension: str,
     window: tuple[float, float] | None = None,
+    masks: str | None = None,
+    relevant_masks: str | None = None,
     parameters: Mapping[str, Any],
     verdicts: str | os.PathLike[str] | None = None,
     dry_run: bool = False,
@@ -60,6 +70,9 @@ def align_folder(
         Height and width.
     mode, table, columns, extension, window
         As in `lvlm_va.datasets.load_image_folder`.
+    masks, relevant_masks : str or None, default=None
+        Where masks of training images are that people drew, of what must not count, and of what should count: a folder,
+        as for `lvlm_va.datasets.mask_folder.with_mask_folder`, or ``"table"`` for the masks that the table names.
     parameters : mapping of str to object
         More parameters of `LVLMVAClassifier`.
     verdicts : path-like or None, default=None
@@ -84,6 +97,8 @@ def align_folder(
         If a split is none for training, validation or test, or none is for training.
     """
     out = Path(out).expanduser()
+    if verdicts is not None and critic is None:
+        raise ValueError("Corrected verdicts need the critic that they correct. Got drawn masks alone.")
     folder = open_image_folder(
         data, table, image_size=image_size, mode=mode, columns=columns, extension=extension, window=window
     )
@@ -91,6 +106,7 @@ def align_folder(
         low, high = folder.window
         echo(f"In images of more than 8 bits {low:g} became black and {high:g} white (window).")
     training, test = _training_and_test(folder, echo)
+    drawn = _drawn_masks(folder, training, {"irrelevant": masks, "relevant": relevant_masks}, echo)
     classifier = LVLMVAClassifier(
         module, critic=critic, judge=judge, specifications=specifications or None, run_dir=out, **parameters
     )
@@ -99,8 +115,8 @@ def align_folder(
         echo(f"Nothing was sent. The models would be asked for at most: {cost}; retries come on top.")
         return classifier
     # Now: what cannot be read must be found before anything is trained.
-    test_data = _read_test(test, classifier.num_workers)
-    classifier.fit(training, image_ids=training.image_ids)
+    test_data = _read_test(test, classifier.num_workers, relevant=relevant_masks == TABLE)
+    classifier.fit(training, image_ids=training.image_ids, masks=drawn)
     if verdicts is not None:
         classifier.realign(verdicts)
     kept_command = command if verdicts is None else ()
@@ -131,14 +147,43 @@ def _training_and_test(
     return folder.select(training), folder.select(test)
 
 
-def _read_test(test: FolderDataset, num_workers: int) -> dict[str, Any]:
-    """Return what a report is given of the test images."""
+def _drawn_masks(
+    folder: FolderDataset,
+    training: FolderDataset,
+    places: Mapping[str, str | None],
+    echo: Callable[[str], Any],
+) -> dict[str, dict[int | str, NDArray[np.bool_]]] | None:
+    """Return the masks of training images, by kind and name; None where none are asked for."""
+    found: dict[str, dict[int | str, NDArray[np.bool_]]] = {}
+    for kind, place in places.items():
+        if place is None:
+            continue
+        images = folder if place == TABLE else with_mask_folder(folder, place)
+        chosen = images.select(images.masked & np.isin(images.image_ids, training.image_ids))
+        if not len(chosen):
+            raise ValueError(
+                f"The {kind} masks must be of training images. Got none of them from {place!r}: the table names them "
+                "in its column mask_path, and a folder has them under the images' names."
+            )
+        read = chosen.read_masks()
+        assert read is not None
+        found[kind] = dict(zip(chosen.image_ids, read, strict=True))
+        left = int(images.masked.sum()) - len(chosen)
+        echo(f"Drawn masks: {len(chosen)}, {kind}" + f" ({left} of other images left out)." * bool(left))
+    return found or None
+
+
+def _read_test(test: FolderDataset, num_workers: int, *, relevant: bool) -> dict[str, Any]:
+    """Return what a report is given of the test images; `relevant` where their masks show what should count."""
     if not len(test):
         return {}
     images, _ = open_dataset(test, num_workers)
     if isinstance(images, StoredImages):
         images.reader.survey()
-    return {"X_test": images, "y_test": test.labels, "groups": test.groups, "masks": test.read_masks()}
+    masks = test.read_masks()
+    if masks is not None and relevant:
+        masks ^= test.masked[:, None, None]
+    return {"X_test": images, "y_test": test.labels, "groups": test.groups, "masks": masks}
 
 
 def _tell(
@@ -151,39 +196,37 @@ def _tell(
     echo: Callable[[str], Any],
 ) -> None:
     """Write what came of it: weights, measures, a report."""
-    state = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in classifier.module_.state_dict().items()
-    }
     with atomic_path(out / "aligned.safetensors") as temporary:
-        save_file(state, temporary)
-    counts = classifier.verdicts_.counts()
-    critiqued = Counter(classifier.job_.data.labels[classifier.aligned_.indices].tolist())
-    by_class = ", ".join(f"{critiqued[i]} {name}" for i, name in enumerate(classifier.job_.data.class_names))
-    echo(
-        f"{n_training} training images, {len(classifier.alignment_set_)} critiqued ({by_class}); verdicts: {counts}"
-    )
+        save_file(state_of(classifier.module_), temporary)
     for remark in classifier.remarks_:
         echo(f"Note: {remark}")
+    metrics: dict[str, Any] = {"seconds": classifier.seconds_}
     trial = classifier.aligned_.trial
     if trial is not None:
         echo(str(trial))
-    behaviour = classifier.behaviour_summary()
-    echo(str(behaviour))
-    metrics: dict[str, Any] = {
-        "verdicts": counts,
-        "seconds": classifier.seconds_,
-        "behaviour": {found.label: found.text for found in behaviour.classes},
-    }
-    if trial is not None:
         metrics["trial"] = trial.to_json()
     if command:
         keep_command(out, command)
-    try:
-        echo(f"Look at {classifier.report(out / 'report.html', prices=prices, **test_data)}.")
-    except ImportError as error:  # the extra is no condition for aligning
-        echo(f"No report was written: {error}")
-    measures = read_run(out).measures
+    if classifier.critic is None:  # drawn masks alone
+        echo(f"{n_training} training images, aligned with drawn masks; without a critic there is no report.")
+        measures = _measure(classifier, **test_data) if test_data else None
+    else:
+        counts, behaviour = classifier.verdicts_.counts(), classifier.behaviour_summary()
+        critiqued = Counter(classifier.job_.data.labels[classifier.aligned_.indices].tolist())
+        by_class = ", ".join(
+            f"{critiqued[i]} {name}" for i, name in enumerate(classifier.job_.data.class_names)
+        )
+        echo(
+            f"{n_training} training images, {len(classifier.alignment_set_)} critiqued ({by_class}); verdicts: {counts}"
+        )
+        echo(str(behaviour))
+        metrics["verdicts"] = counts
+        metrics["behaviour"] = {found.label: found.text for found in behaviour.classes}
+        try:
+            echo(f"Look at {classifier.report(out / 'report.html', prices=prices, **test_data)}.")
+        except ImportError as error:  # the extra is no condition for aligning
+            echo(f"No report was written: {error}")
+        measures = read_run(out).measures
     if measures is not None:
         if measures.n_explained:
             echo(f"Alignment is measured on {measures.n_explained} of the test images, drawn at random.")
@@ -195,3 +238,14 @@ def _tell(
             )
     write_json(out / "metrics.json", metrics)
     echo(f"Aligned weights: {out / 'aligned.safetensors'}")
+
+
+def _measure(
+    classifier: LVLMVAClassifier,
+    X_test: Images,
+    y_test: ArrayLike | None,
+    groups: ArrayLike | None,
+    masks: ArrayLike | None,
+) -> Measures:
+    images, labels = classifier._labelled(X_test, y_test, "y_test")
+    return measure(classifier.job_, classifier.aligned_, images, labels, groups=groups, masks=masks)

@@ -12,6 +12,7 @@ from lvlm_va.common.randomness import isolated_generators, seed_generators
 from lvlm_va.data.stored_images import ImageShape
 from lvlm_va.modules.built_in import BUILT_IN, default_net
 from lvlm_va.modules.logits import copy_module
+from lvlm_va.modules.named import FORMS, is_named, named_net
 
 
 def build_module(
@@ -22,7 +23,7 @@ def build_module(
     seed: int,
     default_dtype: torch.dtype,
 ) -> nn.Module:
-    """Return a module of our own: a copy of the user's, the callable's, or a built-in net.
+    """Return a module of our own: a copy of the user's, the callable's, a built-in net, or one by name.
 
     Parameters
     ----------
@@ -44,8 +45,10 @@ def build_module(
 
     Raises
     ------
+    ImportError
+        If a package that a name stands for is missing.
     ValueError
-        If a name is unknown.
+        If a name is unknown, or a folder holds no net.
     TypeError
         If `spec`, or what a callable returns, is no module.
     """
@@ -58,8 +61,10 @@ def build_module(
         if spec is None:
             return default_net(image_shape, n_classes).to(default_dtype)
         if isinstance(spec, str):
+            if is_named(spec):
+                return named_net(spec, image_shape, n_classes)
             if spec not in BUILT_IN:
-                raise unknown_name("module", spec, BUILT_IN)
+                raise unknown_name("module", spec, [*BUILT_IN, *FORMS])
             return BUILT_IN[spec](image_shape, n_classes)
         if callable(spec):
             module = spec()
@@ -70,5 +75,5 @@ def build_module(
             )
     raise TypeError(
         "The 'module' argument must be a torch.nn.Module, a callable without arguments that returns one, "
-        f"one of {sorted(BUILT_IN)}, or None. Got {type(spec).__name__} instead."
+        f"one of {sorted(BUILT_IN)}, {', '.join(FORMS)}, or None. Got {type(spec).__name__} instead."
     )

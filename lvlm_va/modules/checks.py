@@ -19,6 +19,15 @@ def check_is_module(module: object) -> None:
         )
 
 
+def check_is_eager(module: nn.Module) -> None:
+    """Raise ValueError where the 'module' argument cannot be explained, as a part of it is TorchScript."""
+    if any(isinstance(child, torch.jit.ScriptModule) for child in module.modules()):
+        raise ValueError(
+            "The 'module' argument must be an eager module: the nonlinear calls inside TorchScript "
+            "cannot be met. Got a torch.jit.ScriptModule instead; pass the module that it was made from."
+        )
+
+
 def check_module(
     module: nn.Module,
     sample: Tensor,

@@ -140,8 +140,11 @@ def predict_logits(module: nn.Module, images: ImageRows, *, batch_size: int) -> 
 
 def copy_module(module: nn.Module) -> nn.Module:
     """Return a deep copy; of a tensor that a forward pass left in the module, without its graph."""
-    with _DetachedCopies():
-        return copy.deepcopy(module)
+    with _DetachedCopies(), torch.no_grad():  # TorchScript's copies would hang on the graph of the original
+        copied = copy.deepcopy(module)
+    for parameter, own in zip(copied.parameters(), module.parameters(), strict=True):
+        parameter.requires_grad_(own.requires_grad)
+    return copied
 
 
 def not_finite(module: nn.Module, images: Sequence[int], forward: Callable[[], object]) -> NotFiniteError:

@@ -154,3 +154,15 @@ def preprocessed(preprocess: nn.Module, sample: Tensor, *, differentiable: bool)
                 f"{says} be differentiable: no gradient arrives at the image. Remove numpy, detach() or rounding."
             )
     return found.detach()
+
+
+def describe_preprocess(preprocess: nn.Module | None) -> dict[str, Any] | None:
+    """Return as JSON values what comes before a module: mean and std per channel, or a function's name."""
+    if isinstance(preprocess, Normalisation):
+        values = {name: getattr(preprocess, name).flatten().cpu().numpy() for name in ("mean", "std")}
+        # As short as their precision allows: 0.485, not 0.48500001430511475.
+        return {name: [float(str(number)) for number in array] for name, array in values.items()}
+    if preprocess is None:
+        return None
+    own = preprocess.function if isinstance(preprocess, Called) else type(preprocess)
+    return {"function": getattr(own, "__qualname__", type(own).__name__)}

@@ -36,7 +36,7 @@ def record_of(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]
             "A report of a copy needs a run directory (run_dir): copies hold no images. Report from the estimator "
             "that was fitted."
         )
-    masked, found = job.mask(aligned.rounds), facts(job, aligned, parameters)
+    masked, found = job.mask(aligned.rounds, aligned.drawn), facts(job, aligned, parameters)
     return RunRecord(
         class_names=job.data.class_names,
         indices=job.data.rows_of(aligned.indices).numpy(),

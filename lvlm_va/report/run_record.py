@@ -99,6 +99,8 @@ class RunRecord:
         verdicts that would have foretold; see `lvlm_va.propagation.Propagated`.
     remarks : tuple of str
         What must be told of a result that mended less than it may seem to.
+    n_drawn_masks : int
+        Of how many training images somebody drew a mask.
     trial : TransplantTrial or None
         Whether predictions follow what was judged spurious, before and after alignment.
     measures : Measures or None
@@ -130,6 +132,7 @@ class RunRecord:
     policy: VerdictPolicy = field(default_factory=VerdictPolicy)
     propagated: Mapping[str, float] | None = None
     remarks: tuple[str, ...] = ()
+    n_drawn_masks: int = 0
     trial: TransplantTrial | None = None
     measures: Measures | None = None
     command: Command | None = None
@@ -190,8 +193,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         If it holds no finished run with a critic, a run of another version, or damaged files; says what mends it.
     """
     folder = Path(path).expanduser()
-    identity, latest = _read_heads(folder)
-    files = {stage: [_inside(folder, name) for name in names] for stage, names in latest["files"].items()}
+    identity, latest, files = current_files(folder)
     if not files.get("verdicts"):
         raise ValueError(
             f"The 'path' argument must name a run with a critic. {folder} holds one that only trained."
@@ -234,6 +236,7 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
         policy=_policy(latest, folder),
         propagated=latest.get("propagated"),
         remarks=tuple(map(str, latest.get("remarks", ()))),
+        n_drawn_masks=int(latest.get("n_drawn_masks", 0)),
         trial=_trial(latest, folder),
         measures=_read_measures(folder, _only(files, "align").name),
         command=_read_command(folder),
@@ -249,6 +252,22 @@ def read_run(path: str | os.PathLike[str]) -> RunRecord:
     } or record.explanation.target.tolist() != record.labels.tolist():
         raise ValueError(f"{folder / 'latest.json'} names files of different runs. {_AGAIN}")
     return record
+
+
+def current_files(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[Path]]]:
+    """Return a run's identity, what ``latest.json`` says, and the files of its current results by stage.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As of `read_run`, which needs a critic.
+    """
+    folder = Path(path).expanduser()
+    identity, latest = _read_heads(folder)
+    files = {stage: [_inside(folder, name) for name in names] for stage, names in latest["files"].items()}
+    return identity, latest, files
 
 
 def keep_measures(run_dir: str | os.PathLike[str], measures: Measures) -> None:

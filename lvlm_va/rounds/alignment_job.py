@@ -19,7 +19,9 @@ from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.choice import Choice
 from lvlm_va.rounds.comparison import Comparison, compare
 from lvlm_va.rounds.critique_round import have_critiqued
+from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.held_out import AlignmentRows, draw_held_out, hold_out
+from lvlm_va.rounds.marks import Marks, find_marks
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.propagated_masks import propagate
 from lvlm_va.rounds.remarks import remarks_on_alignment, remarks_on_verdicts
@@ -30,7 +32,6 @@ from lvlm_va.rounds.verdicts import (
     keep_verdicts,
     make_alignment_set,
     read_corrections,
-    round_masks,
     verdict_table,
 )
 from lvlm_va.runs.directory import RunDirectory
@@ -65,9 +66,14 @@ class AlignmentJob:
         """Return a classifier trained plainly; with no epochs, the module as it is."""
         return self._fit("train", Trained(module, self.run.key(module)), self.options.training)
 
-    def align(self, trained: Trained) -> Aligned:
-        """Critique and align by turns, until a critique finds nothing spurious or all rounds are done."""
-        so_far = Aligned(trained, trained, VerdictTable())
+    def align(self, trained: Trained, drawn: DrawnMasks | None = None) -> Aligned:
+        """Critique and align by turns, until a critique finds nothing spurious or all rounds are done.
+
+        Without a critic, align once with the masks that people drew.
+        """
+        so_far = Aligned(trained, trained, VerdictTable(), drawn=drawn)
+        if self.options.critic is None:
+            return self.fine_tune(so_far)
         while True:
             so_far = self.critique(so_far)
             clean = so_far.spurious_share[-1] <= self.options.round_tolerance
@@ -163,12 +169,12 @@ class AlignmentJob:
         """Have the critic, and the judge if any, say of each segment whether it is spurious."""
         return have_critiqued(module, explained, self.data, self.options, self.run)
 
-    def mask(self, rounds: tuple[Round, ...]) -> AlignmentSet:
-        """Return the critiqued images with what was judged spurious."""
+    def mask(self, rounds: tuple[Round, ...], drawn: DrawnMasks | None = None) -> AlignmentSet:
+        """Return the critiqued images with what was judged spurious, or what a person drew instead."""
         self.run.drop("alignment-set")
-        key = self.run.key([(found.key, found.codes) for found in rounds])
+        key = self.run.key([(found.key, found.codes) for found in rounds], *filter(None, [drawn]))
         return self._with_images(
-            "alignment-set", key, AlignmentSet, lambda: make_alignment_set(rounds, self.data)
+            "alignment-set", key, AlignmentSet, lambda: make_alignment_set(rounds, self.data, drawn)
         )
 
     def propagate(self, rounds: tuple[Round, ...]) -> Propagated | None:
@@ -190,22 +196,23 @@ class AlignmentJob:
             )
 
     def fine_tune(self, so_far: Aligned) -> Aligned:
-        """Align the unaligned classifier by all verdicts so far: right for the right reasons (arXiv 1703.03717)."""
+        """Align the unaligned classifier by all masks so far: right for the right reasons (arXiv 1703.03717)."""
         how, data = self.options, self.data
         rounds = self._to_align_with(so_far.rounds)
-        masked, propagated = self.mask(rounds), self.propagate(rounds)
-        if propagated is not None:
-            rows = propagated.indices
-            weights = None if data.weights is None else data.weights[rows]
-            masked = AlignmentSet(
-                subset(data.images, rows), data.labels[rows], propagated.masks, weights=weights
-            )
+        if rounds:
+            masked = self.mask(rounds, so_far.drawn)
+        found = replace(so_far, propagated=self.propagate(rounds))
+        if found.propagated is not None or found.drawn is not None:
+            marks = self.marks(found)
+            weights = None if data.weights is None else data.weights[marks.indices]
+            images, labels = subset(data.images, marks.indices), data.labels[marks.indices]
+            masked = AlignmentSet(images, labels, marks.masks, weights=weights)
         seen = AlignmentRows(masked)
         if how.held_out_fraction is not None:
-            critiqued, batch_size = data.rows_of(chosen_indices(rounds)), how.training.batch_size
+            batch_size = how.training.batch_size
             seen = hold_out(
                 masked,
-                critiqued,
+                self._measurable(found),
                 len(data.labels),
                 how.held_out_fraction,
                 how.explainer,
@@ -216,22 +223,31 @@ class AlignmentJob:
         latest = self._fit("align", so_far.start, how.aligning, seen)
         if so_far.latest is not so_far.start:
             latest = replace(latest, histories=(*so_far.latest.histories, *latest.histories))
-        comparison = self.compare(so_far.start.module, latest.module, rounds)
-        found = replace(so_far, latest=latest, propagated=propagated, comparison=comparison)
+        comparison = self.compare(so_far.start.module, latest.module, rounds, found.drawn)
+        found = replace(found, latest=latest, comparison=comparison)
         for remark in remarks_on_alignment(found, how):
             warn(remark)
         if comparison.is_worse and how.if_worse == "restore":
             found = replace(found, latest=so_far.start)
         return found
 
-    def compare(self, before: nn.Module, after: nn.Module, rounds: tuple[Round, ...]) -> Comparison:
-        """Return how right the classifier is before and after, and whether it follows what was judged spurious."""
+    def compare(
+        self, before: nn.Module, after: nn.Module, rounds: tuple[Round, ...], drawn: DrawnMasks | None = None
+    ) -> Comparison:
+        """Return how right the classifier is before and after, and whether it follows what must not count."""
+        marks = find_marks(rounds, None, drawn, torch.float32)
+        effect = torch.zeros(
+            len(marks.indices), dtype=torch.float64
+        )  # of images that were drawn on only: not known
+        judged = [(found.segmentation.shares * found.codes.spurious).sum(1) for found in rounds]
+        if judged:
+            effect[: sum(map(len, judged))] = torch.cat(judged)
         return compare(
             (before, after),
             self.data,
-            chosen_indices(rounds),
-            round_masks(rounds, torch.float32) > 0,
-            torch.cat([(found.segmentation.shares * found.codes.spurious).sum(1) for found in rounds]),
+            marks.indices,
+            marks.masks > 0,
+            effect,
             batch_size=self.options.training.batch_size,
             seed=self.seed,
         )
@@ -241,19 +257,28 @@ class AlignmentJob:
 
         None of several findings: an image may have a mask for each.
         """
-        how, data, propagated = self.options, self.data, aligned.propagated
+        how, data = self.options, self.data
         if data.multilabel:
             return None
-        rounds = self._to_align_with(aligned.rounds)
-        critiqued = chosen_indices(rounds)
+        marks = self.marks(aligned)
         kept = torch.ones(len(data.labels), dtype=torch.bool)
         if how.held_out_fraction is not None:
-            kept[critiqued[draw_held_out(critiqued, how.held_out_fraction, self.seed)]] = False
+            measurable = self._measurable(aligned)
+            kept[measurable[draw_held_out(measurable, how.held_out_fraction, self.seed)]] = False
         rows = kept.nonzero().flatten()
-        if propagated is not None:
-            return MarkedImages(data.images, data.labels, propagated.indices, propagated.masks, rows)
-        masks = round_masks(rounds, data.images.dtype) > 0
-        return MarkedImages(data.images, data.labels, critiqued, masks, rows)
+        masks = marks.masks if marks.masks.dtype == torch.bool else marks.masks > 0
+        return MarkedImages(data.images, data.labels, marks.indices, masks, rows)
+
+    def marks(self, aligned: Aligned) -> Marks:
+        """Return the masks of the latest alignment."""
+        rounds = self._to_align_with(aligned.rounds)
+        return find_marks(rounds, aligned.propagated, aligned.drawn, self.data.images.dtype)
+
+    def _measurable(self, aligned: Aligned) -> Tensor:
+        """Return the rows (a,) of which early stopping holds some out: the first ones of the marks."""
+        if aligned.drawn is not None and not aligned.rounds:
+            return aligned.drawn.indices
+        return self.data.rows_of(chosen_indices(self._to_align_with(aligned.rounds)))
 
     def _to_align_with(self, rounds: tuple[Round, ...]) -> tuple[Round, ...]:
         # A last round that found nothing spurious in an aligned classifier adds nothing to align with.

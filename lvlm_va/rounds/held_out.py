@@ -57,7 +57,8 @@ def n_held_out(n_critiqued: int, validation_fraction: float) -> int:
     if n >= n_critiqued:
         raise ValueError(
             "The 'validation_fraction' argument must leave critiqued images to align with. "
-            f"Got {validation_fraction!r} for {n_critiqued} critiqued; lower it or raise n_align."
+            f"Got {validation_fraction!r} for {n_critiqued} critiqued; lower it or raise n_align (with drawn masks "
+            "alone, draw more)."
         )
     return n
 

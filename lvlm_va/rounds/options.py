@@ -13,6 +13,7 @@ from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique import Critic, Judge, VerdictPolicy
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagation
+from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.held_out import n_held_out
 from lvlm_va.sampling import ADAPTIVE, Sampler
 from lvlm_va.segmentation import Segmenter
@@ -76,16 +77,23 @@ class AlignmentOptions:
     keep_images: bool = True
     verbose: int = 0
 
-    def check(self, data: TrainingData) -> None:
-        """Check that the critique of these data can be done.
+    def check(self, data: TrainingData, drawn: DrawnMasks | None = None) -> None:
+        """Check that the critique of these data, or the alignment with drawn masks alone, can be done.
 
         Raises
         ------
         ValueError
             If a description is of an unknown class, the critic cannot judge the data, there are fewer images than are
-            to be critiqued in all rounds, or too few of these for early stopping.
+            to be critiqued in all rounds, too few for early stopping, or verdicts are to be extended without a critic.
         """
         if self.critic is None:
+            if drawn is not None and self.propagation is not None:
+                raise ValueError(
+                    "The 'propagate' argument extends a critic's verdicts. Got masks alone: name a 'critic', or set "
+                    "propagate=False."
+                )
+            if drawn is not None and self.held_out_fraction is not None:
+                n_held_out(len(drawn.indices), self.held_out_fraction)
             return
         for label in self.specifications:
             if label not in data.class_names:

@@ -12,7 +12,9 @@ from torch import Tensor
 from lvlm_va.common.distributed import on_first
 from lvlm_va.modules.heads import outcome_probabilities
 from lvlm_va.modules.logits import predict_logits
+from lvlm_va.modules.preprocessed import Preprocessed, describe_preprocess
 from lvlm_va.rounds.alignment_job import AlignmentJob
+from lvlm_va.rounds.marks import KeptMarks
 from lvlm_va.rounds.remarks import remarks_on
 from lvlm_va.rounds.types import Aligned
 from lvlm_va.runs.facts import version_facts
@@ -57,19 +59,28 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
     run.seconds = on_first(lambda: run.seconds)
     if run.path is None:
         return
-    key = run.key(aligned.latest.key, aligned.start.key, aligned.indices, job.options.explainer)
-    run.drop("outcome")
-    sharded(
-        run,
-        "outcome",
-        key,
-        Outcome,
-        aligned.indices,
-        lambda rows: _of_cases(job, aligned, rows),
-        join_outcomes,
-        progress="explain after" if job.options.verbose else None,
-    )
-    run.publish(**facts(job, aligned, parameters) | {"seconds": run.seconds_of_results()})
+    run.drop("outcome", "marks")
+    marks = job.marks(aligned)
+    names = [job.data.case_id(case) for case in marks.indices.tolist()]
+    run.cached("marks", run.key(marks), KeptMarks, lambda: KeptMarks.of(marks, names))
+    if aligned.rounds:
+        key = run.key(aligned.latest.key, aligned.start.key, aligned.indices, job.options.explainer)
+        sharded(
+            run,
+            "outcome",
+            key,
+            Outcome,
+            aligned.indices,
+            lambda rows: _of_cases(job, aligned, rows),
+            join_outcomes,
+            progress="explain after" if job.options.verbose else None,
+        )
+    net = aligned.latest.module
+    before = describe_preprocess(net.preprocess) if isinstance(net, Preprocessed) else None
+    restored = aligned.latest is aligned.start  # where alignment had made it worse
+    more = {"seconds": run.seconds_of_results(), "preprocess": before, "restored": restored}
+    more["findings"] = list(job.data.findings)
+    run.publish(**facts(job, aligned, parameters) | more)
 
 
 def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,6 +94,7 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
         "versions": version_facts(),
         "policy": asdict(job.options.policy),
         "remarks": remarks_on(aligned, job.options),
+        "n_drawn_masks": 0 if aligned.drawn is None else len(aligned.drawn.indices),
         "trial": aligned.trial and aligned.trial.to_json(),
         "propagated": propagated
         and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},

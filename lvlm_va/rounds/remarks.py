@@ -28,7 +28,7 @@ def remarks_on_alignment(aligned: Aligned, how: AlignmentOptions) -> tuple[str, 
         return ()
     return (
         *_on_harm(aligned.comparison, how.if_worse),
-        *_on_masks(aligned.comparison),
+        *(_on_masks(aligned.comparison) if aligned.rounds else ()),  # a person who draws knows how much
         *_on_strength(aligned, how.aligning),
         *_on_trial(aligned.comparison.trial),
     )
@@ -36,6 +36,15 @@ def remarks_on_alignment(aligned: Aligned, how: AlignmentOptions) -> tuple[str, 
 
 def remarks_on_verdicts(aligned: Aligned) -> tuple[str, ...]:
     """Return what must be told before alignment: there is nothing to judge, or nothing was judged spurious."""
+    if aligned.drawn is not None:
+        if not aligned.rounds or any(bool(part.codes.spurious.any()) for part in aligned.rounds):
+            return ()
+        counts = aligned.verdicts.counts()
+        return (
+            f"No segment was judged spurious ({counts['relevant']} relevant, {counts['unsure']} unsure): the "
+            f"classifier was aligned with the drawn masks of {len(aligned.drawn.indices)} images alone. See in the "
+            "report whether the verdicts are right.",
+        )
     n_segments = aligned.segmentation.n_segments
     if not bool(n_segments.any()):
         return (

@@ -15,6 +15,7 @@ from lvlm_va.interventions import TransplantTrial
 from lvlm_va.modules.logits import on_cpu
 from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.comparison import Comparison
+from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.verdict_codes import VerdictCodes
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
 
@@ -126,6 +127,8 @@ class Aligned:
         For each round, the mean share of its images' effect in segments that the critic judged spurious.
     propagated : Propagated or None
         What the latest alignment extended the verdicts to.
+    drawn : DrawnMasks or None
+        Masks that people drew; they hold against verdicts.
     comparison : Comparison or None
         The classifier before and after the latest alignment.
     """
@@ -136,6 +139,7 @@ class Aligned:
     rounds: tuple[Round, ...] = ()
     spurious_share: tuple[float, ...] = ()
     propagated: Propagated | None = None
+    drawn: DrawnMasks | None = None
     comparison: Comparison | None = None
 
     @property

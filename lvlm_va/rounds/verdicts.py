@@ -16,6 +16,7 @@ from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique import Critique, SegmentFinding, VerdictTable, position_in_words
 from lvlm_va.critique.places import Place, segment_places
 from lvlm_va.data.training_data import TrainingData
+from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.types import Round, chosen_indices
 from lvlm_va.runs.directory import RunDirectory
@@ -82,7 +83,9 @@ def keep_verdicts(table: VerdictTable, rounds: Sequence[Round], run: RunDirector
     on_first(keep)
 
 
-def make_alignment_set(rounds: Sequence[Round], data: TrainingData) -> AlignmentSet:
+def make_alignment_set(
+    rounds: Sequence[Round], data: TrainingData, drawn: DrawnMasks | None = None
+) -> AlignmentSet:
     """Return the critiqued images with their masks: 1 where a segment was judged spurious.
 
     Parameters
@@ -91,6 +94,8 @@ def make_alignment_set(rounds: Sequence[Round], data: TrainingData) -> Alignment
         What was critiqued. Segments without a verdict, and ``unsure`` ones, are not masked.
     data : TrainingData
         The images.
+    drawn : DrawnMasks or None, default=None
+        Masks that take the place of those of verdicts; those of other images are left out.
 
     Returns
     -------
@@ -99,6 +104,8 @@ def make_alignment_set(rounds: Sequence[Round], data: TrainingData) -> Alignment
     """
     cases = chosen_indices(rounds)
     rows, masks = data.rows_of(cases), round_masks(rounds, data.images.dtype)
+    if drawn is not None:
+        masks = drawn.over(rows, masks)
     weights = None if data.weights is None else data.weights[rows]
     return AlignmentSet(data.images[rows], data.labels[rows], masks, data.findings_of(cases), weights)
 

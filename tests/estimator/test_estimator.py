@@ -209,7 +209,7 @@ def test_realign_keeps_the_corrections_in_the_run_directory(digits, tmp_path):
     files = json.loads((tmp_path / "run" / "latest.json").read_text())["files"]
     assert set(files) == set(before) == {
         "train", "sample", "explain", "segment", "shown", "critiques", "verdicts", "alignment-set",
-        "align", "outcome",
+        "align", "outcome", "marks",
     }  # fmt: skip
     assert all((tmp_path / "run" / name).exists() for names in files.values() for name in names)
     assert all(len(names) == 1 for names in files.values())

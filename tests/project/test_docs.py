@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -177,3 +178,17 @@ def test_own_loops_mend_and_resume(tmp_path, monkeypatch):
         assert space["aligning"].objective.state_dict()["_extra_state"][1] == 2 * len(
             space["aligning"].sampler
         )
+
+
+def test_masks_and_nets_go_in_and_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = {}
+    for block in blocks("python", "export.md"):
+        exec(block, space)
+    assert space["clf"].alignment_data_.marked.sum() == 100
+    assert space["both"].alignment_data_.marked.sum() > 100
+    found = json.loads(Path("out/masks.json").read_bytes())
+    assert len(found["annotations"]) == space["both"].alignment_data_.marked.sum()
+    assert len(Path("out/verdicts.csv").read_text().splitlines()) > len(space["both"].verdicts_.verdicts)
+    expected = space["both"].predict_proba(space["test"])
+    np.testing.assert_allclose(space["probabilities"].detach(), expected, atol=1e-6)
