@@ -111,10 +111,10 @@ def _export_model(
     form: str,
     spec: nn.Module | Callable[[], nn.Module] | str | None,
 ) -> Path:
-    if latest.get("findings") or latest["parameters"].get("output") is not None:
+    if latest.get("findings") or latest.get("parameters", {}).get("output") is not None:
         raise ValueError(
-            f"{folder} is of a net that tells several findings, or whose logits are a part of its output. Export it from "
-            "Python: clf.export_model(...)."
+            f"{folder} is of a net that tells several findings, or whose logits are a part of its output. Export it "
+            "from Python: clf.export_model(...)."
         )
     stage = "align"
     if latest.get("restored"):  # alignment had made it worse

@@ -78,8 +78,12 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
     net = aligned.latest.module
     before = describe_preprocess(net.preprocess) if isinstance(net, Preprocessed) else None
     restored = aligned.latest is aligned.start  # where alignment had made it worse
-    more = {"seconds": run.seconds_of_results(), "preprocess": before, "restored": restored}
-    more["findings"] = list(job.data.findings)
+    more: dict[str, Any] = {
+        "seconds": run.seconds_of_results(),
+        "preprocess": before,
+        "restored": restored,
+        "findings": list(job.data.findings),
+    }
     run.publish(**facts(job, aligned, parameters) | more)
 
 

@@ -195,7 +195,7 @@ def test_kept_marks_come_back():
         masks = torch.from_numpy(rng.random(shape) > 0.5)
         rows = torch.randperm(200)[: shape[0]]
         marks = Marks(rows, masks, torch.zeros(shape[0], dtype=torch.uint8))
-        found, names = KeptMarks.of(marks, [f"ä {i}" for i in range(200)]).unpacked()
+        found, names = KeptMarks.of(marks, [f"ä {i}" for i in marks.indices.tolist()]).unpacked()
         assert torch.equal(found.masks, masks)
         assert names == [f"ä {i}" for i in rows.tolist()]
 
