@@ -32,7 +32,8 @@ EMULATOR = ["emulator.cpp", "races.cpp"]
 TORCH = [*(f"-L{path}" for path in library_paths()), "-ltorch_cpu"]
 # What the sources of kernels get: the branches for a GPU, and a call of races.cpp at every access to memory.
 KERNEL_FLAGS = ["-D__CUDACC__", "-include", "cuda_runtime.h"]
-WATCH = ["-fsanitize=thread"]
+# Nor may a loop become a memset, which would call nothing.
+WATCH = ["-fsanitize=thread", "-fno-tree-loop-distribute-patterns"]
 
 _LAUNCH = re.compile(r"(\w+)<<<(.*?)>>>\((.*?)\);", re.DOTALL)
 _DYNAMIC = re.compile(r"extern __shared__ (\w+) (\w+)\[\];")
