@@ -26,6 +26,8 @@ from lvlm_va.data.stored_images import ImageReader, ImageRows, ImageShape, Store
 
 # A Dataset that takes more than this many bytes as float32 is not read into memory.
 LARGEST_IN_MEMORY = 2**30
+# Items of a Dataset that are read a second time, to see that they stay what they were.
+_READ_TWICE = 8
 # Up to so far outside [0, 1] resizing and noise take images; so far out reach images that were standardised.
 _OVERSHOOT, _STANDARDISED = 0.25, 20.0
 # Where the brightest pixel of all images is no brighter, they are hardly in [0, 1]: 14 bits in uint16 end below.
@@ -78,6 +80,15 @@ def read_dataset(data: Dataset[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]
     tuples = bool(items) and isinstance(items[0], tuple | list)
     images = stacked([item[0] if tuples else item for item in items])
     labels = np.asarray([item[1] for item in items]) if tuples and len(items[0]) > 1 else None
+    for row in range(0, len(items), max(1, len(items) // _READ_TWICE)):
+        item = data[row]
+        if not np.array_equal(as_array(item[0] if tuples else item), images[row], equal_nan=True):
+            warn(
+                f"The Dataset returned another image when item {row} was read again, as those with random transforms "
+                "do. The images of the first reading are used throughout: pass what is to change them, and their masks "
+                "with them, as 'augment'."
+            )
+            break
     return images, labels
 
 

@@ -221,7 +221,7 @@ class ImageReader:
         if len(changed):
             raise ValueError(
                 f"The 'X' argument must return the same image for an index each time. Image {int(changed[0])} came out "
-                "different; leave out random transforms."
+                "different; leave out random transforms, or pass them as 'augment'."
             )
 
 

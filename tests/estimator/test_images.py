@@ -234,3 +234,18 @@ def test_user_module_is_bit_equal_before_and_after(blobs):
     assert [p.requires_grad for p in module.parameters()] == requires
     assert all(p.grad is None for p in module.parameters())
     assert torch.equal(torch.get_rng_state(), rng)
+
+
+def test_a_dataset_that_changes_from_read_to_read_is_told_of(blobs):
+    class Noisy(Dataset):
+        def __len__(self):
+            return 60
+
+        def __getitem__(self, row):
+            return torch.from_numpy(blobs[0][row]).float() + 0.1 * torch.rand(()), blobs[1][row]
+
+    with pytest.warns(UserWarning, match="another image when item 0 was read again.* as 'augment'"):
+        LVLMVAClassifier(epochs=1).fit(Noisy())
+    LVLMVAClassifier(epochs=1).fit(
+        TensorDataset(torch.from_numpy(blobs[0]).float(), torch.from_numpy(blobs[1]))
+    )
