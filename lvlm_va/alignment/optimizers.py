@@ -14,6 +14,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from lvlm_va.common.validation import check_real
+from lvlm_va.modules.preprocessed import own_module
 
 # torch's optimizers take parameters, or groups of them with options of their own.
 Parameters = list[Parameter] | list[dict[str, Any]]
@@ -81,14 +82,17 @@ def trained_parameters(
     """
     patterns = dict(factors or {})
     found: dict[float, list[Parameter]] = {}
-    names = [name for name, _ in module.named_parameters()]
+    # As the user knows them: without what stands before and behind the module.
+    known = {id(parameter): name for name, parameter in own_module(module).named_parameters()}
+    names = list(known.values())
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ValueError(
                 f"The 'lr_factors' argument must name parameters of the module. Got {pattern!r}, which matches none of "
                 f"{len(names)}, such as {names[:3]}."
             )
-    for name, parameter in module.named_parameters():
+    for parameter in module.parameters():
+        name = known.get(id(parameter), "")
         factor = next((f for pattern, f in patterns.items() if fnmatchcase(name, pattern)), 1.0)
         if parameter.requires_grad and factor:
             found.setdefault(float(factor), []).append(parameter)

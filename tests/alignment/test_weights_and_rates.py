@@ -161,6 +161,15 @@ def test_wrong_factors(factors: Any, error: type[Exception], message: str) -> No
         train(net(), images, labels, TrainingOptions(1, lr_factors=factors), seed=0)
 
 
+def test_names_are_those_of_the_users_own_net(blobs) -> None:
+    X, y = blobs
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 2))
+    clf = LVLMVAClassifier(module, preprocess={"mean": 0.5, "std": 0.5}, epochs=1, lr_factors={"1.*": 0})
+    clf.fit(X.astype(np.float32), y)
+    same = [torch.equal(clf.module_.state_dict()[name], value) for name, value in module.state_dict().items()]
+    assert same == [True, True, False, False]
+
+
 def test_only_weights_decay() -> None:
     module = net()
     with torch.no_grad():

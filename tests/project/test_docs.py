@@ -110,6 +110,15 @@ def test_a_finding_is_mended_and_the_other_unharmed():
     assert (before.worst_group, before.worst < 0.7) == ("fracture", True)
 
 
+def test_training_with_all_its_options():
+    space = {}
+    for block in blocks("python", "training.md"):
+        exec(block, space)
+    found = space["clf"].aligned_.comparison
+    assert found.accuracy.n == 160
+    assert found.trial is not None
+
+
 def test_searches_share_the_replies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer = "\n".join(f"Segment {k}: {'spurious' if k % 2 else 'relevant'}" for k in range(1, 9))
