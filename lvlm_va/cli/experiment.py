@@ -28,6 +28,7 @@ class Experiment(StrEnum):
     critiques = "critiques"
     components = "components"
     rounds = "rounds"
+    augmentation = "augmentation"
     recorded = "recorded"
     heads = "heads"
     decoy_mnist = "decoy-mnist"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lvlm_va.alignment import Augmentation
 from lvlm_va.comparison import RIVALS
-from lvlm_va.experiments.methods import erm, lvlm_va, rival
+from lvlm_va.experiments.methods import augmented, erm, lvlm_va, rival
 from lvlm_va.experiments.table import FIGURES, Comparison, Results
 from lvlm_va.report.charts import curves, grouped_bars
 from lvlm_va.segmentation import PPEPSWGM
@@ -127,6 +128,10 @@ COMPARISONS: dict[str, Comparison] = {
         {"erm": erm, **{f"J={n}": lvlm_va(segmenter=PPEPSWGM(n_segments=n)) for n in (1, 2, 3, 5, 8, "bic")}},
         draw_worst_groups,
         _CUT,
+    ),
+    "augmentation": Comparison(
+        {"erm": erm, "lvlm_va": lvlm_va(), "lvlm_va_augmented": augmented(Augmentation())},
+        draw_worst_groups,
     ),
     "rounds": Comparison(
         {"erm": erm, **{f"n_rounds={n}": lvlm_va(n_rounds=n, n_align=100) for n in (1, 2, 3)}},

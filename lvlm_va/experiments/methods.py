@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from lvlm_va.alignment import Augmentation
 from lvlm_va.comparison import RIVALS
 from lvlm_va.critique import Critic
 from lvlm_va.datasets import DecoyData
@@ -97,6 +98,18 @@ def lvlm_va(
         run_dir = runs and runs / f"seed-{seed}"
         chosen = {"propagate": propagate, "run_dir": run_dir, **changes}
         return align(task, data, erm, seed, make_critic(data, seed), **chosen)
+
+    return run
+
+
+def augmented(augment: Augmentation) -> Method:
+    """Return LVLM-VA with a critic that knows the true masks, trained and aligned on images changed at random."""
+
+    def run(task: Task, data: DecoyData, erm: Fitted, seed: int) -> Fitted:
+        trained = {"module": task.settings.module, "epochs": task.settings.epochs, "augment": augment}
+        return align(
+            task, data, erm, seed, critic_maker("oracle", 1.0)(data, seed), propagate=False, **trained
+        )
 
     return run
 

@@ -51,6 +51,9 @@ error, and made wherever it can be, is that plain surroundings are taken for an 
     "components": """## How many components the mixture has
 
 Columns as for the segmenters.""",
+    "augmentation": """## Augmentation
+
+Flips, shifts, scales and brightness (`Augmentation()`), in training and in alignment.""",
     "rounds": """## Rounds of critique
 
 A hundred images in each.""",
