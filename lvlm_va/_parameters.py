@@ -148,6 +148,7 @@ class AlignmentParameters(ImageClassifier):
         image_ids: Sequence[str] | None,
         sample_weight: ArrayLike | None = None,
         masks: Drawings | None = None,
+        validation_data: tuple[Images, ArrayLike] | None = None,
     ) -> tuple[AlignmentJob, nn.Module, DrawnMasks | None]:
         """Check everything that can be checked before anything is trained or asked."""
         self._validate_params()
@@ -164,6 +165,7 @@ class AlignmentParameters(ImageClassifier):
         module, data = self._read(pixels, y, image_ids, seed, differentiable=needs_gradients)
         weights = row_weights(data.labels.numpy(), self.classes_, self.class_weight, sample_weight)
         data = replace(data, weights=weights)
+        validation = None if validation_data is None else self._validation(validation_data, data)
         del X, pixels
         drawn = resolve_drawn_masks(masks, data)
         if world_size() > 1:
@@ -182,7 +184,15 @@ class AlignmentParameters(ImageClassifier):
         if rank() == 0:
             warn_of_vague_descriptions(critic, data.class_names, options.specifications)
         run.key(critic, judge)  # what cannot be told apart must fail before it is paid for
-        return AlignmentJob(data, options, run, seed), module, drawn
+        return AlignmentJob(data, options, run, seed, validation), module, drawn
+
+    def _validation(self, given: tuple[Images, ArrayLike], data: TrainingData) -> TrainingData:
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise TypeError(
+                f"The 'validation_data' argument must be a pair (X, y). Got {type(given).__name__} instead."
+            )
+        images, y = check_images(self, given[0], given[1], reset=False)
+        return self._training_data(images, y, None, data.images.dtype)
 
     def _options(
         self, explainer: Explainer, critic: Critic | None = None, judge: Judge | None = None

@@ -223,6 +223,7 @@ class LVLMVAClassifier(AlignmentParameters):
         sample_weight: ArrayLike | None = None,
         *,
         image_ids: Sequence[str] | None = None,
+        validation_data: tuple[Images, ArrayLike] | None = None,
         masks: Drawings | None = None,
     ) -> Self:
         """Train, critique and align.
@@ -239,6 +240,10 @@ class LVLMVAClassifier(AlignmentParameters):
             How much each image counts in the cross-entropy, >= 0, in training and in alignment; times `class_weight`.
         image_ids : sequence of str, default=None
             Names of the images in critiques, verdicts and reports; None numbers them.
+        validation_data : (X, y), default=None
+            Images that are not trained on. Their loss and accuracy stand in `history_` after each epoch; plain training
+            ends with the weights of least loss, once that has not fallen for five epochs, and alignment is judged on
+            them. Of patients that are in X they should not be.
         masks : {"irrelevant": {image: mask}, "relevant": {image: mask}}, default=None
             What people drew on some training images, by row (int) or by one of `image_ids` (str): arrays of shape
             (H, W), of bool or of 0 and 1. What lies in an irrelevant drawing, or outside a relevant one, must not
@@ -256,7 +261,7 @@ class LVLMVAClassifier(AlignmentParameters):
             If images, labels, masks, module, specifications, critic or run directory do not fit together; the message
             names the argument.
         """
-        job, module, drawn = self._start(X, y, image_ids, sample_weight, masks)
+        job, module, drawn = self._start(X, y, image_ids, sample_weight, masks, validation_data)
         with job.run.exclusive():
             trained = job.train(module)
             self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds
@@ -492,7 +497,7 @@ class LVLMVAClassifier(AlignmentParameters):
         state = super().__getstate__()
         state.pop("alignment_data_", None)
         if "job_" in state:
-            state["job_"] = replace(self.job_, data=self.job_.data.without_images())
+            state["job_"] = replace(self.job_, data=self.job_.data.without_images(), validation=None)
         if "aligned_" in state:
             state["aligned_"] = self.aligned_.on_cpu()
         return state

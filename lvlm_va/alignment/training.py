@@ -44,6 +44,7 @@ def train(
     alignment_set: AlignmentSet | None = None,
     repeats: Tensor | None = None,
     weights: Tensor | None = None,
+    validation: tuple[ImageRows, Tensor] | None = None,
     weighting: Weighting | None = None,
     points: Callable[[nn.Module], Tensor] | None = None,
     seed: int,
@@ -88,6 +89,8 @@ def train(
     weights : Tensor of shape (n,), floating, default=None
         How much each training image counts in the cross-entropy, >= 0; those of an alignment set are its own. None
         counts all alike.
+    validation : (Tensor or StoredImages, Tensor), default=None
+        Images and labels that are measured after each epoch, instead of a held-out `validation_fraction`.
     weighting : Weighting or None, default=None
         Weighs the rows of each batch in plain training, for example `WorstGroupWeighting`; None counts all alike. It
         is copied and never touched.
@@ -146,6 +149,16 @@ def train(
     check_labels("labels", labels, len(images))
     if repeats is not None:
         check_repeats(repeats, len(images))
+    if validation is not None:
+        held_images = check_images("validation", validation[0])
+        held_labels = check_labels("validation", validation[1], len(held_images))
+        if held_images.shape[1:] != images.shape[1:] or held_labels.shape[1:] != labels.shape[1:]:
+            raise ValueError(
+                f"The 'validation' argument must hold images {tuple(images.shape[1:])} and labels as for training. Got "
+                f"{tuple(held_images.shape[1:])}, and labels of shape {tuple(held_labels.shape)}."
+            )
+        if options.validation_fraction:
+            raise ValueError("The 'validation' argument must be None with a validation_fraction. Got both.")
     if weights is not None:
         check_weights("weights", weights, len(images))
     if weighting is not None:
@@ -181,7 +194,7 @@ def train(
         require_same("images and labels", fingerprint(all_labels))
     key = checkpoint_key or ""
     if checkpoint_path is not None and checkpoint_key is None:
-        extras = [extra for extra in (repeats, weights, weighting, points) if extra is not None]
+        extras = [extra for extra in (repeats, weights, validation, weighting, points) if extra is not None]
         key = fingerprint(options, trained, images, labels, alignment_set, seed, *extras)
 
     n_logits = check_module(trained, images[:1], None, differentiable=penalised, trainable=True)
@@ -205,6 +218,7 @@ def train(
             None if alignment_set.weights is None else alignment_set.weights.to(where),
         )
     kept, held_out = _hold_out(images, labels, options.validation_fraction, seed)
+    held_out = validation or held_out
     training = (images, labels) if kept is None else (subset(images, kept), labels[kept])
     if repeats is not None and kept is not None:
         repeats = check_repeats(repeats[kept.to(repeats.device)], len(kept))

@@ -40,6 +40,8 @@ _UNREADABLE = (
 # Files that a window is taken from, pixels of each along a side, and quantiles of each.
 _SURVEYED, _SIDE, _QUANTILES = 256, 256, 1001
 _ENDS = (0.001, 0.999)
+# A value so many times as far from the median of the rest as the rest is wide is a mark or a border, not tissue.
+_APART = 3
 
 Mode = Literal["RGB", "L"]
 # The values that become black and white.
@@ -93,7 +95,8 @@ def read_image(
 def shared_window(paths: Sequence[Path]) -> Window | None:
     """Return one window for all images of more than 8 bits: their 0.1 and 99.9 % quantiles.
 
-    One for each image would make how bright its brightest thing is a shortcut.
+    One for each image would make how bright its brightest thing is a shortcut. The highest and the lowest value do not
+    count where they lie far from all others, as a saturated mark or an empty border beside 12 bits of tissue.
 
     Parameters
     ----------
@@ -115,8 +118,19 @@ def shared_window(paths: Sequence[Path]) -> Window | None:
             continue
     if not found:
         return None
-    low, high = np.quantile(np.concatenate(found), _ENDS, method="nearest").tolist()
+    low, high = np.quantile(_without_marks(np.concatenate(found)), _ENDS, method="nearest").tolist()
     return low, high
+
+
+def _without_marks(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the values without those of marks and borders."""
+    for extreme in (values.max(), values.min()):
+        rest = values[values != extreme]
+        if len(rest):
+            width = np.ptp(np.quantile(rest, _ENDS, method="nearest"))
+            if 0 < _APART * width < abs(extreme - np.median(rest)):
+                values = rest
+    return values
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -55,12 +55,15 @@ class AlignmentJob:
         Where each step leaves its result, and finds it again.
     seed : int
         Of all that is drawn.
+    validation : TrainingData or None
+        Images that are measured after each epoch, and before and after alignment; none is trained on.
     """
 
     data: TrainingData
     options: AlignmentOptions
     run: RunDirectory
     seed: int
+    validation: TrainingData | None = None
 
     def train(self, module: nn.Module) -> Trained:
         """Return a classifier trained plainly; with no epochs, the module as it is."""
@@ -245,6 +248,7 @@ class AlignmentJob:
         return compare(
             (before, after),
             self.data,
+            self.validation,
             marks.indices,
             marks.masks > 0,
             effect,
@@ -293,10 +297,9 @@ class AlignmentJob:
         self, stage: str, start: Trained, options: TrainingOptions, rows: AlignmentRows | None = None
     ) -> Trained:
         """Return what one run of the training loop makes of a classifier."""
-        weights = self.data.weights
-        key = self.run.key(
-            stage, start.key, options, self.seed, rows, *([] if weights is None else [weights])
-        )
+        weights, held = self.data.weights, self.validation
+        more = [extra for extra in (weights, held and held.key()) if extra is not None]
+        key = self.run.key(stage, start.key, options, self.seed, rows, *more)
         aligning = {} if rows is None else vars(rows)
         path = self.run.file(stage, key, ".safetensors")
 
@@ -306,7 +309,8 @@ class AlignmentJob:
                 self.data.images,
                 self.data.labels,
                 options,
-                weights=self.data.weights,
+                weights=weights,
+                validation=None if held is None else (held.images, held.labels),
                 seed=self.seed,
                 checkpoint_path=path,
                 checkpoint_key=key,

@@ -25,8 +25,8 @@ class Comparison:
     Attributes
     ----------
     accuracy : PairedAccuracy
-        On training images, of those that were not critiqued where there are some: the shortcut still agrees with the
-        class in them. Of several findings, each of an image counts.
+        On validation images; or else on training images, of those that were not critiqued where there are some: the
+        shortcut still agrees with the class in them. Of several findings, each of an image counts.
     trial : TransplantTrial or None
         On images into which the spurious pixels of other classes were put, where it does not; None where nothing was
         judged spurious, or all images are of one class.
@@ -49,6 +49,7 @@ class Comparison:
 def compare(
     modules: tuple[nn.Module, nn.Module],
     data: TrainingData,
+    validation: TrainingData | None,
     critiqued: Tensor,
     masks: Tensor,
     masked_effect: Tensor,
@@ -64,6 +65,8 @@ def compare(
         Before and after.
     data : TrainingData
         What both were trained on.
+    validation : TrainingData or None
+        What accuracy is compared on; None takes training images.
     critiqued : Tensor of shape (a,), int64
         Cases that were critiqued.
     masks : Tensor of shape (a, H, W), bool
@@ -75,19 +78,21 @@ def compare(
     seed : int
         Of what is drawn.
     """
-    other = torch.ones(len(data.labels), dtype=torch.bool)
-    other[data.rows_of(critiqued)] = False
-    rows = other.nonzero().flatten() if bool(other.any()) else torch.arange(len(other))
+    shown = data if validation is None else validation
+    other = torch.ones(len(shown.labels), dtype=torch.bool)
+    if validation is None and len(critiqued.unique()) < len(other):
+        other[data.rows_of(critiqued)] = False
+    rows = other.nonzero().flatten()
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
     rows = rows[order[:N_COMPARED]].sort().values
     right = []
     for module in modules:
         said = [
-            predict_logits(module, data.images[part], batch_size=batch_size)
+            predict_logits(module, shown.images[part], batch_size=batch_size)
             for part in rows.split(batch_size)
         ]
         found = decisions(torch.cat(said), multilabel=data.multilabel)
-        right.append((found == data.labels[rows]).flatten())
+        right.append((found == shown.labels[rows]).flatten())
     trial = transplant_trial(modules, data, critiqued, masks, batch_size=batch_size, seed=seed)
     area = masks.double().mean((1, 2))
     masked = area > 0

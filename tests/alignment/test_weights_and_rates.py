@@ -118,6 +118,40 @@ def test_fit_takes_weights_and_routes_them(blobs) -> None:
         np.testing.assert_array_equal(scores, cross_val_score(make(), X, y, cv=2))
 
 
+def test_validation_data_end_training_and_judge_alignment(blobs, tmp_path) -> None:
+    X, y = blobs
+    masks = np.zeros((40, 8, 8), bool)
+    masks[:, :2] = True
+
+    def fit(held: Any, **parameters: Any) -> LVLMVAClassifier:
+        clf = LVLMVAClassifier(
+            critic=OracleCritic(masks),
+            n_align=10,
+            epochs=4,
+            align_epochs=2,
+            batch_size=8,
+            random_state=0,
+            **parameters,
+        )
+        return clf.fit(X[:40], y[:40], validation_data=held)
+
+    clf = fit((X[40:], y[40:]), run_dir=tmp_path)
+    (trained,), (aligned,) = clf.history_["train"], clf.history_["align"]
+    assert (len(trained.validation_loss), len(aligned.validation_accuracy)) == (len(trained.loss), 2)
+    assert aligned.validation_accuracy[-1] == pytest.approx(clf.score(X[40:], y[40:]))
+    assert clf.aligned_.comparison.accuracy.n == 20
+    # Of wrong labels the loss rises from the first epoch on, which is kept.
+    wrong = fit((X[40:], 1 - y[40:]), run_dir=tmp_path, lr=0.05).history_["train"][0].validation_loss
+    assert wrong[0] == min(wrong)
+    for held, error, message in (
+        (X, TypeError, r"'validation_data' argument must be a pair \(X, y\)"),
+        ((X[:, :, 1:], y), ValueError, "features|shape"),
+        ((X, y[:3]), ValueError, "inconsistent|samples"),
+    ):
+        with pytest.raises(error, match=message):
+            fit(held)
+
+
 def test_frozen_parameters_and_their_statistics_stay() -> None:
     images, labels = data()
     module = net()

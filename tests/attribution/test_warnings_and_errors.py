@@ -191,7 +191,7 @@ class Mixes(nn.Module):
         (nets.mlp().half(), "float32 or float64.*float16 in '1.weight'.*module.float"),
         (nets.mlp().bfloat16(), "float32 or float64.*bfloat16"),
         (Depends(), "The 'module' argument must make the same calls for every image"),
-        (Scores(lambda z: z[:, 0]), r"Got shape \(1,\) instead. One number z per image, for two classes"),
+        (Scores(lambda z: z[:, 0]), "'target' argument must hold classes from 0 to 0, the module's logits"),
         (Scores(lambda z: z[:, :, None]), r"Got shape \(1, 2, 1\) instead. A module that expects flat rows"),
         (Mixes(), "The 'module' argument must treat each image of a batch by itself. In 'relu'"),
     ],

@@ -30,6 +30,21 @@ def test_one_window_for_all_splits(tmp_path):
     assert load(tmp_path).window is None
 
 
+@pytest.mark.parametrize(("mark", "window"), [(65535, (0, 4000)), (0, (2000, 4000))])
+def test_a_large_mark_or_border_far_from_all_else_does_not_count(tmp_path, mark, window):
+    """A saturated tag, or an empty border, on a quarter of the pixels leaves the contrast to the others."""
+    for i in range(4):
+        values = halves(2000 if mark == 0 else 0, 4000, 64, 64, np.uint16)
+        values[:, 1:33] = (values[:, 1:33] + np.linspace(0, 200, 32)).clip(*window)
+        if mark == 0:
+            values += 20_000  # far from the border, too
+        values[:32, :32] = mark
+        save(tmp_path / f"{i}.png", values)
+    write(tmp_path, "path,label", *(f"{i}.png,a" for i in range(4)))
+    found = load(tmp_path, mode="L", size=(64, 64)).window
+    assert found == tuple(end + 20_000 * (mark == 0) for end in window)
+
+
 def test_a_deep_image_that_no_window_was_taken_for_is_named(root):
     folder = open_image_folder(root, image_size=(6, 8))
     save(root / "a.png", halves(0, 300, dtype=np.uint16))

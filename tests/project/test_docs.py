@@ -17,6 +17,7 @@ from lvlm_va.critique import RegionRenderer
 from lvlm_va.datasets import decoy_digits
 from lvlm_va.testing import check_backend
 from tests.serving import Answer, FaultServer
+from tools.everyday_trouble import TROUBLES
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -117,6 +118,13 @@ def test_training_with_all_its_options():
     found = space["clf"].aligned_.comparison
     assert found.accuracy.n == 160
     assert found.trial is not None
+
+
+def test_every_trouble_stands_on_its_page():
+    page = (DOCS / "everyday_trouble.md").read_text()
+    found = re.findall(r"^\| (.+) \| ([\d.]+) \| ([\d.]+) \|$", page, flags=re.M)
+    assert [name for name, _, _ in found] == list(TROUBLES)
+    assert all(float(before) < float(after) for _, before, after in found)
 
 
 def test_searches_share_the_replies(tmp_path, monkeypatch):
