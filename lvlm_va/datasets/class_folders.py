@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from lvlm_va.datasets.image_file import FORMATS
+from lvlm_va.datasets.image_file import SUFFIXES
 from lvlm_va.datasets.label_table import LabelledImage
 from lvlm_va.datasets.splits import usual_split
 
@@ -72,8 +72,8 @@ def _images(folder: Path, above: Sequence[Path], *, within: bool = False) -> lis
         )
     if not (here or below or within):
         raise ValueError(
-            f"{folder}: holds no image, so its class would be lost. Images are {', '.join(FORMATS)}. Remove the folder "
-            "if it is no class."
+            f"{folder}: holds no image, so its class would be lost. Images are {', '.join(SUFFIXES)}. Remove the "
+            "folder if it is no class."
         )
     return here or below
 
@@ -89,7 +89,7 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
             if entry.is_dir():
                 folders.append(path)
             elif entry.is_file():
-                if path.suffix.lower() in FORMATS:
+                if path.suffix.lower() in SUFFIXES:
                     images.append(path)
             elif entry.is_symlink():
                 raise FileNotFoundError(f"{path}: is a link to {path.readlink()}, which does not exist.")

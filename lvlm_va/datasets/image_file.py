@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from lvlm_va.common.pictures import as_seen
+from lvlm_va.datasets.dicom import SUFFIXES as DICOM
+from lvlm_va.datasets.dicom import open_dicom
 
 # Suffix -> Pillow's name for the format. No other is opened, whatever a file is called: some have programs started.
 FORMATS = {
@@ -27,6 +29,8 @@ FORMATS = {
     ".tiff": "TIFF",
     ".webp": "WEBP",
 }
+# Names that image files end in.
+SUFFIXES = (*FORMATS, *DICOM)
 # In colour they take 0.3 GB, and as much again while they are turned or converted.
 MOST_PIXELS = 2**26
 # What Pillow raises on damaged or monstrous files.
@@ -40,8 +44,8 @@ _UNREADABLE = (
 # Files that a window is taken from, pixels of each along a side, and quantiles of each.
 _SURVEYED, _SIDE, _QUANTILES = 256, 256, 1001
 _ENDS = (0.001, 0.999)
-# A value so many times as far from the median of the rest as the rest is wide is a mark or a border, not tissue.
-_APART = 3
+# The ends of 16 bits, where so many times as far from the median of the rest as the rest is wide, are marks and borders.
+_SATURATED, _APART = (65535.0, 0.0), 3
 
 Mode = Literal["RGB", "L"]
 # The values that become black and white.
@@ -95,8 +99,8 @@ def read_image(
 def shared_window(paths: Sequence[Path]) -> Window | None:
     """Return one window for all images of more than 8 bits: their 0.1 and 99.9 % quantiles.
 
-    One for each image would make how bright its brightest thing is a shortcut. The highest and the lowest value do not
-    count where they lie far from all others, as a saturated mark or an empty border beside 12 bits of tissue.
+    One for each image would make how bright its brightest thing is a shortcut. 65535 and 0 do not count where
+    they lie far from all other values, as a saturated mark or an empty border beside 12 bits of tissue.
 
     Parameters
     ----------
@@ -124,9 +128,9 @@ def shared_window(paths: Sequence[Path]) -> Window | None:
 
 def _without_marks(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the values without those of marks and borders."""
-    for extreme in (values.max(), values.min()):
+    for extreme in _SATURATED:
         rest = values[values != extreme]
-        if len(rest):
+        if 0 < len(rest) < len(values):
             width = np.ptp(np.quantile(rest, _ENDS, method="nearest"))
             if 0 < _APART * width < abs(extreme - np.median(rest)):
                 values = rest
@@ -186,6 +190,9 @@ def read_mask(path: Path, image_size: tuple[int, int], original_size: tuple[int,
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
+    if path.suffix.lower() in DICOM:
+        yield open_dicom(path, MOST_PIXELS)
+        return
     try:
         with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
             if image.width * image.height > MOST_PIXELS:

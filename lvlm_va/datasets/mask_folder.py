@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from lvlm_va.datasets.folder import FolderDataset
-from lvlm_va.datasets.image_file import FORMATS
+from lvlm_va.datasets.image_file import FORMATS, SUFFIXES
 
 
 def with_mask_folder(data: FolderDataset, folder: str | os.PathLike[str]) -> FolderDataset:
@@ -65,7 +65,7 @@ def mask_names(image_ids: Sequence[str]) -> list[tuple[str, str]]:
     """Return the two names that each image's mask may have: without the image's suffix, and with it."""
     suffixes = [PurePosixPath(name).suffix for name in image_ids]
     return [
-        (f"{name.removesuffix(suffix) if suffix.lower() in FORMATS else name}.png", f"{name}.png")
+        (f"{name.removesuffix(suffix) if suffix.lower() in SUFFIXES else name}.png", f"{name}.png")
         for name, suffix in zip(image_ids, suffixes, strict=True)
     ]
 

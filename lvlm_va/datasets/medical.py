@@ -128,7 +128,7 @@ def knee_radiographs(
     Parameters
     ----------
     folder : str or path-like
-        Folder of the images, of 8 or more bits (PNG, JPEG or TIFF; DICOM must be exported first).
+        Folder of the images, of 8 or more bits (PNG, JPEG, TIFF or DICOM).
     csv : str or path-like
         Table of the images, with its path taken from `folder` unless absolute.
     image_size : (int, int), default=(224, 224)

@@ -79,8 +79,8 @@ def _on_harm(comparison: Comparison, if_worse: str) -> tuple[str, ...]:
     return (
         f"Alignment made the classifier worse: on images as they came it is right on {_change(comparison.accuracy)}"
         f"{put}. {done} Likely causes: verdicts that take what should count for spurious; too long or too strong an "
-        "alignment (align_epochs, rrr_strength); a shortcut that has no place, such as brightness, colour or blur, which "
-        "masks cannot mend, but augmentation can.",
+        "alignment (align_epochs, rrr_strength); a shortcut that has no place, such as brightness, colour or blur: "
+        "masks cannot mend it, augmentation can.",
     )
 
 

@@ -59,10 +59,10 @@ def test_no_class_is_lost(tmp_path):
     (tmp_path / "cat" / "notes").mkdir()
     load(tmp_path, None)
     (tmp_path / "dog").mkdir()
-    (tmp_path / "dog" / "scan.dcm").write_bytes(b"")
+    (tmp_path / "dog" / "scan.nii").write_bytes(b"")
     with pytest.raises(ValueError, match="dog: holds no image, so its class would be lost"):
         load(tmp_path, None)
-    (tmp_path / "dog" / "scan.dcm").unlink()
+    (tmp_path / "dog" / "scan.nii").unlink()
     (tmp_path / "dog").rmdir()
     (tmp_path / "dog").symlink_to(tmp_path / "gone")
     with pytest.raises(FileNotFoundError, match=r"dog: is a link to .*gone, which does not exist"):
