@@ -44,7 +44,7 @@ _UNREADABLE = (
 # Files that a window is taken from, pixels of each along a side, and quantiles of each.
 _SURVEYED, _SIDE, _QUANTILES = 256, 256, 1001
 _ENDS = (0.001, 0.999)
-# The ends of 16 bits, where so many times as far from the median of the rest as the rest is wide, are marks and borders.
+# 0 and the highest value of 16 bits, where so many times as far from the median of the rest as that is wide, are marks.
 _SATURATED, _APART = (65535.0, 0.0), 3
 
 Mode = Literal["RGB", "L"]
