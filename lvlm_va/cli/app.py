@@ -212,6 +212,16 @@ def align(
         int, typer.Option(help="Epochs of ordinary training first; 0 with trained weights.", min=0)
     ] = 0,
     align_epochs: Annotated[int, typer.Option(help="Epochs of alignment.", min=0)] = 10,
+    if_worse: Annotated[
+        str, typer.Option(help="Of a classifier that alignment made worse: 'warn', or 'restore' what it was.")
+    ] = "warn",
+    augment: Annotated[
+        bool,
+        typer.Option("--augment", help="Flip, shift, scale and brighten images and masks in each batch."),
+    ] = False,
+    class_weight: Annotated[
+        str | None, typer.Option(help="'balanced' weighs the classes as if there were as many of each.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images per batch.", min=1)] = 32,
     lr: Annotated[float, typer.Option(help="Learning rate.")] = 1e-4,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
@@ -235,6 +245,7 @@ def align(
 
     For example: lvlm-va align scans --module mynets:make_net --weights net.safetensors --irrelevant corners --out run
     """
+    from lvlm_va.alignment import Augmentation
     from lvlm_va.common.distributed import join, leave, rank
     from lvlm_va.critique.model_options import ModelOptions
     from lvlm_va.experiments.align_folder import align_folder
@@ -285,6 +296,9 @@ def align(
             "propagate": propagate or False,
             "epochs": epochs,
             "align_epochs": align_epochs,
+            "if_worse": if_worse,
+            "augment": Augmentation() if augment else None,
+            "class_weight": class_weight,
             "batch_size": batch_size,
             "lr": lr,
             "precision": precision,
