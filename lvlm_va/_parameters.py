@@ -29,7 +29,7 @@ from lvlm_va.critique.specifications import as_texts
 from lvlm_va.data.findings import describe_outcomes
 from lvlm_va.data.inputs import check_images, draw_seed, warn_of_unusual_images
 from lvlm_va.data.training_data import Images, TrainingData
-from lvlm_va.data.weights import row_weights
+from lvlm_va.data.weights import group_codes, row_weights
 from lvlm_va.image_classifier import ImageClassifier
 from lvlm_va.modules.checks import check_is_eager
 from lvlm_va.modules.logits import module_device_and_dtype
@@ -84,6 +84,7 @@ class AlignmentParameters(ImageClassifier):
         "optimizer": [str, callable],
         "lr_factors": [Mapping, None],
         "class_weight": [Mapping, StrOptions({"balanced"}), None],
+        "resample": ["boolean"],
         "augment": [callable, None],
         "schedule": [str, callable, None],
         "align_schedule": [str, callable, None],
@@ -129,6 +130,7 @@ class AlignmentParameters(ImageClassifier):
     optimizer: str | Callable[..., torch.optim.Optimizer] = "adam"
     lr_factors: Mapping[str, float] | None = None
     class_weight: Mapping[Any, float] | str | None = None
+    resample: bool = False
     augment: Callable[..., Any] | None = None
     schedule: str | Callable[..., Any] | None = None
     align_schedule: str | Callable[..., Any] | None = "cooldown"
@@ -149,6 +151,7 @@ class AlignmentParameters(ImageClassifier):
         sample_weight: ArrayLike | None = None,
         masks: Drawings | None = None,
         validation_data: tuple[Images, ArrayLike] | None = None,
+        groups: ArrayLike | None = None,
     ) -> tuple[AlignmentJob, nn.Module, DrawnMasks | None]:
         """Check everything that can be checked before anything is trained or asked."""
         self._validate_params()
@@ -164,7 +167,11 @@ class AlignmentParameters(ImageClassifier):
         needs_gradients = aligns or self.epochs > 0
         module, data = self._read(pixels, y, image_ids, seed, differentiable=needs_gradients)
         weights = row_weights(data.labels.numpy(), self.classes_, self.class_weight, sample_weight)
-        data = replace(data, weights=weights)
+        data = replace(data, weights=weights, groups=group_codes(groups, len(data.labels)))
+        if self.resample and data.multilabel:
+            raise ValueError(
+                "The 'resample' argument must be False where y holds several findings. Got True."
+            )
         validation = None if validation_data is None else self._validation(validation_data, data)
         del X, pixels
         drawn = resolve_drawn_masks(masks, data)
@@ -234,6 +241,7 @@ class AlignmentParameters(ImageClassifier):
             aligning=aligning,
             held_out_fraction=self.validation_fraction if self.early_stopping else None,
             if_worse=self.if_worse,
+            resample=self.resample,
             keep_images=self.keep_images,
             verbose=self.verbose,
         )
@@ -256,4 +264,4 @@ class AlignmentParameters(ImageClassifier):
             return fitted.require_images()
         checked, y = check_images(self, X, y, reset=False)
         again = self._training_data(checked, y, image_ids, module_device_and_dtype(self.module_)[1])
-        return replace(again.require_same(fitted), weights=fitted.weights)
+        return replace(again.require_same(fitted), weights=fitted.weights, groups=fitted.groups)

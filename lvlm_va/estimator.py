@@ -138,6 +138,8 @@ class LVLMVAClassifier(AlignmentParameters):
         first that matches counts, and 0 freezes.
     class_weight : mapping of class to float, "balanced" or None, default=None
         How much the images of each class count in the cross-entropy; "balanced": as if there were as many of each.
+    resample : bool, default=False
+        Show images of rarer classes more often, so that batches hold about as many of each.
     augment : Augmentation, transform, callable or None, default=None
         Changes the images of each batch at random, in training and in alignment, and their masks with them:
         `lvlm_va.alignment.Augmentation`, a transform of torchvision.transforms.v2, kornia or albumentations, or
@@ -225,6 +227,7 @@ class LVLMVAClassifier(AlignmentParameters):
         image_ids: Sequence[str] | None = None,
         validation_data: tuple[Images, ArrayLike] | None = None,
         masks: Drawings | None = None,
+        groups: ArrayLike | None = None,
     ) -> Self:
         """Train, critique and align.
 
@@ -249,6 +252,8 @@ class LVLMVAClassifier(AlignmentParameters):
             (H, W), of bool or of 0 and 1. What lies in an irrelevant drawing, or outside a relevant one, must not
             count. Such an image goes by its drawing alone, whatever a verdict says, and needs none: without a critic
             the module is aligned with these masks. In searches name images by id, as rows change with the folds.
+        groups : array-like of shape (n,), default=None
+            Whose each image is, such as the patient: `early_stopping` holds all images of some out of alignment.
 
         Returns
         -------
@@ -261,7 +266,7 @@ class LVLMVAClassifier(AlignmentParameters):
             If images, labels, masks, module, specifications, critic or run directory do not fit together; the message
             names the argument.
         """
-        job, module, drawn = self._start(X, y, image_ids, sample_weight, masks, validation_data)
+        job, module, drawn = self._start(X, y, image_ids, sample_weight, masks, validation_data, groups)
         with job.run.exclusive():
             trained = job.train(module)
             self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds

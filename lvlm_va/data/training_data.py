@@ -40,6 +40,8 @@ class TrainingData:
         Names of the findings; none where labels are classes.
     weights : Tensor of shape (n,), float64, or None
         How much each image counts in training, 1 in the mean; None for all alike.
+    groups : Tensor of shape (n,), int64, or None
+        Whose each image is: images of one group, such as a patient, are held out together. None: each its own.
     """
 
     images: ImageRows
@@ -49,6 +51,7 @@ class TrainingData:
     key_of_missing: str | None = None
     findings: tuple[str, ...] = ()
     weights: Tensor | None = None
+    groups: Tensor | None = None
 
     @property
     def multilabel(self) -> bool:

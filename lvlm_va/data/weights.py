@@ -72,3 +72,28 @@ def row_weights(
             "The 'class_weight' and 'sample_weight' arguments must give finite weights >= 0, not all of them zero."
         )
     return torch.from_numpy(weights / weights.mean())
+
+
+def balanced_repeats(labels: Tensor) -> Tensor:
+    """Return how often each image comes in an epoch, so that all classes come about as often: int64 of shape (n,)."""
+    counts = torch.bincount(labels)
+    return (counts.max() / counts.clamp_min(1)).round().to(torch.int64)[labels]
+
+
+def group_codes(groups: ArrayLike | None, n: int) -> Tensor | None:
+    """Return the groups of n images as numbers (n,), int64; None for None.
+
+    Raises
+    ------
+    ValueError
+        If they are of another number, or all one.
+    """
+    if groups is None:
+        return None
+    names = np.asarray(groups)
+    if names.shape != (n,):
+        raise ValueError(f"The 'groups' argument must have shape ({n},). Got {names.shape} instead.")
+    found, codes = np.unique(names.astype(str), return_inverse=True)
+    if len(found) < 2:
+        raise ValueError(f"The 'groups' argument must name two groups or more. Got {str(found[0])!r} alone.")
+    return torch.from_numpy(codes.reshape(-1)).to(torch.int64)

@@ -15,6 +15,7 @@ from lvlm_va.common.warnings import warn
 from lvlm_va.critique import VerdictTable
 from lvlm_va.data.stored_images import subset
 from lvlm_va.data.training_data import TrainingData
+from lvlm_va.data.weights import balanced_repeats
 from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.choice import Choice
 from lvlm_va.rounds.comparison import Comparison, compare
@@ -221,6 +222,7 @@ class AlignmentJob:
                 how.explainer,
                 batch_size,
                 self.seed,
+                data.groups,
             )
         self.run.drop("align")
         latest = self._fit("align", so_far.start, how.aligning, seen)
@@ -268,7 +270,7 @@ class AlignmentJob:
         kept = torch.ones(len(data.labels), dtype=torch.bool)
         if how.held_out_fraction is not None:
             measurable = self._measurable(aligned)
-            kept[measurable[draw_held_out(measurable, how.held_out_fraction, self.seed)]] = False
+            kept[draw_held_out(measurable, how.held_out_fraction, self.seed, data.groups)] = False
         rows = kept.nonzero().flatten()
         masks = marks.masks if marks.masks.dtype == torch.bool else marks.masks > 0
         return MarkedImages(data.images, data.labels, marks.indices, masks, rows)
@@ -298,9 +300,14 @@ class AlignmentJob:
     ) -> Trained:
         """Return what one run of the training loop makes of a classifier."""
         weights, held = self.data.weights, self.validation
-        more = [extra for extra in (weights, held and held.key()) if extra is not None]
-        key = self.run.key(stage, start.key, options, self.seed, rows, *more)
         aligning = {} if rows is None else vars(rows)
+        if self.options.resample:
+            repeats = balanced_repeats(self.data.labels)
+            known = aligning.get("repeats")
+            aligning = {**aligning, "repeats": repeats if known is None else repeats * known}
+        resampled = aligning.get("repeats") if self.options.resample else None
+        more = [extra for extra in (weights, held and held.key(), resampled) if extra is not None]
+        key = self.run.key(stage, start.key, options, self.seed, rows, *more)
         path = self.run.file(stage, key, ".safetensors")
 
         def go_on() -> TrainingResult:

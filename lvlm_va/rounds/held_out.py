@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lvlm_va.alignment import AlignmentSet
 from lvlm_va.attribution import Explainer
 from lvlm_va.common.randomness import derive_seed
+from lvlm_va.common.warnings import warn
 from lvlm_va.metrics.right_reasons import right_reasons_points
 from lvlm_va.modules.heads import outcome_probabilities
 from lvlm_va.modules.logits import predict_logits
@@ -63,14 +64,20 @@ def n_held_out(n_critiqued: int, validation_fraction: float) -> int:
     return n
 
 
-def draw_held_out(critiqued: Tensor, fraction: float, seed: int) -> Tensor:
-    """Return the positions of the critiqued images that are held out; parameters as of `hold_out`.
+def draw_held_out(critiqued: Tensor, fraction: float, seed: int, groups: Tensor | None = None) -> Tensor:
+    """Return the rows of the training data that are held out; parameters as of `hold_out`.
 
-    An image that comes several times is held out with all its findings.
+    An image that comes several times is held out with all its findings, and one of a group with all of that.
     """
-    images = torch.tensor(list(dict.fromkeys(critiqued.tolist())))
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
-    return torch.isin(critiqued, images[order[: n_held_out(len(images), fraction)]]).nonzero()[:, 0]
+    whose = torch.arange(int(critiqued.max()) + 1) if groups is None else groups
+    drawn_from = torch.tensor(list(dict.fromkeys(whose[critiqued].tolist())))
+    if len(drawn_from) < 2 and groups is not None:
+        warn(
+            "All critiqued images are of one group: early stopping holds some of its images out, not others'."
+        )
+        return draw_held_out(critiqued, fraction, seed)
+    order = torch.randperm(len(drawn_from), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
+    return torch.isin(whose, drawn_from[order[: n_held_out(len(drawn_from), fraction)]]).nonzero()[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +107,7 @@ def hold_out(
     explainer: Explainer,
     batch_size: int,
     seed: int,
+    groups: Tensor | None = None,
 ) -> AlignmentRows:
     """Draw critiqued images that alignment must not see, in the alignment set or among the plain rows.
 
@@ -119,16 +127,18 @@ def hold_out(
         Images per forward pass.
     seed : int
         Of the draw.
+    groups : Tensor of shape (n,), int64, or None
+        Whose each training image is; those of one group are held out together, critiqued or not.
 
     Returns
     -------
     AlignmentRows
         The rest, and the points of what was drawn.
     """
-    drawn = draw_held_out(critiqued, fraction, seed)
+    rows = draw_held_out(critiqued, fraction, seed, groups)
     held_out = torch.zeros(len(masked.labels), dtype=torch.bool)
-    held_out[drawn] = True
+    held_out[: len(critiqued)] = torch.isin(critiqued, rows)
     repeats = torch.ones(n_images, dtype=torch.int64)
-    repeats[critiqued[drawn]] = 0
+    repeats[rows] = 0
     measured = replace(masked.select(held_out), images=masked.images[held_out])  # read once
     return AlignmentRows(masked.select(~held_out), repeats, HeldOutPoints(measured, explainer, batch_size))

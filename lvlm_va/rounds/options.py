@@ -53,6 +53,8 @@ class AlignmentOptions:
         Share of the critiqued images that early stopping holds out; None for no early stopping.
     if_worse : {"warn", "restore"}
         What is done with a classifier that alignment made worse: it is told of, or the unaligned one comes back.
+    resample : bool
+        Whether images of rarer classes come more often in an epoch.
     keep_images : bool
         Whether the run directory may hold training images.
     verbose : int
@@ -74,6 +76,7 @@ class AlignmentOptions:
     aligning: TrainingOptions = field(default_factory=TrainingOptions)
     held_out_fraction: float | None = None
     if_worse: str = "warn"
+    resample: bool = False
     keep_images: bool = True
     verbose: int = 0
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from lvlm_va import LVLMVAClassifier, OracleCritic
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
-from lvlm_va.data.weights import row_weights
+from lvlm_va.data.weights import balanced_repeats, row_weights
 
 
 def net(seed: int = 0) -> nn.Module:
@@ -150,6 +150,47 @@ def test_validation_data_end_training_and_judge_alignment(blobs, tmp_path) -> No
     ):
         with pytest.raises(error, match=message):
             fit(held)
+
+
+def test_rarer_classes_come_more_often(blobs) -> None:
+    labels = torch.tensor([0] * 10 + [1] * 3 + [2])
+    assert balanced_repeats(labels)[[0, 10, 13]].tolist() == [1, 3, 10]
+    X, y = blobs
+    few = np.flatnonzero((y == 0) | (np.arange(60) < 4))
+    plain, often = (
+        LVLMVAClassifier(epochs=3, batch_size=8, random_state=0, resample=resample).fit(X[few], y[few])
+        for resample in (False, True)
+    )
+    assert often.predict_proba(X)[:, 1].mean() > plain.predict_proba(X)[:, 1].mean() + 0.05
+    with pytest.raises(ValueError, match="'resample' argument must be False where y holds several findings"):
+        LVLMVAClassifier(resample=True, epochs=1).fit(X, np.stack([y, 1 - y], 1) * [[1, 0]])
+
+
+def test_a_patient_is_held_out_wholly(blobs) -> None:
+    X, y = blobs
+    masks = np.zeros((60, 8, 8), bool)
+    masks[:, :2] = True
+    patients = np.repeat([f"patient {i}" for i in range(20)], 3)
+    clf = LVLMVAClassifier(
+        critic=OracleCritic(masks),
+        n_align=30,
+        epochs=2,
+        align_epochs=2,
+        batch_size=8,
+        early_stopping=True,
+        random_state=0,
+    )
+    clf.fit(X, y, groups=patients)
+    kept = clf.alignment_data_.rows.numpy()
+    held_out = np.setdiff1d(np.arange(60), kept)
+    assert 0 < len(held_out) < 30
+    assert not set(patients[kept]) & set(patients[held_out])
+    for groups, message in (
+        (patients[:5], r"must have shape \(60,\)"),
+        (["a"] * 60, "two groups or more. Got 'a' alone"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            clf.fit(X, y, groups=groups)
 
 
 def test_frozen_parameters_and_their_statistics_stay() -> None:
