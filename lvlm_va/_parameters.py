@@ -151,7 +151,7 @@ class AlignmentParameters(ImageClassifier):
         sample_weight: ArrayLike | None = None,
         masks: Drawings | None = None,
         validation_data: tuple[Images, ArrayLike] | None = None,
-        groups: ArrayLike | None = None,
+        patients: ArrayLike | None = None,
     ) -> tuple[AlignmentJob, nn.Module, DrawnMasks | None]:
         """Check everything that can be checked before anything is trained or asked."""
         self._validate_params()
@@ -167,7 +167,7 @@ class AlignmentParameters(ImageClassifier):
         needs_gradients = aligns or self.epochs > 0
         module, data = self._read(pixels, y, image_ids, seed, differentiable=needs_gradients)
         weights = row_weights(data.labels.numpy(), self.classes_, self.class_weight, sample_weight)
-        data = replace(data, weights=weights, groups=group_codes(groups, len(data.labels)))
+        data = replace(data, weights=weights, groups=group_codes(patients, len(data.labels)))
         if self.resample and data.multilabel:
             raise ValueError(
                 "The 'resample' argument must be False where y holds several findings. Got True."

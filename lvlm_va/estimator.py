@@ -227,7 +227,7 @@ class LVLMVAClassifier(AlignmentParameters):
         image_ids: Sequence[str] | None = None,
         validation_data: tuple[Images, ArrayLike] | None = None,
         masks: Drawings | None = None,
-        groups: ArrayLike | None = None,
+        patients: ArrayLike | None = None,
     ) -> Self:
         """Train, critique and align.
 
@@ -252,8 +252,8 @@ class LVLMVAClassifier(AlignmentParameters):
             (H, W), of bool or of 0 and 1. What lies in an irrelevant drawing, or outside a relevant one, must not
             count. Such an image goes by its drawing alone, whatever a verdict says, and needs none: without a critic
             the module is aligned with these masks. In searches name images by id, as rows change with the folds.
-        groups : array-like of shape (n,), default=None
-            Whose each image is, such as the patient: `early_stopping` holds all images of some out of alignment.
+        patients : array-like of shape (n,), default=None
+            Whose each image is: `early_stopping` holds all images of some patients out of alignment.
 
         Returns
         -------
@@ -266,7 +266,7 @@ class LVLMVAClassifier(AlignmentParameters):
             If images, labels, masks, module, specifications, critic or run directory do not fit together; the message
             names the argument.
         """
-        job, module, drawn = self._start(X, y, image_ids, sample_weight, masks, validation_data, groups)
+        job, module, drawn = self._start(X, y, image_ids, sample_weight, masks, validation_data, patients)
         with job.run.exclusive():
             trained = job.train(module)
             self.job_, self.seconds_ = replace(job, options=job.options.asking_nobody()), job.run.seconds

@@ -73,7 +73,9 @@ class Augmentation:
             theta[:, :, 2] = 2 * drawn(self.shift, 2)
             grid = F.affine_grid(theta, list(images.shape), align_corners=False)
             images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-            masks = F.grid_sample(masks[:, None], grid, mode="nearest", align_corners=False)[:, 0]
+            masks = F.grid_sample(
+                masks[:, None], grid, mode="nearest", padding_mode="border", align_corners=False
+            )[:, 0]
         return (images + drawn(self.brightness, 1, 1, 1)).clamp(0, 1), masks
 
 

@@ -80,20 +80,20 @@ def balanced_repeats(labels: Tensor) -> Tensor:
     return (counts.max() / counts.clamp_min(1)).round().to(torch.int64)[labels]
 
 
-def group_codes(groups: ArrayLike | None, n: int) -> Tensor | None:
-    """Return the groups of n images as numbers (n,), int64; None for None.
+def group_codes(patients: ArrayLike | None, n: int) -> Tensor | None:
+    """Return the patients of n images as numbers (n,), int64; None for None.
 
     Raises
     ------
     ValueError
         If they are of another number, or all one.
     """
-    if groups is None:
+    if patients is None:
         return None
-    names = np.asarray(groups)
+    names = np.asarray(patients)
     if names.shape != (n,):
-        raise ValueError(f"The 'groups' argument must have shape ({n},). Got {names.shape} instead.")
+        raise ValueError(f"The 'patients' argument must have shape ({n},). Got {names.shape} instead.")
     found, codes = np.unique(names.astype(str), return_inverse=True)
     if len(found) < 2:
-        raise ValueError(f"The 'groups' argument must name two groups or more. Got {str(found[0])!r} alone.")
+        raise ValueError(f"The 'patients' argument must name two or more. Got {str(found[0])!r} alone.")
     return torch.from_numpy(codes.reshape(-1)).to(torch.int64)

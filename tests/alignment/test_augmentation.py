@@ -32,18 +32,16 @@ def marked(n: int = 6, side: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
     st.sampled_from([{}, {"flip": 1.0}, {"shift": 0.3, "scale": 0.0}, {"brightness": 0.2}]),
 )
 def test_a_mask_moves_with_its_image(seed: int, changes: dict[str, float]) -> None:
-    images, masks = marked()
+    _, masks = marked()
+    masks[0, :3, :3] = 1  # at an edge, which is repeated where nothing is known
+    images = masks[:, None].repeat(1, 3, 1, 1)
     torch.manual_seed(seed)
     changed, moved = Augmentation(**changes)(images, masks)
     assert changed.shape == images.shape
     assert set(moved.unique().tolist()) <= {0.0, 1.0}
     assert 0 <= float(changed.min()) <= float(changed.max()) <= 1
-    for image, mask in zip(changed, moved, strict=True):
-        if 0 < mask.sum() < mask.numel():
-            # Of the block, smoothed at its edges, at least half stays where the mask is.
-            inside, outside = image[:, mask > 0], image[:, mask == 0]
-            assert inside.min() > outside.min() + 0.1
-            assert (inside.mean() - outside.mean()) > 0.4
+    # Of images that are their masks, smoothed at edges and brightened by 0.2 at most.
+    assert ((changed - moved[:, None]).abs() > 0.5).float().mean() < 0.05
 
 
 def test_nothing_changes_nothing() -> None:

@@ -180,17 +180,17 @@ def test_a_patient_is_held_out_wholly(blobs) -> None:
         early_stopping=True,
         random_state=0,
     )
-    clf.fit(X, y, groups=patients)
+    clf.fit(X, y, patients=patients)
     kept = clf.alignment_data_.rows.numpy()
     held_out = np.setdiff1d(np.arange(60), kept)
     assert 0 < len(held_out) < 30
     assert not set(patients[kept]) & set(patients[held_out])
-    for groups, message in (
+    for given, message in (
         (patients[:5], r"must have shape \(60,\)"),
-        (["a"] * 60, "two groups or more. Got 'a' alone"),
+        (["a"] * 60, "two or more. Got 'a' alone"),
     ):
         with pytest.raises(ValueError, match=message):
-            clf.fit(X, y, groups=groups)
+            clf.fit(X, y, patients=given)
 
 
 def test_frozen_parameters_and_their_statistics_stay() -> None:
