@@ -47,6 +47,7 @@ def align_folder(
     columns: Mapping[str, str],
     extension: str,
     window: tuple[float, float] | None = None,
+    fit: Any = "stretch",
     masks: str | None = None,
     relevant_masks: str | None = None,
     parameters: Mapping[str, Any],
@@ -68,7 +69,7 @@ def align_folder(
         Run directory; gets ``aligned.safetensors``, the aligned weights, ``metrics.json`` and ``report.html``.
     image_size : (int, int)
         Height and width.
-    mode, table, columns, extension, window
+    mode, table, columns, extension, window, fit
         As in `lvlm_va.datasets.load_image_folder`.
     masks, relevant_masks : str or None, default=None
         Where masks of training images are that people drew, of what must not count, and of what should count: a folder,
@@ -100,7 +101,14 @@ def align_folder(
     if verdicts is not None and critic is None:
         raise ValueError("Corrected verdicts need the critic that they correct. Got drawn masks alone.")
     folder = open_image_folder(
-        data, table, image_size=image_size, mode=mode, columns=columns, extension=extension, window=window
+        data,
+        table,
+        image_size=image_size,
+        mode=mode,
+        columns=columns,
+        extension=extension,
+        window=window,
+        fit=fit,
     )
     if folder.window is not None:
         low, high = folder.window

@@ -53,6 +53,14 @@ def test_the_window_is_said(align, table, tmp_path, more, said):
     assert f"In images of more than 8 bits {said} white (window)." in done.stdout
 
 
+def test_how_images_of_another_aspect_are_made_to_fit(align, tmp_path):
+    done = align(tmp_path / "run", "--irrelevant", "corners", "--dry-run", "--fit", "cut")
+    assert done.returncode != 0
+    assert "'fit' argument must be one of" in done.stderr
+    done = align(tmp_path / "run", "--irrelevant", "corners", "--dry-run", "--fit", "pad")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_patient_on_both_sides_is_said(align, table, tmp_path):
     root = table("path,label,split,patient", lambda i, row: [*row[:3], str(i % 44)])
     with pytest.warns(UserWarning, match="of different patients. Got 4 in both, such as '0'"):
