@@ -253,7 +253,8 @@ class LVLMVAClassifier(AlignmentParameters):
             count. Such an image goes by its drawing alone, whatever a verdict says, and needs none: without a critic
             the module is aligned with these masks. In searches name images by id, as rows change with the folds.
         patients : array-like of shape (n,), default=None
-            Whose each image is: `early_stopping` holds all images of some patients out of alignment.
+            Whose each image is: `early_stopping` holds all images of some patients out of alignment. An empty name,
+            None or NaN is of nobody known, and of nobody else.
 
         Returns
         -------

@@ -62,7 +62,8 @@ def align_folder(
     Parameters
     ----------
     data : path-like
-        Folder of images. Without splits all of them are training images; those for validation are left out.
+        Folder of images. Without splits all of them are training images; those for validation are left out. Patients
+        that the table names are `fit`'s.
     module, critic, judge, specifications
         As in `LVLMVAClassifier`.
     out : path-like
@@ -124,7 +125,10 @@ def align_folder(
         return classifier
     # Now: what cannot be read must be found before anything is trained.
     test_data = _read_test(test, classifier.num_workers, relevant=relevant_masks == TABLE)
-    classifier.fit(training, image_ids=training.image_ids, masks=drawn)
+    patients = training.patients
+    if patients is not None and patients[0] and (patients == patients[0]).all():
+        patients = None  # all of one
+    classifier.fit(training, image_ids=training.image_ids, masks=drawn, patients=patients)
     if verdicts is not None:
         classifier.realign(verdicts)
     kept_command = command if verdicts is None else ()
