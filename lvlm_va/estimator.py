@@ -253,7 +253,8 @@ class LVLMVAClassifier(AlignmentParameters):
             count. Such an image goes by its drawing alone, whatever a verdict says, and needs none: without a critic
             the module is aligned with these masks. In searches name images by id, as rows change with the folds.
         patients : array-like of shape (n,), default=None
-            Whose each image is: `early_stopping` holds all images of some patients out of alignment.
+            Whose each image is: `early_stopping` holds all images of some patients out of alignment. An empty name,
+            None or NaN is of nobody known, and of nobody else.
 
         Returns
         -------
@@ -404,7 +405,8 @@ class LVLMVAClassifier(AlignmentParameters):
             True where a pixel of a test image is known to be spurious; adds the alignment score.
         n_explained : int or None, default=None
             On how many of the test images, drawn at random, that score is measured: each must be explained before and
-            after. None takes a small sample, as many as have half a million pixels together.
+            after. None takes a small sample, as many as have half a million pixels together, and half as many as were
+            critiqued at most, or eight.
         title, intro : str, default=None
             Heading of the page, and a paragraph that says what it is about.
         prices : Prices or None, default=None

@@ -198,6 +198,12 @@ def align(
             help="Values that become black and white in images of more than 8 bits; by default taken from all of them."
         ),
     ] = None,
+    fit: Annotated[
+        str,
+        typer.Option(
+            help="Images of another aspect: 'stretch' them, 'pad' them with black, or 'crop' what stands out."
+        ),
+    ] = "stretch",
     grey: Annotated[bool, typer.Option("--grey", help="Read the images as one channel.")] = False,
     sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "class_balanced",
     n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
@@ -279,6 +285,7 @@ def align(
         columns=_pairs(column, "--column"),
         extension=extension,
         window=window,
+        fit=fit,
         masks=masks,
         relevant_masks=relevant_masks,
         verdicts=verdicts,

@@ -83,6 +83,8 @@ def balanced_repeats(labels: Tensor) -> Tensor:
 def group_codes(patients: ArrayLike | None, n: int) -> Tensor | None:
     """Return the patients of n images as numbers (n,), int64; None for None.
 
+    Images of nobody known (an empty name, None or NaN) are of a patient each.
+
     Raises
     ------
     ValueError
@@ -93,7 +95,9 @@ def group_codes(patients: ArrayLike | None, n: int) -> Tensor | None:
     names = np.asarray(patients)
     if names.shape != (n,):
         raise ValueError(f"The 'patients' argument must have shape ({n},). Got {names.shape} instead.")
+    unknown = np.array([name is None or name == "" or name != name for name in names.tolist()], bool)
     found, codes = np.unique(names.astype(str), return_inverse=True)
-    if len(found) < 2:
+    codes = np.where(unknown, len(found) + np.arange(n), codes.reshape(-1))
+    if len(set(codes.tolist())) < 2:
         raise ValueError(f"The 'patients' argument must name two or more. Got {str(found[0])!r} alone.")
-    return torch.from_numpy(codes.reshape(-1)).to(torch.int64)
+    return torch.from_numpy(codes).to(torch.int64)

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.warnings import warn
 from lvlm_va.datasets.class_folders import rows_of_class_folders
-from lvlm_va.datasets.image_file import Mode, Window, read_image, read_mask, read_size, shared_window
+from lvlm_va.datasets.image_file import Fit, Mode, Window, read_image, read_mask, read_size, shared_window
 from lvlm_va.datasets.label_table import Columns, LabelledImage, read_label_table
 
 # So many groups, of fewer images on the average, are hardly kinds of images.
@@ -76,9 +76,10 @@ class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
         size: tuple[int, int],
         mode: Mode,
         window: Window | None,
+        fit: Fit,
     ) -> None:
         self._root, self._source, self._rows, self._size, self._mode = root, source, rows, size, mode
-        self.window = window
+        self.window, self._fit = window, fit
         self.labels: NDArray[np.str_] = np.array([row.label for row in rows])
         self.image_ids = tuple(row.path for row in rows)
         self.groups = _column(row.group for row in rows)
@@ -91,12 +92,14 @@ class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], str]:
         row = self._rows[index]
         with _naming(self._source, row, "path"):
-            return read_image(self._root / row.path, self._size, self._mode, self.window), row.label
+            return read_image(
+                self._root / row.path, self._size, self._mode, self.window, self._fit
+            ), row.label
 
     def select(self, chosen: NDArray[np.bool_]) -> FolderDataset:
         """Return the images marked True."""
         rows = [row for row, kept in zip(self._rows, chosen, strict=True) if kept]
-        return FolderDataset(self._root, self._source, rows, self._size, self._mode, self.window)
+        return FolderDataset(self._root, self._source, rows, self._size, self._mode, self.window, self._fit)
 
     @property
     def root(self) -> Path:
@@ -114,7 +117,7 @@ class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
             replace(row, mask_path="" if file is None else str(file.absolute()))
             for row, file in zip(self._rows, files, strict=True)
         ]
-        return FolderDataset(self._root, self._source, rows, self._size, self._mode, self.window)
+        return FolderDataset(self._root, self._source, rows, self._size, self._mode, self.window, self._fit)
 
     def read_masks(self) -> NDArray[np.bool_] | None:
         """Return the masks of all images, as `FolderData` has them, in memory."""
@@ -125,7 +128,7 @@ class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
             if row.mask_path:
                 with _naming(self._source, row, "mask_path"):
                     original_size = read_size(self._root / row.path)
-                    masks[i] = read_mask(self._root / row.mask_path, self._size, original_size)
+                    masks[i] = read_mask(self._root / row.mask_path, self._size, original_size, self._fit)
         return masks
 
 
@@ -140,12 +143,14 @@ def load_image_folder(
     extension: str = "",
     classes: Mapping[str, str] | None = None,
     window: Window | None = None,
+    fit: Fit = "stretch",
 ) -> FolderData:
     """Read images and what a CSV table (or their folders) say of them into memory.
 
-    Images are BMP, GIF, JPEG, PNG, PPM, TIFF or WebP, of at most 67,108,864 (2²⁶) pixels. They are turned upright by
-    their EXIF orientation, and resized to `image_size` (bilinear, antialiased; the aspect is not kept), masks to the
-    nearest pixel. Transparency is dropped, and of several frames the first is taken. They take n·C·H·W bytes;
+    Images are BMP, DICOM (extra ``dicom``), GIF, JPEG, PNG, PPM, TIFF or WebP, of at most 67,108,864 (2²⁶) pixels. They
+    are turned upright by their EXIF orientation, and resized to `image_size` (bilinear, antialiased; see `fit`), masks
+    to the nearest pixel. Transparency is dropped, and of several frames the first is taken, save of DICOM, whose frames
+    are refused. They take n·C·H·W bytes;
     `open_image_folder` leaves them in their files.
 
     Parameters
@@ -180,6 +185,10 @@ def load_image_folder(
         between go linearly, those outside are cut off. None takes the 0.1 and 99.9 % quantiles of all such images of
         the table or the folder, whatever the split (of 256 images, evenly spread, where there are more). Images of
         another folder, such as new ones to predict, must be given the `window` of these.
+    fit : {"stretch", "pad", "crop"}, default="stretch"
+        What is done with an image, and its mask, whose sides are in another proportion than `image_size`.
+        ``"stretch"`` gives up its aspect. ``"pad"`` shows all of it in the middle, with black on two sides, which is a
+        shortcut where the aspect tells the class. ``"crop"`` fills all with its middle, and cuts off what stands out.
 
     Returns
     -------
@@ -223,6 +232,7 @@ def load_image_folder(
         extension=extension,
         classes=classes,
         window=window,
+        fit=fit,
     )
     height, width = image_size
     images = np.empty((len(folder), 3 if mode == "RGB" else 1, height, width), np.uint8)
@@ -251,12 +261,13 @@ def open_image_folder(
     extension: str = "",
     classes: Mapping[str, str] | None = None,
     window: Window | None = None,
+    fit: Fit = "stretch",
 ) -> FolderDataset:
     """Return the images of a folder as a Dataset that decodes each when it is asked for.
 
     Parameters
     ----------
-    root, table, image_size, split, mode, columns, extension, classes, window
+    root, table, image_size, split, mode, columns, extension, classes, window, fit
         As in `load_image_folder`, which raises the same errors; an image that cannot be read, when it is asked for.
 
     Returns
@@ -267,6 +278,8 @@ def open_image_folder(
     root = Path(root).expanduser()
     if mode not in get_args(Mode):
         raise unknown_name("mode", mode, get_args(Mode))
+    if fit not in get_args(Fit):
+        raise unknown_name("fit", fit, get_args(Fit))
     size = _check_size(image_size)
     if not root.is_dir():
         raise FileNotFoundError(f"The 'root' argument must be a folder. Got {root}, which is none, instead.")
@@ -288,7 +301,7 @@ def open_image_folder(
     _warn_of_patients(source, rows)
     # Of all, so that it is the same for each split.
     window = shared_window(everything) if window is None else _check_window(window)
-    return FolderDataset(root, source, rows, size, mode, window)
+    return FolderDataset(root, source, rows, size, mode, window, fit)
 
 
 def _check_size(image_size: object) -> tuple[int, int]:

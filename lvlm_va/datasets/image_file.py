@@ -48,18 +48,19 @@ _ENDS = (0.001, 0.999)
 _SATURATED, _APART = (65535.0, 0.0), 3
 
 Mode = Literal["RGB", "L"]
+# What becomes of images whose sides are in another proportion than those asked for.
+Fit = Literal["stretch", "pad", "crop"]
 # The values that become black and white.
 Window = tuple[float, float]
 
 
 def read_image(
-    path: Path, image_size: tuple[int, int], mode: Mode, window: Window | None = None
+    path: Path, image_size: tuple[int, int], mode: Mode, window: Window | None = None, fit: Fit = "stretch"
 ) -> NDArray[np.uint8]:
     """Return an image, upright and resized.
 
     The EXIF orientation is applied, palettes and CMYK become colours, transparency is dropped, and of several frames
-    the first is taken. Resizing is bilinear, with antialiasing where it makes the image smaller; the aspect is not
-    kept.
+    the first is taken. Resizing is bilinear, with antialiasing where it makes the image smaller.
 
     Parameters
     ----------
@@ -72,6 +73,8 @@ def read_image(
     window : (float, float) or None, default=None
         Of an image of more than 8 bits (16-bit radiographs, floating TIFF), the values that become 0 and 255; those
         between go linearly, those outside are cut off.
+    fit : {"stretch", "pad", "crop"}, default="stretch"
+        Of an image of another aspect: give that up, add black on two sides, or cut off as much of two sides.
 
     Returns
     -------
@@ -87,8 +90,7 @@ def read_image(
         deep = _is_deep(opened)
         image = as_seen(opened)
         image = _windowed(image, window) if deep else image.convert(mode)
-    height, width = image_size
-    values = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    values = np.asarray(_fitted(image, image_size, fit, Image.Resampling.BILINEAR))
     pixels = np.rint(values).astype(np.uint8) if deep else values
     if pixels.ndim == 3:
         # Laid out as it is shaped: collating batches of anything else takes a DataLoader twice as long.
@@ -150,7 +152,9 @@ def read_size(path: Path) -> tuple[int, int]:
         return (image.width, image.height) if sideways else (image.height, image.width)
 
 
-def read_mask(path: Path, image_size: tuple[int, int], original_size: tuple[int, int]) -> NDArray[np.bool_]:
+def read_mask(
+    path: Path, image_size: tuple[int, int], original_size: tuple[int, int], fit: Fit = "stretch"
+) -> NDArray[np.bool_]:
     """Return a mask, resized to the nearest pixel.
 
     Parameters
@@ -161,6 +165,8 @@ def read_mask(path: Path, image_size: tuple[int, int], original_size: tuple[int,
         Height and width to resize to.
     original_size : (int, int)
         Height and width that the mask must have in the file, those of its image.
+    fit : {"stretch", "pad", "crop"}, default="stretch"
+        As for its image; what is added is not masked.
 
     Returns
     -------
@@ -180,12 +186,18 @@ def read_mask(path: Path, image_size: tuple[int, int], original_size: tuple[int,
             f"{path}: must have the size of its image, {original_size[0]}x{original_size[1]} pixels. Got "
             f"{values.shape[0]}x{values.shape[1]} instead."
         )
-    height, width = image_size
-    nearest = Image.fromarray((values != 0).astype(np.uint8)).resize(
-        (width, height), Image.Resampling.NEAREST
-    )
-    mask: NDArray[np.bool_] = np.asarray(nearest, bool)
+    whole = Image.fromarray((values != 0).astype(np.uint8))
+    mask: NDArray[np.bool_] = np.asarray(_fitted(whole, image_size, fit, Image.Resampling.NEAREST), bool)
     return mask
+
+
+def _fitted(image: Image.Image, image_size: tuple[int, int], fit: Fit, how: Image.Resampling) -> Image.Image:
+    height, width = image_size
+    if fit == "pad":
+        return ImageOps.pad(image, (width, height), how, color=0)
+    if fit == "crop":
+        return ImageOps.fit(image, (width, height), how)
+    return image.resize((width, height), how)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ def align_folder(
     columns: Mapping[str, str],
     extension: str,
     window: tuple[float, float] | None = None,
+    fit: Any = "stretch",
     masks: str | None = None,
     relevant_masks: str | None = None,
     parameters: Mapping[str, Any],
@@ -61,14 +62,15 @@ def align_folder(
     Parameters
     ----------
     data : path-like
-        Folder of images. Without splits all of them are training images; those for validation are left out.
+        Folder of images. Without splits all of them are training images; those for validation are left out. Patients
+        that the table names are `fit`'s.
     module, critic, judge, specifications
         As in `LVLMVAClassifier`.
     out : path-like
         Run directory; gets ``aligned.safetensors``, the aligned weights, ``metrics.json`` and ``report.html``.
     image_size : (int, int)
         Height and width.
-    mode, table, columns, extension, window
+    mode, table, columns, extension, window, fit
         As in `lvlm_va.datasets.load_image_folder`.
     masks, relevant_masks : str or None, default=None
         Where masks of training images are that people drew, of what must not count, and of what should count: a folder,
@@ -100,7 +102,14 @@ def align_folder(
     if verdicts is not None and critic is None:
         raise ValueError("Corrected verdicts need the critic that they correct. Got drawn masks alone.")
     folder = open_image_folder(
-        data, table, image_size=image_size, mode=mode, columns=columns, extension=extension, window=window
+        data,
+        table,
+        image_size=image_size,
+        mode=mode,
+        columns=columns,
+        extension=extension,
+        window=window,
+        fit=fit,
     )
     if folder.window is not None:
         low, high = folder.window
@@ -116,7 +125,10 @@ def align_folder(
         return classifier
     # Now: what cannot be read must be found before anything is trained.
     test_data = _read_test(test, classifier.num_workers, relevant=relevant_masks == TABLE)
-    classifier.fit(training, image_ids=training.image_ids, masks=drawn)
+    patients = training.patients
+    if patients is not None and patients[0] and (patients == patients[0]).all():
+        patients = None  # all of one
+    classifier.fit(training, image_ids=training.image_ids, masks=drawn, patients=patients)
     if verdicts is not None:
         classifier.realign(verdicts)
     kept_command = command if verdicts is None else ()

@@ -21,7 +21,8 @@ from lvlm_va.report.measures import Measured, Measures
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.types import Aligned
 
-# Of the images with masks, as many are explained as have so many pixels together, and at least so many.
+# Of the images with masks, as many are explained as have so many pixels together, and at least so many. For both
+# classifiers together that is no more than was critiqued: a report should not take longer than the fit.
 PIXELS_EXPLAINED, LEAST_EXPLAINED = 500_000, 8
 # Steps of the bar that shows how far each classifier's explanations are.
 STEPS = 5
@@ -60,7 +61,8 @@ def measure(
         Which images these are, in words.
     n_explained : int or None, default=None
         How many of them are explained, drawn at random, where masks are given. None takes as many as have half a
-        million pixels together, and at least eight.
+        million pixels together, no more than make as many explanations as there are critiqued cases, and at least
+        eight.
 
     Returns
     -------
@@ -79,7 +81,9 @@ def measure(
             raise ValueError(
                 f"The 'masks' argument must hold a mask for each of {n} images. Got {len(masks)} instead."
             )
-        n_drawn = max(LEAST_EXPLAINED, PIXELS_EXPLAINED // math.prod(images.shape[2:]))
+        each = 2 * (len(told.findings) if told.multilabel else 1)  # explanations of an image
+        affordable = min(PIXELS_EXPLAINED // math.prod(images.shape[2:]), len(aligned.indices) // each)
+        n_drawn = max(LEAST_EXPLAINED, affordable)
         drawn = torch.randperm(n, generator=torch.Generator().manual_seed(derive_seed(job.seed, 0)))
         rows = drawn[: n_drawn if n_explained is None else n_explained].sort().values
     bar = tqdm(

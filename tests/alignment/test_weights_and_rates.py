@@ -14,7 +14,7 @@ from torch import nn
 
 from lvlm_va import LVLMVAClassifier, OracleCritic
 from lvlm_va.alignment import AlignmentSet, TrainingOptions, train
-from lvlm_va.data.weights import balanced_repeats, row_weights
+from lvlm_va.data.weights import balanced_repeats, group_codes, row_weights
 
 
 def net(seed: int = 0) -> nn.Module:
@@ -191,6 +191,13 @@ def test_a_patient_is_held_out_wholly(blobs) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             clf.fit(X, y, patients=given)
+
+
+@pytest.mark.parametrize("nobody", ["", None, float("nan")])
+def test_images_of_nobody_known_are_not_of_one_patient(nobody) -> None:
+    codes = group_codes(np.array(["a", nobody, "b", nobody, "a"], object), 5).tolist()
+    assert codes[0] == codes[4]
+    assert len(set(codes)) == 4
 
 
 def test_frozen_parameters_and_their_statistics_stay() -> None:

@@ -122,6 +122,29 @@ def test_resizing(tmp_path):
     assert (load(tmp_path, size=(4, 6)).masks[0] == halves(False, True, 4, 6, bool)).all()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("fit", "seen"), [("stretch", (0, 16, 4, 12)), ("pad", (4, 12, 4, 12)), ("crop", (0, 16, 0, 16))]
+)
+@pytest.mark.parametrize("upright", [False, True])
+def test_images_of_another_aspect(tmp_path, dtype, fit, seen, upright):
+    """The bright middle half of an image twice as long as it is wide, and the mask of just that."""
+    image = np.zeros((32, 64), dtype)
+    image[:, 16:48] = np.iinfo(dtype).max
+    expected = np.zeros((16, 16), bool)
+    expected[seen[0] : seen[1], seen[2] : seen[3]] = True
+    if upright:
+        image, expected = image.T, expected.T
+    save(tmp_path / "a.png", np.ascontiguousarray(image))
+    save(tmp_path / "mask.png", np.ascontiguousarray((image > 0).astype(np.uint8)))
+    write(tmp_path, "path,label,mask_path", "a.png,c,mask.png")
+    data = load(tmp_path, size=(16, 16), fit=fit, window=(0, 65535))
+    assert ((data.images[0] > 127) == expected).all()
+    assert (data.masks[0] == expected).all()
+    folder = open_image_folder(tmp_path, image_size=(16, 16), fit=fit, window=(0, 65535))
+    assert (folder.select(np.array([True]))[0][0] == data.images[0]).all()
+
+
 def test_exif_orientation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
@@ -284,6 +307,7 @@ def test_tables_of_unknown_encoding(root):
         ),
         ({"columns": {"group": "grp"}}, ValueError, r"has no column \['grp'\] for the group"),
         ({"window": (9, 9)}, ValueError, r"'window' argument must be a pair \(black, white\)"),
+        ({"fit": "cut"}, ValueError, "'fit' argument must be one of .*crop"),
         ({"window": 9}, ValueError, r"'window' argument must be a pair"),
         ({"columns": {"label": []}}, ValueError, "for the label"),
         (

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lvlm_va import RegionCritic
+from lvlm_va.experiments.align_folder import align_folder
+
 
 @pytest.fixture
 def table(scans, tmp_path):
@@ -51,6 +54,35 @@ def test_the_window_is_said(align, table, tmp_path, more, said):
     done = align(tmp_path / "run", "--irrelevant", "corners", "--dry-run", *more, data=root)
     assert done.returncode == 0, done.stderr
     assert f"In images of more than 8 bits {said} white (window)." in done.stdout
+
+
+def test_how_images_of_another_aspect_are_made_to_fit(align, tmp_path):
+    done = align(tmp_path / "run", "--irrelevant", "corners", "--dry-run", "--fit", "cut")
+    assert done.returncode != 0
+    assert "'fit' argument must be one of" in done.stderr
+    done = align(tmp_path / "run", "--irrelevant", "corners", "--dry-run", "--fit", "pad")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("n_patients", [1, 9])
+def test_early_stopping_goes_by_the_tables_patients(table, tmp_path, n_patients):
+    """Each patient has the four images in a row; nobody knows whose the first two are."""
+    whose = np.array([f"p{i // 4 % n_patients}" for i in range(48)])
+    whose[:2] = whose[0] if n_patients == 1 else ""
+    root = table("path,label,patient", lambda i, row: [*row[:2], whose[i]])
+    clf = align_folder(
+        root, module="mlp", critic=RegionCritic({"irrelevant": ["corners"]}), specifications={}, out=tmp_path / "run",
+        image_size=(16, 16), mode="L", table="labels.csv", columns={}, extension="", echo=lambda line: None,
+        parameters={
+            "n_align": 40, "epochs": 2, "align_epochs": 2, "early_stopping": True, "random_state": 0,
+            "segmenter": "grid",
+        },
+    )  # fmt: skip
+    aligned = np.isin(np.arange(48), clf.alignment_data_.rows.numpy())
+    held_out = np.isin(np.arange(48), clf.alignment_set_) & ~aligned
+    assert held_out.any()
+    if n_patients > 1:
+        assert not {*whose[aligned]} & {*whose[held_out]} - {""}
 
 
 def test_a_patient_on_both_sides_is_said(align, table, tmp_path):

@@ -275,10 +275,34 @@ def test_a_sample_of_the_test_images_is_explained_and_the_page_says_so(fitted, d
         figures.append(re.findall(r"<th scope=\"row\">alignment</th>.*", page)[0])
         assert ("Explained: 5 of them" in page) == (n_explained == 5)
     n_rows = len(clf.alignment_set_)  # explained for the page's pictures, each time
-    assert sum(asked) == 2 * (5 + 5 + len(digits.labels)) + 3 * n_rows
+    assert sum(asked) == 2 * (5 + 5 + max(measuring.LEAST_EXPLAINED, n_rows // 2)) + 3 * n_rows
     assert figures[0] == figures[1]
     with pytest.raises(ValueError, match="'masks' argument"):
         clf.report(tmp_path / "page.html", digits.images, digits.labels, masks=digits.masks[1:])
+
+
+@pytest.mark.parametrize("n_findings", [0, 3])
+def test_no_more_test_images_are_explained_than_were_critiqued(n_findings):
+    """Of both classifiers and all findings together, however many test images there are."""
+    rng = np.random.default_rng(0)
+    X, asked = rng.random((200, 1, 8, 8)), []
+    y = rng.integers(0, 2, (200, n_findings)) if n_findings else np.arange(200) % 2
+
+    class Counting:
+        name = "counting"
+
+        def attribute(self, module, images, target, references):
+            asked.append(len(images))
+            return GradientXInput().attribute(module, images, target, references)
+
+    clf = make(None, attribution=Counting(), n_align=60).fit(X, y)
+    n_critiqued = len(clf.aligned_.indices)
+    of_fit = sum(asked)
+    del asked[:]
+    masks = np.zeros((200, 8, 8), bool)
+    found = measuring.measure(clf.job_, clf.aligned_, *clf._labelled(X, y, "y"), masks=masks)
+    assert found.n_explained > measuring.LEAST_EXPLAINED
+    assert sum(asked) == 2 * max(n_findings, 1) * found.n_explained <= n_critiqued <= of_fit
 
 
 def test_large_images_are_explained_in_a_small_sample(blobs, monkeypatch):
