@@ -98,7 +98,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", choices=[*NETS, []], default=[], metavar="NAME")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"Of {', '.join(NETS)}; all where none is named."
+    )
     _tell(f"| net | {' | '.join(STAGES)} | completeness error |")
     _tell("|---|" + "---:|" * (len(STAGES) + 1))
     for name in parser.parse_args().names or NETS:

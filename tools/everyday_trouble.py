@@ -9,6 +9,7 @@ some minutes on two cores. Figures are on test images whose shortcut tells nothi
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import sys
 import warnings
@@ -37,8 +38,7 @@ def worst_class(clf: LVLMVAClassifier, X: NDArray[Any], y: NDArray[Any]) -> floa
 
 def unaligned(clf: LVLMVAClassifier) -> LVLMVAClassifier:
     """Return a classifier as it was before alignment."""
-    before = LVLMVAClassifier()
-    before.__dict__.update(clf.__dict__)
+    before = copy.copy(clf)
     before.module_ = clf.unaligned_module_
     return before
 

@@ -66,8 +66,8 @@ def train(
     Dropout stays active.
 
     In several processes (torchrun, ``accelerate launch``; see docs/distributed.md) all call this with the same
-    arguments. Each takes its share of every batch, and all return what one process would, up to rounding and dropout;
-    the weights that the module has in the first process count.
+    arguments. Each takes its share of every batch, and all return what one process would, up to rounding, dropout and
+    augmentation; the weights that the module has in the first process count.
 
     Parameters
     ----------

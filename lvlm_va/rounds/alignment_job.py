@@ -203,11 +203,13 @@ class AlignmentJob:
         """Align the unaligned classifier by all masks so far: right for the right reasons (arXiv 1703.03717)."""
         how, data = self.options, self.data
         rounds = self._to_align_with(so_far.rounds)
+        indices = None
         if rounds:
             masked = self.mask(rounds, so_far.drawn)
         found = replace(so_far, propagated=self.propagate(rounds))
         if found.propagated is not None or found.drawn is not None:
             marks = self.marks(found)
+            indices = marks.indices
             weights = None if data.weights is None else data.weights[marks.indices]
             images, labels = subset(data.images, marks.indices), data.labels[marks.indices]
             masked = AlignmentSet(images, labels, marks.masks, weights=weights)
@@ -223,6 +225,7 @@ class AlignmentJob:
                 batch_size,
                 self.seed,
                 data.groups,
+                indices,
             )
         self.run.drop("align")
         latest = self._fit("align", so_far.start, how.aligning, seen)

@@ -80,9 +80,9 @@ def compare(
     """
     shown = data if validation is None else validation
     other = torch.ones(len(shown.labels), dtype=torch.bool)
-    if validation is None and len(critiqued.unique()) < len(other):
+    if validation is None:
         other[data.rows_of(critiqued)] = False
-    rows = other.nonzero().flatten()
+    rows = other.nonzero().flatten() if bool(other.any()) else torch.arange(len(other))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(derive_seed(seed, 0)))
     rows = rows[order[:N_COMPARED]].sort().values
     right = []

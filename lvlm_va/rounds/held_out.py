@@ -108,6 +108,7 @@ def hold_out(
     batch_size: int,
     seed: int,
     groups: Tensor | None = None,
+    indices: Tensor | None = None,
 ) -> AlignmentRows:
     """Draw critiqued images that alignment must not see, in the alignment set or among the plain rows.
 
@@ -129,6 +130,8 @@ def hold_out(
         Of the draw.
     groups : Tensor of shape (n,), int64, or None
         Whose each training image is; those of one group are held out together, critiqued or not.
+    indices : Tensor of shape (m,), int64, or None
+        Rows of the training data that all of `masked` is; None where that is the critiqued ones alone.
 
     Returns
     -------
@@ -136,9 +139,10 @@ def hold_out(
         The rest, and the points of what was drawn.
     """
     rows = draw_held_out(critiqued, fraction, seed, groups)
-    held_out = torch.zeros(len(masked.labels), dtype=torch.bool)
-    held_out[: len(critiqued)] = torch.isin(critiqued, rows)
+    held_out = torch.isin(critiqued if indices is None else indices, rows)
+    is_critiqued = torch.arange(len(held_out)) < len(critiqued)
     repeats = torch.ones(n_images, dtype=torch.int64)
     repeats[rows] = 0
-    measured = replace(masked.select(held_out), images=masked.images[held_out])  # read once
+    to_measure = held_out & is_critiqued
+    measured = replace(masked.select(to_measure), images=masked.images[to_measure])  # read once
     return AlignmentRows(masked.select(~held_out), repeats, HeldOutPoints(measured, explainer, batch_size))

@@ -133,12 +133,7 @@ def test_torchvision_kornia_and_albumentations(monkeypatch: pytest.MonkeyPatch) 
             assert isinstance(mask, Mask)
             return image.flip(-1), mask.flip(-1)
 
-    class Old(Flip):
-        __module__ = "torchvision.transforms.transforms"
-
-    Old.__mro__[1].__module__ = "torchvision.transforms.v2._geometry"
-
-    class OldAlone:
+    class FirstVersion:
         __module__ = "torchvision.transforms.transforms"
 
         def __call__(self, image: torch.Tensor) -> torch.Tensor:
@@ -171,7 +166,7 @@ def test_torchvision_kornia_and_albumentations(monkeypatch: pytest.MonkeyPatch) 
         torch.testing.assert_close(changed, images.flip(3))
         torch.testing.assert_close(moved, masks[2:].flip(2))
     with pytest.raises(TypeError, match="torchvision's first version"):
-        resolve_augment(OldAlone())
+        resolve_augment(FirstVersion())
     with pytest.raises(TypeError, match="'augment' argument must be an Augmentation"):
         resolve_augment("flip")
 

@@ -115,7 +115,7 @@ def test_held_out_images_take_no_part_in_alignment(n_critiqued, fraction, n_more
     images = torch.arange(n, dtype=torch.float32)[:, None, None, None].expand(n, 1, 2, 2)
     labels, masks = torch.arange(n), torch.arange(n)[:, None, None].expand(n, 2, 2)
     masked = AlignmentSet(images[rows], labels[rows], masks[rows])
-    held = hold_out(masked, rows[:n_critiqued], n, fraction, None, 8, seed)  # type: ignore[arg-type]
+    held = hold_out(masked, rows[:n_critiqued], n, fraction, None, 8, seed, indices=rows)  # type: ignore[arg-type]
     out, kept = held.points.held_out, held.alignment_set
     assert len(out.labels) == n_held_out(n_critiqued, fraction) >= 1
     assert set(out.labels.tolist()) <= set(rows[:n_critiqued].tolist())
@@ -125,6 +125,19 @@ def test_held_out_images_take_no_part_in_alignment(n_critiqued, fraction, n_more
     for part in (out, kept):
         assert torch.equal(part.images[:, 0, 0, 0].long(), part.labels)
         assert torch.equal(part.masks[:, 0, 0], part.labels)
+
+
+def test_nobody_is_on_both_sides():
+    """Of a patient that is held out, images that verdicts were extended to stay out, too."""
+    patients = torch.arange(40) // 4
+    rows = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    masked = AlignmentSet(torch.rand(40, 1, 2, 2)[rows], rows, torch.ones(40, 2, 2))
+    held = hold_out(masked, rows[:15], 40, 0.3, None, 8, 0, patients, rows)  # type: ignore[arg-type]
+    out, kept = held.points.held_out.labels, held.alignment_set.labels
+    assert set(out.tolist()) <= set(rows[:15].tolist())
+    for still_seen in (kept, held.repeats.nonzero()[:, 0]):
+        assert not set(patients[out].tolist()) & set(patients[still_seen].tolist())
+    assert set(patients[kept].tolist()) | set(patients[out].tolist()) == set(range(10))
 
 
 def make(**parameters) -> LVLMVAClassifier:
