@@ -71,6 +71,7 @@ def test_a_coco_data_set(masks):
             assert edge.any()
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
 def test_pycocotools_reads_it(tmp_path):
     tools = pytest.importorskip("pycocotools.coco")
     masks = np.random.default_rng(0).random((6, 13, 8)) > 0.6
