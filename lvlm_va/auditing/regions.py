@@ -125,20 +125,19 @@ def find_regions(
             effects.append(effect.to("cpu", torch.float16))
             if on_progress is not None:
                 on_progress(len(shown))
-    position, shares, features = (
+    (at, segments), shares, found_features = (
         torch.cat(column, dim=-1).cpu().numpy() for column in zip(*parts, strict=True)
     )
-    at, segments = position
     looks_end = _LOOKS + 3 * n_channels + 1
     return RegionTable(
         at,
         segments,
         targets.numpy()[at],
         shares,
-        features[_PLACE].T,
-        features[_AREA],
-        features[_LOOKS:looks_end].T,
-        features[looks_end + 1 :].T,
+        found_features[_PLACE].T,
+        found_features[_AREA],
+        found_features[_LOOKS:looks_end].T,
+        found_features[looks_end + 1 :].T,
         torch.cat(labels),
         torch.cat(effects),
     )
