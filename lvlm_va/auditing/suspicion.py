@@ -12,7 +12,7 @@ from lvlm_va.auditing.swaps import Swaps
 # Rates of a few dozen pairs are not known better than this.
 _RATE, _OVERLAP = 0.02, 0.01
 # An alarm needs so much suspicion, so many changed predictions, and a p-value so small after correction.
-THRESHOLD, LEAST_RATE, LEVEL = 200.0, 0.05, 0.05
+THRESHOLD, LEAST_RATE, LEVEL = 400.0, 0.05, 0.05
 
 
 def suspicion(swaps: Swaps) -> float:
@@ -41,7 +41,7 @@ def suspicion(swaps: Swaps) -> float:
 def alarming(found: Sequence[Swaps]) -> list[bool]:
     """Return for each family whether it is an alarm.
 
-    Its suspicion is at least 200, at least 5 % of the predictions turn, and more than by the control: by an exact test,
+    Its suspicion is at least 400, at least 5 % of the predictions turn, and more than by the control: by an exact test,
     corrected for the number of families (Holm 1979), at 0.05.
 
     Parameters
