@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from lvlm_va.auditing.regions import RegionTable
 from lvlm_va.auditing.swaps import Swaps
 
+# Families that are printed.
+_N_SHOWN = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Family:
@@ -156,4 +159,5 @@ class Audit:
             if n
             else f"None of {len(self.families)} families of regions looks like a shortcut."
         )
-        return "\n".join([f"{verdict} From {self.n_images} images:", *map(str, self.families)])
+        shown = self.families[: max(_N_SHOWN, n)]
+        return "\n".join([f"{verdict} From {self.n_images} images, the most suspicious:", *map(str, shown)])
