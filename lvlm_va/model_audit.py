@@ -56,7 +56,7 @@ def audit(
     n_images: int = 1000,
     attribution: str | Attributor = "deeplift_shap",
     segmenter: str | Segmenter = "regions",
-    references: str | ArrayLike | Tensor = "class_balanced",
+    references: str | ArrayLike | Tensor = "blurred",
     n_references: int = 10,
     clusterer: Clusterer | None = None,
     n_pairs: int = 150,
@@ -96,10 +96,13 @@ def audit(
         As in `lvlm_va.LVLMVAClassifier`; an estimator has its own.
     n_images : int, default=1000
         Images that are explained, drawn at random where there are more.
-    attribution, segmenter, references
+    attribution, segmenter
         As in `lvlm_va.LVLMVAClassifier`.
+    references : {"blurred", "class_balanced", "zeros", "mean"} or array-like of shape (B, C, H, W), default="blurred"
+        What an image is compared with. Its own blurred copy tells what is in it; other images tell what is missing,
+        too, so that where some of them have a shortcut, something seems to count in images that have none.
     n_references : int, default=10
-        References of an explanation.
+        Of ``"class_balanced"``, how many.
     clusterer : object, default=None
         With ``fit_predict``, as scikit-learn's: ``HDBSCAN()``, ``KMeans(10)``. None takes a mixture of Gaussians, as
         many as have the least BIC.

@@ -12,7 +12,7 @@ from lvlm_va.auditing.swaps import Swaps
 # What rates and shares are taken to be larger than they were seen: those of a few dozen pairs are not known better.
 _TURNED, _CONTROL, _OVERLAP = 0.02, 0.04, 0.01
 # An alarm needs so much suspicion, so many changed predictions, and a p-value so small after correction.
-THRESHOLD, LEAST_RATE, LEVEL = 300.0, 0.05, 0.05
+THRESHOLD, LEAST_RATE, LEVEL = 200.0, 0.05, 0.05
 
 
 def suspicion(swaps: Swaps) -> float:
@@ -42,7 +42,7 @@ def suspicion(swaps: Swaps) -> float:
 def alarming(found: Sequence[Swaps]) -> list[bool]:
     """Return for each family whether it is an alarm.
 
-    Its suspicion is at least 300, at least 5 % of the predictions turn, and more than by the control: by an exact test,
+    Its suspicion is at least 200, at least 5 % of the predictions turn, and more than by the control: by an exact test,
     corrected for the number of families (Holm 1979), at 0.05.
 
     Parameters

@@ -1,13 +1,14 @@
-"""The command line: ``lvlm-va demo | align | report | review | export | exam | experiment | info``."""
+"""The command line: ``lvlm-va demo | align | audit | report | review | export | exam | experiment | info``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from lvlm_va.cli.audit import audit
 from lvlm_va.cli.exam import exam
 from lvlm_va.cli.experiment import SAMPLERS, experiment
 from lvlm_va.cli.export import export
@@ -21,14 +22,28 @@ from lvlm_va.cli.models import (
     PricesPerMillion,
 )
 from lvlm_va.cli.nets import folder_of, load_module
+from lvlm_va.cli.options import (
+    Device,
+    Extension,
+    FitTo,
+    Grey,
+    ImageSize,
+    Mean,
+    Output,
+    Std,
+    TableColumns,
+    TableFile,
+    Weights,
+    normalisation,
+    output_part,
+    pairs,
+)
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
 from lvlm_va.cli.terminal import complain, tell
 from lvlm_va.common.threads import one_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lvlm_va.critique import Critic
 
 EXIT_CODES = """\
@@ -53,6 +68,7 @@ app = typer.Typer(
 )
 app.command(epilog=EXIT_CODES)(report)
 app.command(epilog=EXIT_CODES)(review)
+app.command(epilog=EXIT_CODES)(audit)
 app.command(epilog=EXIT_CODES)(exam)
 app.command(epilog=EXIT_CODES)(export)
 
@@ -101,16 +117,8 @@ def align(
     out: Annotated[
         Path, typer.Option(help="Folder of the run; the aligned weights go to aligned.safetensors in it.")
     ],
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Trained weights: .safetensors, a state_dict saved by torch, or a transformers folder."
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(help="Which part of the net's output is its logits: a key, an attribute, or a number."),
-    ] = None,
+    weights: Weights = None,
+    output: Output = None,
     classes: Annotated[
         str | None,
         typer.Option(
@@ -118,16 +126,8 @@ def align(
             "names them, or else sorted."
         ),
     ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            help="'a,b,c': what the net's training took from each channel of images in [0, 1]; by default what a "
-            "transformers or timm folder given as --weights says."
-        ),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="'a,b,c': what it then divided each channel by; with --mean.")
-    ] = None,
+    mean: Mean = None,
+    std: Std = None,
     critic: Annotated[
         str | None,
         typer.Option(
@@ -183,28 +183,18 @@ def align(
         list[str] | None, typer.Option(help="'class=TEXT': what should count for the class; repeatable.")
     ] = None,
     verdicts: Annotated[Path | None, typer.Option(help=VERDICTS)] = None,
-    table: Annotated[
-        str, typer.Option(help="CSV table of the images; 'folders' takes each image's folder as its label.")
-    ] = "labels.csv",
-    column: Annotated[
-        list[str] | None,
-        typer.Option(help="'label=grade': the table's own name for path, label, split, ...; repeatable."),
-    ] = None,
-    extension: Annotated[str, typer.Option(help="Added to the table's paths, such as '.jpg'.")] = "",
-    image_size: Annotated[tuple[int, int], typer.Option(help="Height and width of the images.")] = (224, 224),
+    table: TableFile = "labels.csv",
+    column: TableColumns = None,
+    extension: Extension = "",
+    image_size: ImageSize = (224, 224),
     window: Annotated[
         tuple[float, float] | None,
         typer.Option(
             help="Values that become black and white in images of more than 8 bits; by default taken from all of them."
         ),
     ] = None,
-    fit: Annotated[
-        str,
-        typer.Option(
-            help="Images of another aspect: 'stretch' them, 'pad' them with black, or 'crop' what stands out."
-        ),
-    ] = "stretch",
-    grey: Annotated[bool, typer.Option("--grey", help="Read the images as one channel.")] = False,
+    fit: FitTo = "stretch",
+    grey: Grey = False,
     sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "class_balanced",
     n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
     segmenter: Annotated[
@@ -240,7 +230,7 @@ def align(
     workers: Annotated[
         int, typer.Option(help="Processes that read images ahead from a folder too large for memory.", min=0)
     ] = 0,
-    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Align your own classifier on your own images.
 
@@ -268,7 +258,7 @@ def align(
         raise typer.BadParameter("an untrained net must be trained first.", param_hint="--epochs")
     join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
     echo = tell if rank() == 0 else lambda line: None
-    preprocess = _normalisation(mean, std, home or weights, echo)
+    preprocess = normalisation(mean, std, home or weights, echo)
     asking = (allow_remote, max_requests, max_cost, prices, currency, batch, batch_wait)
     models = ModelOptions(critic, judge, examples, *asking)
     asked, reader = models.make()
@@ -277,12 +267,12 @@ def align(
         module=load_module(module, weights),
         critic=_region_critic(irrelevant, relevant) if regions else asked,
         judge=reader,
-        specifications=_pairs(describe, "--describe"),
+        specifications=pairs(describe, "--describe"),
         out=out,
         image_size=image_size,
         mode="L" if grey else "RGB",
         table=None if table == "folders" else table,
-        columns=_pairs(column, "--column"),
+        columns=pairs(column, "--column"),
         extension=extension,
         window=window,
         fit=fit,
@@ -296,7 +286,7 @@ def align(
         parameters={
             "classes": None if classes is None else [label.strip() for label in classes.split(",")],
             "preprocess": preprocess,
-            "output": int(output) if output is not None and output.isdecimal() else output,
+            "output": output_part(output),
             "sampler": sampler,
             "n_align": n_align,
             "segmenter": segmenter,
@@ -324,47 +314,6 @@ def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> 
 
     declared = {"irrelevant": irrelevant, "relevant": relevant}
     return RegionCritic({kind: regions for kind, regions in declared.items() if regions})
-
-
-def _normalisation(
-    mean: str | None, std: str | None, saved: Path | None, echo: Callable[[str], Any]
-) -> dict[str, list[float]] | None:
-    """Return what --mean and --std say, or else the folder of a saved model that the net or its weights come from."""
-    if mean is None and std is None:
-        if saved is None or not saved.expanduser().is_dir():
-            return None
-        from lvlm_va.modules.preprocessing import preprocessing_from
-
-        try:
-            found = preprocessing_from(saved)
-        except FileNotFoundError:  # weights alone
-            return None
-        echo(
-            f"Images are normalised as {saved} says: mean {found['mean']}, std {found['std']} (--mean, --std)."
-        )
-        return found
-    if mean is None or std is None:
-        raise typer.BadParameter("give both, or neither.", param_hint="--mean / --std")
-    try:
-        return {
-            "mean": [float(number) for number in mean.split(",")],
-            "std": [float(number) for number in std.split(",")],
-        }
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"expected numbers such as 0.485,0.456,0.406: {error}", param_hint="--mean / --std"
-        ) from error
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """Return what stands before and after the first '=' of each text."""
-    pairs = {}
-    for text in texts or []:
-        name, separator, value = text.partition("=")
-        if not separator or not name:
-            raise typer.BadParameter(f"expected NAME=TEXT, got {text!r}.", param_hint=option)
-        pairs[name] = value
-    return pairs
 
 
 def main() -> None:
