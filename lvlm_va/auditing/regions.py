@@ -14,7 +14,7 @@ from lvlm_va.attribution import Explainer
 from lvlm_va.data.stored_images import ImageRows, reading_ahead
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.propagation import feature_maps, find_feature_layer, segment_features
-from lvlm_va.segmentation import Segmenter, pixel_effect, shares_of_effect
+from lvlm_va.segmentation import Segmenter, pixel_effect
 
 # Of the features of a segment: where it lies, how large it is, and from here on what it looks like.
 _PLACE, _AREA, _LOOKS = slice(0, 2), 6, 8
@@ -47,7 +47,7 @@ class RegionTable:
     labels : Tensor of shape (n, H, W), uint8
         The regions' numbers.
     effect : Tensor of shape (n, H, W), float16
-        Share of the image's effect in each pixel.
+        Effect of each pixel; that of an image adds up to 1 on average over all images.
     """
 
     rows: NDArray[np.int64]
@@ -121,13 +121,14 @@ def find_regions(
             position = torch.stack([image + int(rows[0]), segment + 1])
             parts.append((position, found.shares[image, segment], features[image, segment].T))
             labels.append(found.labels.to("cpu", torch.uint8))
-            effect = shares_of_effect(pixel_effect(explanation.attributions, found.effect))
-            effects.append(effect.to("cpu", torch.float16))
+            effects.append(pixel_effect(explanation.attributions, found.effect).to("cpu", torch.float32))
             if on_progress is not None:
                 on_progress(len(shown))
     (at, segments), shares, found_features = (
         torch.cat(column, dim=-1).cpu().numpy() for column in zip(*parts, strict=True)
     )
+    effect = torch.cat(effects)
+    effect /= effect.sum((1, 2), dtype=torch.float64).mean().clamp_min(torch.finfo(torch.float32).tiny)
     looks_end = _LOOKS + 3 * n_channels + 1
     return RegionTable(
         at,
@@ -139,5 +140,5 @@ def find_regions(
         found_features[_LOOKS:looks_end].T,
         found_features[looks_end + 1 :].T,
         torch.cat(labels),
-        torch.cat(effects),
+        effect.half(),
     )
