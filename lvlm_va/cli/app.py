@@ -1,14 +1,16 @@
-"""The command line: ``lvlm-va demo | align | report | review | export | exam | experiment | info``."""
+"""The command line: ``lvlm-va demo | align | report | review | export | exam | experiment | doctor | info``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lvlm_va.cli.doctor import doctor
 from lvlm_va.cli.exam import exam
+from lvlm_va.cli.exit_codes import EXIT_CODES, exit_code
 from lvlm_va.cli.experiment import SAMPLERS, experiment
 from lvlm_va.cli.export import export
 from lvlm_va.cli.models import (
@@ -21,6 +23,7 @@ from lvlm_va.cli.models import (
     PricesPerMillion,
 )
 from lvlm_va.cli.nets import folder_of, load_module
+from lvlm_va.cli.pairs import pairs
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
 from lvlm_va.cli.terminal import complain, tell
@@ -30,12 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lvlm_va.critique import Critic
-
-EXIT_CODES = """\
-Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
-compiled part is missing; 4 a model stopped answering, or has not answered everything yet (run again: what it has
-answered is kept); 5 another process of this run stopped (run again: what is done is kept).
-"""
 
 VERDICTS = (
     "Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; asks only about "
@@ -55,6 +52,7 @@ app.command(epilog=EXIT_CODES)(report)
 app.command(epilog=EXIT_CODES)(review)
 app.command(epilog=EXIT_CODES)(exam)
 app.command(epilog=EXIT_CODES)(export)
+app.command(epilog=EXIT_CODES)(doctor)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -277,12 +275,12 @@ def align(
         module=load_module(module, weights),
         critic=_region_critic(irrelevant, relevant) if regions else asked,
         judge=reader,
-        specifications=_pairs(describe, "--describe"),
+        specifications=pairs(describe, "--describe"),
         out=out,
         image_size=image_size,
         mode="L" if grey else "RGB",
         table=None if table == "folders" else table,
-        columns=_pairs(column, "--column"),
+        columns=pairs(column, "--column"),
         extension=extension,
         window=window,
         fit=fit,
@@ -356,36 +354,13 @@ def _normalisation(
         ) from error
 
 
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """Return what stands before and after the first '=' of each text."""
-    pairs = {}
-    for text in texts or []:
-        name, separator, value = text.partition("=")
-        if not separator or not name:
-            raise typer.BadParameter(f"expected NAME=TEXT, got {text!r}.", param_hint=option)
-        pairs[name] = value
-    return pairs
-
-
 def main() -> None:
     """Run the command line and turn errors into messages and exit codes."""
     try:
         app()
-    except (ValueError, TypeError, FloatingPointError) as error:
-        _fail(error, 2)
-    except (OSError, ImportError) as error:
-        _fail(error, 3)
-    except RuntimeError as error:
-        from lvlm_va.common.distributed import ProcessesStoppedError
-        from lvlm_va.critique import ModelStoppedError
-
-        if isinstance(error, ProcessesStoppedError):
-            _fail(error, 5)
-        if not isinstance(error, ModelStoppedError):
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
             raise
-        _fail(error, 4)
-
-
-def _fail(error: Exception, code: int) -> NoReturn:
-    complain(f"lvlm-va: {error}")
-    raise SystemExit(code)
+        complain(f"lvlm-va: {error}")
+        raise SystemExit(code) from None
