@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+SITE := $(VENV)/.site
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: setup demo test lint check-cuda check-wheel sanitize gpu-check bench growth results results-full screenshots clean
+.PHONY: setup demo test lint check-cuda check-wheel sanitize gpu-check bench growth results results-full screenshots docs docs-links clean
 
 setup: $(READY)
 
@@ -63,7 +64,7 @@ results: setup
 	test -f $(RUNS)/main/metrics.json || $(BIN)/lvlm-va experiment main --quick --seeds 3 --out $(RUNS)/main
 	for name in $(COMPARISONS); do test -f $(RUNS)/$$name/metrics.json || $(BIN)/lvlm-va experiment $$name --quick --seeds 3 \
 		--data-set decoy-digits --out $(RUNS)/$$name || exit 1; done
-	$(BIN)/python -m lvlm_va.experiments.results_page $(RUNS) docs/results.md
+	$(BIN)/python -m lvlm_va.experiments.results_page $(RUNS) docs/background/results.md
 
 # The main comparison in its full settings: one and a half hours on two cores. Debian's dataset-fashion-mnist has the files.
 FASHION ?= /usr/share/datasets/fashion-mnist
@@ -71,15 +72,26 @@ results-full: setup
 	$(BIN)/lvlm-va experiment main --seeds 7 --fashion-dir $(FASHION) --data-set tagged-radiographs \
 		--data-set bandaged-lesions --data-set decoy-fashion-mnist --method lvlm_va_propagated \
 		--method lvlm_va_propagated_70 --method ground_truth_rrr --method counterexamples --out runs/full/main
-	$(BIN)/python -m lvlm_va.experiments.results_page runs/full docs/results_full.md
+	$(BIN)/python -m lvlm_va.experiments.results_page runs/full docs/background/results_full.md
 
 # The pictures in docs/images; needs Debian's chromium and chromium-driver.
 screenshots: setup
 	$(BIN)/python -m tools.question_picture
 	$(BIN)/python -m tools.screenshots
 
+$(SITE): $(READY)
+	$(BIN)/pip install --quiet --no-build-isolation -e ".[docs]"
+	touch $(SITE)
+
+# The site, in docs/_build/html: tutorials run, warnings are errors. Then the links to other sites, which need a network.
+docs: $(SITE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -j $(JOBS) -W --keep-going docs docs/_build/html
+
+docs-links: $(SITE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b linkcheck -D plot_gallery=0 -W --keep-going docs docs/_build/links
+
 growth: $(PEERS)
 	$(BIN)/python -m benchmarks.growth
 
 clean:
-	rm -rf $(VENV) build demo *.egg-info lvlm_va/*.so
+	rm -rf $(VENV) build demo docs/_build docs/gallery docs/reference/generated *.egg-info lvlm_va/*.so

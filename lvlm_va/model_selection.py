@@ -35,6 +35,8 @@ from lvlm_va.rounds.types import Aligned, Trained
 from lvlm_va.rounds.verdicts import keep_verdicts
 from lvlm_va.runs.directory import open_run
 
+__all__ = ["RightReasonsScorer"]
+
 # What a classifier may be scored by.
 MEASURES = ("transplants", "attributions")
 _ONE_MASK = (

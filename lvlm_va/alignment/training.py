@@ -65,7 +65,7 @@ def train(
     without a mask can be forwarded apart. A net with batch normalisation is therefore trained plainly first.
     Dropout stays active.
 
-    In several processes (torchrun, ``accelerate launch``; see docs/distributed.md) all call this with the same
+    In several processes (torchrun, ``accelerate launch``; see docs/how_to/distributed.md) all call this with the same
     arguments. Each takes its share of every batch, and all return what one process would, up to rounding, dropout and
     augmentation; the weights that the module has in the first process count.
 

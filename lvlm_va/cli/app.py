@@ -1,15 +1,17 @@
-"""The command line: ``lvlm-va demo | align | audit | report | review | export | exam | experiment | info``."""
+"""The command line: ``lvlm-va demo | align | audit | report | review | export | exam | experiment | doctor | info``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lvlm_va.cli.audit import audit
+from lvlm_va.cli.doctor import doctor
 from lvlm_va.cli.exam import exam
+from lvlm_va.cli.exit_codes import EXIT_CODES, exit_code
 from lvlm_va.cli.experiment import SAMPLERS, experiment
 from lvlm_va.cli.export import export
 from lvlm_va.cli.models import (
@@ -36,8 +38,8 @@ from lvlm_va.cli.options import (
     Weights,
     normalisation,
     output_part,
-    pairs,
 )
+from lvlm_va.cli.pairs import pairs
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
 from lvlm_va.cli.terminal import complain, tell
@@ -45,12 +47,6 @@ from lvlm_va.common.threads import one_thread
 
 if TYPE_CHECKING:
     from lvlm_va.critique import Critic
-
-EXIT_CODES = """\
-Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
-compiled part is missing; 4 a model stopped answering, or has not answered everything yet (run again: what it has
-answered is kept); 5 another process of this run stopped (run again: what is done is kept).
-"""
 
 VERDICTS = (
     "Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; asks only about "
@@ -71,6 +67,7 @@ app.command(epilog=EXIT_CODES)(review)
 app.command(epilog=EXIT_CODES)(audit)
 app.command(epilog=EXIT_CODES)(exam)
 app.command(epilog=EXIT_CODES)(export)
+app.command(epilog=EXIT_CODES)(doctor)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -320,21 +317,9 @@ def main() -> None:
     """Run the command line and turn errors into messages and exit codes."""
     try:
         app()
-    except (ValueError, TypeError, FloatingPointError) as error:
-        _fail(error, 2)
-    except (OSError, ImportError) as error:
-        _fail(error, 3)
-    except RuntimeError as error:
-        from lvlm_va.common.distributed import ProcessesStoppedError
-        from lvlm_va.critique import ModelStoppedError
-
-        if isinstance(error, ProcessesStoppedError):
-            _fail(error, 5)
-        if not isinstance(error, ModelStoppedError):
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
             raise
-        _fail(error, 4)
-
-
-def _fail(error: Exception, code: int) -> NoReturn:
-    complain(f"lvlm-va: {error}")
-    raise SystemExit(code)
+        complain(f"lvlm-va: {error}")
+        raise SystemExit(code) from None

@@ -22,8 +22,8 @@ from lvlm_va.cli.options import (
     Weights,
     normalisation,
     output_part,
-    pairs,
 )
+from lvlm_va.cli.pairs import pairs
 from lvlm_va.cli.terminal import tell
 
 if TYPE_CHECKING:

@@ -90,14 +90,3 @@ def normalisation(
 def output_part(output: str | None) -> str | int | None:
     """Return what --output names: a key or attribute, or a number."""
     return int(output) if output is not None and output.isdecimal() else output
-
-
-def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """Return what stands before and after the first '=' of each text."""
-    pairs = {}
-    for text in texts or []:
-        name, separator, value = text.partition("=")
-        if not separator or not name:
-            raise typer.BadParameter(f"expected NAME=TEXT, got {text!r}.", param_hint=option)
-        pairs[name] = value
-    return pairs

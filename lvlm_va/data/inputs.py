@@ -157,7 +157,7 @@ def check_images(
     if isinstance(X, np.ndarray) and X.ndim > 4:
         raise ValueError(
             f"The 'X' argument must have shape (n, C, H, W), (n, H, W) or (n, d). Got shape {X.shape} instead. Volumes "
-            "can be explained, and trained on with masks of your own: see docs/own_loop.md."
+            "can be explained, and trained on with masks of your own: see docs/how_to/own_loop.md."
         )
     if isinstance(X, np.ndarray) and np.issubdtype(X.dtype, np.unsignedinteger):
         X = np.asarray(X, dtype=np.float32) / np.float32(np.iinfo(X.dtype).max)
