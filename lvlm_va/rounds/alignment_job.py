@@ -209,10 +209,10 @@ class AlignmentJob:
         found = replace(so_far, propagated=self.propagate(rounds))
         if found.propagated is not None or found.drawn is not None:
             marks = self.marks(found)
-            indices = marks.indices
-            weights = None if data.weights is None else data.weights[marks.indices]
-            images, labels = subset(data.images, marks.indices), data.labels[marks.indices]
-            masked = AlignmentSet(images, labels, marks.masks, weights=weights)
+            indices = data.rows_of(marks.indices)
+            weights = None if data.weights is None else data.weights[indices]
+            images, findings = subset(data.images, indices), data.findings_of(marks.indices)
+            masked = AlignmentSet(images, data.labels[indices], marks.masks, findings, weights)
         seen = AlignmentRows(masked)
         if how.held_out_fraction is not None:
             batch_size = how.training.batch_size
@@ -286,7 +286,7 @@ class AlignmentJob:
     def _measurable(self, aligned: Aligned) -> Tensor:
         """Return the rows (a,) of which early stopping holds some out: the first ones of the marks."""
         if aligned.drawn is not None and not aligned.rounds:
-            return aligned.drawn.indices
+            return self.data.rows_of(aligned.drawn.indices)
         return self.data.rows_of(chosen_indices(self._to_align_with(aligned.rounds)))
 
     def _to_align_with(self, rounds: tuple[Round, ...]) -> tuple[Round, ...]:
