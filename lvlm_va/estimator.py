@@ -250,8 +250,8 @@ class LVLMVAClassifier(AlignmentParameters):
         masks : {"irrelevant": {image: mask}, "relevant": {image: mask}}, default=None
             What people drew on some training images, by row (int) or by one of `image_ids` (str): arrays of shape
             (H, W), of bool or of 0 and 1. What lies in an irrelevant drawing, or outside a relevant one, must not
-            count. Of several findings, keys are ``(image, finding)``. Such an image goes by its drawing alone, whatever a
-            verdict says, and needs none: without a critic the module is aligned with these masks. In searches name
+            count. Of several findings, keys are ``(image, finding)``. Such an image goes by its drawing alone, whatever
+            a verdict says, and needs none: without a critic the module is aligned with these masks. In searches name
             images by id, as rows change with the folds.
         patients : array-like of shape (n,), default=None
             Whose each image is: `early_stopping` holds all images of some patients out of alignment. An empty name,

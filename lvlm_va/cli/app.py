@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,12 +24,8 @@ from lvlm_va.cli.nets import folder_of, load_module
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
 from lvlm_va.cli.terminal import complain, tell
+from lvlm_va.cli.values import finding_values, normalisation, pairs, region_critic
 from lvlm_va.common.threads import one_thread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from lvlm_va.critique import Critic
 
 EXIT_CODES = """\
 Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
@@ -190,6 +186,17 @@ def align(
         list[str] | None,
         typer.Option(help="'label=grade': the table's own name for path, label, split, ...; repeatable."),
     ] = None,
+    finding: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Several findings per image: a column of 0 and 1 for each, or names of which the column of the label "
+            "lists those present, as in 'Mass|Effusion'; repeatable. --describe takes them, too."
+        ),
+    ] = None,
+    finding_value: Annotated[
+        list[str] | None,
+        typer.Option(help="'-1=0', 'blank=0': what another cell of such a column stands for; repeatable."),
+    ] = None,
     extension: Annotated[str, typer.Option(help="Added to the table's paths, such as '.jpg'.")] = "",
     image_size: Annotated[tuple[int, int], typer.Option(help="Height and width of the images.")] = (224, 224),
     window: Annotated[
@@ -218,6 +225,15 @@ def align(
         int, typer.Option(help="Epochs of ordinary training first; 0 with trained weights.", min=0)
     ] = 0,
     align_epochs: Annotated[int, typer.Option(help="Epochs of alignment.", min=0)] = 10,
+    early_stopping: Annotated[
+        float,
+        typer.Option(
+            help="Share of the critiqued images held out of alignment, which keeps the epoch that is best on them; "
+            "ordinary training then stops by the table's validation images. 0 for neither.",
+            min=0,
+            max=0.99,
+        ),
+    ] = 0.0,
     if_worse: Annotated[
         str, typer.Option(help="Of a classifier that alignment made worse: 'warn', or 'restore' what it was.")
     ] = "warn",
@@ -244,8 +260,9 @@ def align(
 ) -> None:
     """Align your own classifier on your own images.
 
-    The table has a row per image: path, label and, where known, split (train, test), group, patient, mask_path. The
-    images of the test split, if any, are measured before and after; with masks of the spurious pixels, alignment too.
+    The table has a row per image: path, label (or columns of findings) and, where known, split (train, validation,
+    test), group, patient, mask_path. The images of the test split, if any, are measured before and after; with masks of
+    the spurious pixels, alignment too.
 
     On several GPUs: torchrun --nproc-per-node 4 -m lvlm_va align ..., or accelerate launch -m lvlm_va align ...
 
@@ -263,29 +280,33 @@ def align(
             "give either a critic or regions, or masks.",
             param_hint="--critic / --irrelevant / --relevant / --masks",
         )
+    if finding and classes is not None:
+        raise typer.BadParameter("the findings are named by --finding.", param_hint="--classes")
     home = folder_of(module)
     if (":" not in module or (module.startswith("timm:") and home is None)) and not epochs:
         raise typer.BadParameter("an untrained net must be trained first.", param_hint="--epochs")
     join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
     echo = tell if rank() == 0 else lambda line: None
-    preprocess = _normalisation(mean, std, home or weights, echo)
+    preprocess = normalisation(mean, std, home or weights, echo)
     asking = (allow_remote, max_requests, max_cost, prices, currency, batch, batch_wait)
     models = ModelOptions(critic, judge, examples, *asking)
     asked, reader = models.make()
     align_folder(
         data,
         module=load_module(module, weights),
-        critic=_region_critic(irrelevant, relevant) if regions else asked,
+        critic=region_critic(irrelevant, relevant) if regions else asked,
         judge=reader,
-        specifications=_pairs(describe, "--describe"),
+        specifications=pairs(describe, "--describe"),
         out=out,
         image_size=image_size,
         mode="L" if grey else "RGB",
         table=None if table == "folders" else table,
-        columns=_pairs(column, "--column"),
+        columns=pairs(column, "--column"),
         extension=extension,
         window=window,
         fit=fit,
+        findings=finding,
+        finding_values=finding_values(finding_value),
         masks=masks,
         relevant_masks=relevant_masks,
         verdicts=verdicts,
@@ -303,6 +324,8 @@ def align(
             "propagate": propagate or False,
             "epochs": epochs,
             "align_epochs": align_epochs,
+            "early_stopping": early_stopping > 0,
+            "validation_fraction": early_stopping or 0.2,
             "if_worse": if_worse,
             "augment": Augmentation() if augment else None,
             "class_weight": class_weight,
@@ -317,54 +340,6 @@ def align(
         },
     )
     leave()
-
-
-def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:
-    from lvlm_va.critique import RegionCritic
-
-    declared = {"irrelevant": irrelevant, "relevant": relevant}
-    return RegionCritic({kind: regions for kind, regions in declared.items() if regions})
-
-
-def _normalisation(
-    mean: str | None, std: str | None, saved: Path | None, echo: Callable[[str], Any]
-) -> dict[str, list[float]] | None:
-    """Return what --mean and --std say, or else the folder of a saved model that the net or its weights come from."""
-    if mean is None and std is None:
-        if saved is None or not saved.expanduser().is_dir():
-            return None
-        from lvlm_va.modules.preprocessing import preprocessing_from
-
-        try:
-            found = preprocessing_from(saved)
-        except FileNotFoundError:  # weights alone
-            return None
-        echo(
-            f"Images are normalised as {saved} says: mean {found['mean']}, std {found['std']} (--mean, --std)."
-        )
-        return found
-    if mean is None or std is None:
-        raise typer.BadParameter("give both, or neither.", param_hint="--mean / --std")
-    try:
-        return {
-            "mean": [float(number) for number in mean.split(",")],
-            "std": [float(number) for number in std.split(",")],
-        }
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"expected numbers such as 0.485,0.456,0.406: {error}", param_hint="--mean / --std"
-        ) from error
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """Return what stands before and after the first '=' of each text."""
-    pairs = {}
-    for text in texts or []:
-        name, separator, value = text.partition("=")
-        if not separator or not name:
-            raise typer.BadParameter(f"expected NAME=TEXT, got {text!r}.", param_hint=option)
-        pairs[name] = value
-    return pairs
 
 
 def main() -> None:

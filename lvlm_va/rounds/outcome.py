@@ -83,6 +83,11 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
         "preprocess": before,
         "restored": restored,
         "findings": list(job.data.findings),
+        "task": "multilabel"
+        if job.data.multilabel
+        else "binary"
+        if job.options.explainer.sigmoid
+        else "multiclass",
     }
     run.publish(**facts(job, aligned, parameters) | more)
 
