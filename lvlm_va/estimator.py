@@ -154,6 +154,10 @@ class LVLMVAClassifier(AlignmentParameters):
     num_workers : int, default=0
         Processes that read images ahead of their use from a Dataset too large for memory; 0 reads them in between. The
         result is the same.
+    on_epoch : callable or None, default=None
+        Called after each epoch of training and of alignment with an `lvlm_va.alignment.Epoch`: stage, number, losses,
+        validation scores. Where it raises StopIteration, that training ends with this epoch. It is told of epochs that
+        `run_dir` holds, too, which stay; of several processes, in the first.
     device : str, default="auto"
         Where to compute: "auto" takes a CUDA GPU when there is one. Under torchrun or ``accelerate launch``, where
         all processes fit the same data together, each takes its own.

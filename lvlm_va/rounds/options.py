@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from lvlm_va.alignment import TrainingOptions
+from lvlm_va.alignment import Epoch, TrainingOptions
 from lvlm_va.attribution import Explainer
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique import Critic, Judge, VerdictPolicy
@@ -55,6 +55,8 @@ class AlignmentOptions:
         What is done with a classifier that alignment made worse: it is told of, or the unaligned one comes back.
     resample : bool
         Whether images of rarer classes come more often in an epoch.
+    on_epoch : callable or None
+        Told of each `Epoch`; ends that training by StopIteration.
     keep_images : bool
         Whether the run directory may hold training images.
     verbose : int
@@ -77,6 +79,7 @@ class AlignmentOptions:
     held_out_fraction: float | None = None
     if_worse: str = "warn"
     resample: bool = False
+    on_epoch: Callable[[Epoch], object] | None = None
     keep_images: bool = True
     verbose: int = 0
 
