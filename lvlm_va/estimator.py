@@ -154,6 +154,10 @@ class LVLMVAClassifier(AlignmentParameters):
     num_workers : int, default=0
         Processes that read images ahead of their use from a Dataset too large for memory; 0 reads them in between. The
         result is the same.
+    on_epoch : callable or None, default=None
+        Called after each epoch of training and of alignment with an `lvlm_va.alignment.Epoch`: stage, number, losses,
+        validation scores. Where it raises StopIteration, that training ends with this epoch. It is told of epochs that
+        `run_dir` holds, too, which stay; of several processes, in the first.
     device : str, default="auto"
         Where to compute: "auto" takes a CUDA GPU when there is one. Under torchrun or ``accelerate launch``, where
         all processes fit the same data together, each takes its own.
@@ -250,8 +254,9 @@ class LVLMVAClassifier(AlignmentParameters):
         masks : {"irrelevant": {image: mask}, "relevant": {image: mask}}, default=None
             What people drew on some training images, by row (int) or by one of `image_ids` (str): arrays of shape
             (H, W), of bool or of 0 and 1. What lies in an irrelevant drawing, or outside a relevant one, must not
-            count. Such an image goes by its drawing alone, whatever a verdict says, and needs none: without a critic
-            the module is aligned with these masks. In searches name images by id, as rows change with the folds.
+            count. Of several findings, keys are ``(image, finding)``. Such an image goes by its drawing alone, whatever
+            a verdict says, and needs none: without a critic the module is aligned with these masks. In searches name
+            images by id, as rows change with the folds.
         patients : array-like of shape (n,), default=None
             Whose each image is: `early_stopping` holds all images of some patients out of alignment. An empty name,
             None or NaN is of nobody known, and of nobody else.
@@ -311,7 +316,6 @@ class LVLMVAClassifier(AlignmentParameters):
         # By the parameters as they are now; nobody is asked.
         options = replace(self._options(self._explainer()), policy=self.job_.options.policy)
         job = replace(self.job_, data=self._fitted_data(X, y, image_ids), options=options)
-        options.check_findings(job.data)
         with job.run.exclusive():
             self.job_ = job
             self._finish(job, job.realign(self.aligned_, edits))

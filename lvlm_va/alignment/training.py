@@ -110,7 +110,8 @@ def train(
         Stands for all that the run depends on; a checkpoint of another key is refused. None takes a digest of the other
         arguments.
     on_epoch : callable, default=None
-        Called after each epoch with the history so far.
+        Called after each epoch with the history so far, also for the epochs of a checkpoint, which stay. Training ends
+        with the epoch for which it raises StopIteration, in the first process.
     verbose : int, default=0
         1 shows a progress bar.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -36,17 +36,12 @@ from lvlm_va.cli.options import (
     TableColumns,
     TableFile,
     Weights,
-    normalisation,
-    output_part,
 )
-from lvlm_va.cli.pairs import pairs
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
 from lvlm_va.cli.terminal import complain, tell
+from lvlm_va.cli.values import finding_values, normalisation, output_part, pairs, region_critic
 from lvlm_va.common.threads import one_thread
-
-if TYPE_CHECKING:
-    from lvlm_va.critique import Critic
 
 VERDICTS = (
     "Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; asks only about "
@@ -182,6 +177,17 @@ def align(
     verdicts: Annotated[Path | None, typer.Option(help=VERDICTS)] = None,
     table: TableFile = "labels.csv",
     column: TableColumns = None,
+    finding: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Several findings per image: a column of 0 and 1 for each, or names of which the column of the label "
+            "lists those present, as in 'Mass|Effusion'; repeatable. --describe takes them, too."
+        ),
+    ] = None,
+    finding_value: Annotated[
+        list[str] | None,
+        typer.Option(help="'-1=0', 'blank=0': what another cell of such a column stands for; repeatable."),
+    ] = None,
     extension: Extension = "",
     image_size: ImageSize = (224, 224),
     window: Annotated[
@@ -205,6 +211,15 @@ def align(
         int, typer.Option(help="Epochs of ordinary training first; 0 with trained weights.", min=0)
     ] = 0,
     align_epochs: Annotated[int, typer.Option(help="Epochs of alignment.", min=0)] = 10,
+    early_stopping: Annotated[
+        float,
+        typer.Option(
+            help="Share of the critiqued images held out of alignment, which keeps the epoch that is best on them; "
+            "ordinary training then stops by the table's validation images. 0 for neither.",
+            min=0,
+            max=0.99,
+        ),
+    ] = 0.0,
     if_worse: Annotated[
         str, typer.Option(help="Of a classifier that alignment made worse: 'warn', or 'restore' what it was.")
     ] = "warn",
@@ -231,8 +246,9 @@ def align(
 ) -> None:
     """Align your own classifier on your own images.
 
-    The table has a row per image: path, label and, where known, split (train, test), group, patient, mask_path. The
-    images of the test split, if any, are measured before and after; with masks of the spurious pixels, alignment too.
+    The table has a row per image: path, label (or columns of findings) and, where known, split (train, validation,
+    test), group, patient, mask_path. The images of the test split, if any, are measured before and after; with masks of
+    the spurious pixels, alignment too.
 
     On several GPUs: torchrun --nproc-per-node 4 -m lvlm_va align ..., or accelerate launch -m lvlm_va align ...
 
@@ -250,6 +266,8 @@ def align(
             "give either a critic or regions, or masks.",
             param_hint="--critic / --irrelevant / --relevant / --masks",
         )
+    if finding and classes is not None:
+        raise typer.BadParameter("the findings are named by --finding.", param_hint="--classes")
     home = folder_of(module)
     if (":" not in module or (module.startswith("timm:") and home is None)) and not epochs:
         raise typer.BadParameter("an untrained net must be trained first.", param_hint="--epochs")
@@ -262,7 +280,7 @@ def align(
     align_folder(
         data,
         module=load_module(module, weights),
-        critic=_region_critic(irrelevant, relevant) if regions else asked,
+        critic=region_critic(irrelevant, relevant) if regions else asked,
         judge=reader,
         specifications=pairs(describe, "--describe"),
         out=out,
@@ -273,6 +291,8 @@ def align(
         extension=extension,
         window=window,
         fit=fit,
+        findings=finding,
+        finding_values=finding_values(finding_value),
         masks=masks,
         relevant_masks=relevant_masks,
         verdicts=verdicts,
@@ -290,6 +310,8 @@ def align(
             "propagate": propagate or False,
             "epochs": epochs,
             "align_epochs": align_epochs,
+            "early_stopping": early_stopping > 0,
+            "validation_fraction": early_stopping or 0.2,
             "if_worse": if_worse,
             "augment": Augmentation() if augment else None,
             "class_weight": class_weight,
@@ -304,13 +326,6 @@ def align(
         },
     )
     leave()
-
-
-def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:
-    from lvlm_va.critique import RegionCritic
-
-    declared = {"irrelevant": irrelevant, "relevant": relevant}
-    return RegionCritic({kind: regions for kind, regions in declared.items() if regions})
 
 
 def main() -> None:

@@ -20,11 +20,9 @@ from lvlm_va.cli.options import (
     TableColumns,
     TableFile,
     Weights,
-    normalisation,
-    output_part,
 )
-from lvlm_va.cli.pairs import pairs
 from lvlm_va.cli.terminal import tell
+from lvlm_va.cli.values import normalisation, output_part, pairs
 
 if TYPE_CHECKING:
     from lvlm_va.datasets.image_file import Fit

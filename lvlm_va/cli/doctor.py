@@ -13,8 +13,8 @@ import typer
 
 from lvlm_va.cli.exit_codes import exit_code
 from lvlm_va.cli.models import AllowRemote
-from lvlm_va.cli.pairs import pairs
 from lvlm_va.cli.terminal import complain, tell
+from lvlm_va.cli.values import pairs
 
 if TYPE_CHECKING:
     from lvlm_va.backends import ChatBackend
