@@ -7,6 +7,8 @@ PEERS := $(VENV)/.peers
 SITE := $(VENV)/.site
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
+PIP := $(BIN)/pip install --quiet $(PIP_FLAGS)
+
 .PHONY: setup demo test lint check-cuda check-wheel sanitize gpu-check bench growth results results-full screenshots docs docs-links clean
 
 setup: $(READY)
@@ -14,9 +16,9 @@ setup: $(READY)
 # Torch comes first and by its own pin: any other way of asking may fetch another build of it.
 $(READY): pyproject.toml setup.py $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet "setuptools>=77" ninja
-	$(BIN)/pip install --quiet --no-build-isolation -e ".[dev]"
+	$(BIN)/python -c "import torch" 2>/dev/null || $(PIP) torch==2.13.0
+	$(PIP) "setuptools>=77" ninja
+	$(PIP) --no-build-isolation -e ".[dev]"
 	touch $(READY)
 
 demo: setup
@@ -41,18 +43,20 @@ check-cuda: setup
 check-wheel: setup
 	$(BIN)/python tools/check_wheel.py
 
+# Arguments for pytest: SANITIZE='-k fuzzing' tries only that.
 sanitize: setup
-	$(BIN)/python tools/sanitize.py
+	$(BIN)/python tools/sanitize.py $(SANITIZE)
 
 gpu-check:
 	bash tools/gpu_check.sh
 
 $(PEERS): $(READY)
-	$(BIN)/pip install --quiet --no-build-isolation -e ".[bench]"
+	$(PIP) --no-build-isolation -e ".[bench]"
 	touch $(PEERS)
 
-# LVLM_VA_MNIST=<folder of the idx files> runs the whole method on MNIST, not on scikit-learn's digits.
-bench: $(PEERS) growth
+# LVLM_VA_MNIST=<folder of the idx files> runs the whole method on MNIST, not on scikit-learn's digits. A run that was
+# cut off is gone on with.
+bench: $(PEERS)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-quiet -q \
 		--latest benchmarks/latest.json --benchmark-json benchmarks/details.json
 
