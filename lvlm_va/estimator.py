@@ -111,16 +111,16 @@ class LVLMVAClassifier(AlignmentParameters):
         Epochs of ordinary training; 0 takes the module as it is.
     align_epochs : int, default=10
         Epochs of alignment in each round.
+    if_worse : {"warn", "restore"}, default="warn"
+        What is done where alignment lowers the accuracy on training images by more than noise, and does not raise it
+        when spurious pixels of other classes are put in: a warning and a remark tell of it, and ``"restore"`` makes
+        ``module_`` the unaligned classifier. See ``aligned_.comparison``.
     n_rounds : int, default=1
         Most rounds of critique and alignment. Each critiques `n_align` new images with the latest net, and aligns the
         unaligned one with all masks so far.
     round_tolerance : float in [0, 1], default=0.02
         Rounds stop, and the latest net is kept, when its critique finds no more than this mean share of the
         effect in segments judged spurious; with 0, none at all. The first alignment takes place in any case.
-    if_worse : {"warn", "restore"}, default="warn"
-        What is done where alignment lowers the accuracy on training images by more than noise, and does not raise it
-        when spurious pixels of other classes are put in: a warning and a remark tell of it, and ``"restore"`` makes
-        ``module_`` the unaligned classifier. See ``aligned_.comparison``.
     early_stopping : bool, default=False
         Keep the last epoch of alignment that none beats by more than a standard error in
         `lvlm_va.metrics.right_reasons_accuracy` on critiqued images held out; for the curve see ``validation_score``
@@ -329,8 +329,8 @@ class LVLMVAClassifier(AlignmentParameters):
 
         Parameters
         ----------
-        X, y, image_ids
-            As in `fit`.
+        X, y, image_ids : as in `fit`
+            The training data.
         prices : Prices or None, default=None
             What the models' provider charges; None leaves the cost unknown.
 

@@ -96,7 +96,7 @@ def exam(
 
     Parameters
     ----------
-    critic, judge
+    critic, judge : object, str or None
         Who is asked, as in `lvlm_va.LVLMVAClassifier`; ``"recorded"`` plays back a large vision-language model.
     policy : VerdictPolicy, default=None
         What follows from surroundings and mixed segments, where a `ParserJudge` reads; None: its default.

@@ -183,6 +183,11 @@ def read_critiques(path: Path | None, *, strict: bool = False) -> dict[str, Crit
         Whether lines that are not as they were written, or were written into another file, are an error. Otherwise a
         warning tells of them, the file as it was is kept under another name, and only the others stay in it.
 
+    Returns
+    -------
+    dict of str to Critique
+        By the image's name.
+
     Raises
     ------
     DamagedFileError

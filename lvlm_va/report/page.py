@@ -88,7 +88,20 @@ def render_report(
     intro: str | None = None,
     prices: Prices | None = None,
 ) -> str:
-    """Return the page as text; the arguments are those of `write_report`."""
+    """Return the page as text; the arguments are those of `write_report`.
+
+    Parameters
+    ----------
+    record : RunRecord
+        What is shown.
+    title, intro, prices : optional
+        As of `write_report`.
+
+    Returns
+    -------
+    str
+        The page, HTML.
+    """
     with needs_report_extra("Jinja2"):
         from jinja2 import Environment, PackageLoader, StrictUndefined
         from markupsafe import Markup
