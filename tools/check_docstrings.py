@@ -2,8 +2,8 @@
 
 Every class and function that a room offers, and every public method of such a class. All checks count but those that
 ask for more sections than there may be to say: an extended summary (ES01), examples (EX01), what to see also (SA01).
-The fields of a dataclass may stand under Attributes instead of Parameters, and a method that one line says all of needs no
-sections.
+The fields of a dataclass may stand under Attributes instead of Parameters, and a method that one line says all of
+needs no sections.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from lvlm_va.cli.nets import folder_of, load_module
 from lvlm_va.cli.pairs import pairs
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
+from lvlm_va.cli.stopping import StoppableCommands
 from lvlm_va.cli.terminal import complain, tell
 from lvlm_va.common.threads import one_thread
 
@@ -41,6 +42,7 @@ VERDICTS = (
 
 app = typer.Typer(
     name="lvlm-va",
+    cls=StoppableCommands,
     help="Find out when an image classifier looks at the wrong thing, and mend it with words.",
     epilog=EXIT_CODES,
     no_args_is_help=True,

@@ -80,7 +80,7 @@ def propagate(
             folder,
             _Judged,
             name=f"round-{number}",
-            progress="propagate" if options.verbose else None,
+            progress="extend the verdicts" if options.verbose else None,
             ahead=partial(reading_ahead, data.images),
         )
         extended = _extend(found, rows, finder, how, seed, shards, masks)
