@@ -110,6 +110,10 @@ for when, classifier in (("before", unaligned), ("after", clf)):
     )
 
 # %%
+# A notebook shows where the classifier stands, below its parameters:
+clf
+
+# %%
 # The test images have a patch, too, but its shade tells nothing. What the net looks at now:
 fig, axes = plt.subplots(2, 5, figsize=(9, 4), layout="constrained")
 shown = clf.explain(test.images[:5])

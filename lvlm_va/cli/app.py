@@ -39,6 +39,7 @@ from lvlm_va.cli.options import (
 )
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
+from lvlm_va.cli.stopping import StoppableCommands
 from lvlm_va.cli.terminal import complain, tell
 from lvlm_va.cli.values import finding_values, normalisation, output_part, pairs, region_critic
 from lvlm_va.common.threads import one_thread
@@ -50,6 +51,7 @@ VERDICTS = (
 
 app = typer.Typer(
     name="lvlm-va",
+    cls=StoppableCommands,
     help="Find out when an image classifier looks at the wrong thing, and mend it with words.",
     epilog=EXIT_CODES,
     no_args_is_help=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 EXIT_CODES = """\
 Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
 compiled part is missing; 4 a model stopped answering, or has not answered everything yet (run again: what it has
-answered is kept); 5 another process of this run stopped (run again: what is done is kept).
+answered is kept); 5 another process of this run stopped (run again: what is done is kept); 130 Ctrl+C (likewise).
 """
 
 

@@ -37,10 +37,9 @@ def resolve_critic(
     ----------
     spec : None, str or critic
         None for no critic; ``"tiny"`` for the model that ships with the package; ``"hf:FOLDER"``, ``"openai:MODEL"``,
-        ``"anthropic:MODEL"`` or ``"http://HOST/v1#MODEL"`` for an `LVLMCritic` that asks this model;
-    # Critics that are a file.
-    _FILES: dict[str, Callable[[str], Critic]] = {"recorded": RecordedCritic, "table": TableCritic}
-    _MODELS = ("hf", "openai", "anthropic", "folder", "http", "https")
+        ``"anthropic:MODEL"``, ``"folder:PATH"`` or ``"http://HOST/v1#MODEL"`` for an `LVLMCritic` that asks this
+        model; ``"table:PATH"`` for a `TableCritic`, ``"recorded:PATH"`` for a `RecordedCritic`; or an object with a
+        ``name`` and a ``critique`` method, returned as it is.
     allow_remote : bool, default=False
         Whether a model named here may be on another machine.
     budget : Budget or None, default=None
@@ -95,8 +94,10 @@ def resolve_judge(
         ``name`` and a ``judge`` method, returned as it is.
     critic : Critic or None
         Whose critiques are judged.
-    allow_remote, budget, **batches
+    allow_remote, budget : bool, Budget or None
         As in `resolve_critic`.
+    **batches
+        Likewise.
 
     Returns
     -------

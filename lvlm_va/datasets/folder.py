@@ -62,6 +62,23 @@ class FolderDataset(Dataset[tuple[NDArray[np.uint8], str | tuple[int, ...]]]):
 
     Its items are (image, label): uint8 of shape (C, H, W), and the class, or 0 or 1 for each finding.
 
+    Parameters
+    ----------
+    root : Path
+        The folder of the images.
+    source : Path
+        What errors name: the table, or the folder.
+    rows : sequence of LabelledImage
+        What is known of each image.
+    size : tuple of (int, int)
+        Height and width.
+    mode : {"RGB", "L"}
+        Colour, or grey.
+    window : (float, float) or None
+        Values that become black and white in images of more than 8 bits.
+    fit : {"stretch", "pad", "crop"}
+        What is done with images of another aspect.
+
     Attributes
     ----------
     labels, image_ids, groups, splits, patients, window
@@ -279,7 +296,7 @@ def open_image_folder(
 
     Parameters
     ----------
-    root, table, image_size, split, mode, columns, extension, classes, window, fit, findings, finding_values
+    root, table, image_size, split, mode, columns, extension, classes, window, fit, findings, finding_values : optional
         As in `load_image_folder`, which raises the same errors; an image that cannot be read, when it is asked for.
 
     Returns

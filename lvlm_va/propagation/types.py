@@ -100,7 +100,18 @@ class Propagated:
 
 
 def resolve_propagation(spec: bool | int | Propagation) -> Propagation | None:
-    """Return how verdicts are extended: not at all (False), as usual (True), to so many images, or as it says."""
+    """Return how verdicts are extended: not at all (False), as usual (True), to so many images, or as it says.
+
+    Parameters
+    ----------
+    spec : bool, int or Propagation
+        As above.
+
+    Returns
+    -------
+    Propagation or None
+        None for not at all.
+    """
     if isinstance(spec, bool | np.bool_):
         return Propagation() if spec else None
     return spec if isinstance(spec, Propagation) else Propagation(n_images=int(spec))

@@ -85,7 +85,20 @@ def render_report(
     intro: str | None = None,
     prices: Prices | None = None,
 ) -> str:
-    """Return the page as text; the arguments are those of `write_report`."""
+    """Return the page as text; the arguments are those of `write_report`.
+
+    Parameters
+    ----------
+    record : RunRecord
+        What is shown.
+    title, intro, prices : optional
+        As of `write_report`.
+
+    Returns
+    -------
+    str
+        The page, HTML.
+    """
     environment = template_environment()
     environment.filters |= {"percent": percent, "seconds": in_words}
     style, script = text_of("report.css"), text_of("report.js")

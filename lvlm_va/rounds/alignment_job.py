@@ -139,7 +139,7 @@ class AlignmentJob:
     def explain(self, module: nn.Module, chosen: Tensor, key: str) -> Explained:
         """Attribute the labels' logits of these cases, chosen under this key, and cut the attributions up."""
         how, data, run = self.options, self.data, self.run
-        progress = {stage: stage if how.verbose else None for stage in ("explain", "segment")}
+        told = {"explain": "explain images", "segment": "cut into segments"} if how.verbose else {}
 
         def attribute(cases: Tensor) -> Explanation:
             return how.explainer.explain(module, data.images[data.rows_of(cases)], data.outcomes_of(cases))
@@ -154,7 +154,7 @@ class AlignmentJob:
                 chosen,
                 attribute,
                 concatenate_explanations,
-                progress=progress["explain"],
+                progress=told.get("explain"),
             )
             shown = self._with_images(
                 "shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen)
@@ -174,7 +174,7 @@ class AlignmentJob:
                 positions,
                 cut,
                 concatenate_segmentations,
-                progress=progress["segment"],
+                progress=told.get("segment"),
             )
         return Explained(chosen, shown.images, explanation, segmentation, key)
 

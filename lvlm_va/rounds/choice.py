@@ -145,6 +145,7 @@ class Choice:
             rows,
             predict,
             size=BATCHES_IN_SHARD * batch_size,
+            progress="choose images" if self.options.verbose else None,
             ahead=lambda parts: reading_ahead(images, [b for part in parts for b in part.split(batch_size)]),
         )
         return torch.cat([part.logits for part in shards])

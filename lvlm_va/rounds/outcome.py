@@ -73,7 +73,7 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
             aligned.indices,
             lambda rows: _of_cases(job, aligned, rows),
             join_outcomes,
-            progress="explain after" if job.options.verbose else None,
+            progress="explain the aligned net" if job.options.verbose else None,
         )
     net = aligned.latest.module
     before = describe_preprocess(net.preprocess) if isinstance(net, Preprocessed) else None

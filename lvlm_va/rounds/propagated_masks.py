@@ -81,7 +81,7 @@ def propagate(
             folder,
             _Judged,
             name=f"round-{number}",
-            progress="propagate" if options.verbose else None,
+            progress="extend the verdicts" if options.verbose else None,
             ahead=data.reading_ahead,
         )
         extended = _extend(found, cases, data, finder, how, seed, shards, masks)
