@@ -199,8 +199,8 @@ class LVLMVAClassifier(AlignmentParameters):
     propagated_ : Propagated
         The images aligned with, and their masks (with `propagate` only).
     alignment_data_ : MarkedImages
-        A torch Dataset of (image, label, mask): all images of the alignment, for training loops of one's own. Copies
-        and pickles, which hold no images, lack it, and so do estimators of several findings per image.
+        A torch Dataset of (image, label, mask), of several findings with the one that the mask is about: all images of
+        the alignment, for training loops of one's own. Copies and pickles, which hold no images, lack it.
     history_ : dict of str to tuple of History
         Curves of ``"train"`` and ``"align"``, one per run of the training loop.
     job_, aligned_ : AlignmentJob, Aligned
@@ -494,9 +494,7 @@ class LVLMVAClassifier(AlignmentParameters):
         self.module_, self.unaligned_module_ = map(own_module, both)
         self.history_["align"] = aligned.latest.histories
         self.remarks_ = remarks_on(aligned, job.options)
-        marked = job.marked_images(aligned)
-        if marked is not None:
-            self.alignment_data_ = marked
+        self.alignment_data_ = job.marked_images(aligned)
         if aligned.rounds:
             self.alignment_set_ = job.data.rows_of(aligned.indices).numpy()
             if job.data.multilabel:

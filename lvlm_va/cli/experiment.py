@@ -66,7 +66,8 @@ def experiment(
     name: Annotated[Experiment, typer.Argument(help="What to run.")],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json and everything that resuming needs.")],
     seeds: Annotated[
-        int | None, typer.Option(help="Number of seeds, from 0; otherwise 7, and 1 with --quick.", min=1)
+        int | None,
+        typer.Option(help="Number of seeds, from 0; otherwise 7, and 1 with --quick, 3 for heads.", min=1),
     ] = None,
     data_dir: Annotated[
         Path | None,
@@ -127,8 +128,8 @@ def experiment(
     recorded aligns the nets of the exam by what a large vision-language model said of their segments (`lvlm-va exam
     --critic recorded`), and by what is true of the same segments.
 
-    heads aligns the same radiographs as a net with two logits, with one, and as one of two findings of which only it
-    has the tag.
+    heads aligns one trained net on the same radiographs: told by two logits, by one, and as one of two findings of
+    which only it has the tag.
 
     audit looks for the shortcut of nets that have one, before and after alignment by 20 questions about families of
     regions, and for false alarms in nets that have none.
@@ -139,7 +140,7 @@ def experiment(
     """
     given = {option for option in context.params if _is_given(context, option)}
     _refuse_what_does_not_apply(name, given)
-    seeds = seeds or (1 if quick else 7)
+    seeds = seeds or ((3 if name is Experiment.heads else 1) if quick else 7)
     if name is Experiment.heads:
         from lvlm_va.experiments.heads import run_heads
 

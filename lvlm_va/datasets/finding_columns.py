@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,8 +107,9 @@ class FindingColumns:
 
 
 def _number(cell: str) -> str | float:
-    """Return a cell as a number where it is one, so that -1 and -1.0 are the same."""
+    """Return a cell as a number where it is one, so that -1 and -1.0 are the same; nan equals nothing."""
     try:
-        return float(cell.replace(",", "."))
+        number = float(cell.replace(",", "."))
     except ValueError:
         return cell
+    return cell if math.isnan(number) else number

@@ -251,11 +251,13 @@ def _tell(
     else:
         counts, behaviour = classifier.verdicts_.counts(), classifier.behaviour_summary()
         critiqued = Counter(classifier.job_.data.outcomes_of(classifier.aligned_.indices).tolist())
+        cases = "cases " if classifier.job_.data.multilabel else ""
         by_class = ", ".join(
             f"{critiqued[i]} {name}" for i, name in enumerate(classifier.job_.data.class_names)
         )
         echo(
-            f"{n_training} training images, {len(classifier.alignment_set_)} critiqued ({by_class}); verdicts: {counts}"
+            f"{n_training} training images, {len(classifier.alignment_set_)} {cases}critiqued ({by_class}); "
+            f"verdicts: {counts}"
         )
         echo(str(behaviour))
         metrics["verdicts"] = counts

@@ -143,6 +143,11 @@ class RunRecord:
         return len(self.image_ids)
 
     @property
+    def n_critiqued_images(self) -> int:
+        """How many images were critiqued; of several findings, one may have been about several of them."""
+        return len(np.unique(self.indices))
+
+    @property
     def direction(self) -> str:
         """Which way what is cut into segments speaks: ``"for"`` a class, or ``"for or against"`` it."""
         return DIRECTIONS[self.segmentation.effect]

@@ -270,14 +270,9 @@ class AlignmentJob:
             seed=self.seed,
         )
 
-    def marked_images(self, aligned: Aligned) -> MarkedImages | None:
-        """Return all images of the latest alignment, each once, with the masks of those that have one.
-
-        None of several findings: an image may have a mask for each.
-        """
+    def marked_images(self, aligned: Aligned) -> MarkedImages:
+        """Return all images of the latest alignment, each once, or for each finding that it has a mask about."""
         how, data = self.options, self.data
-        if data.multilabel:
-            return None
         marks = self.marks(aligned)
         kept = torch.ones(len(data.labels), dtype=torch.bool)
         if how.held_out_fraction is not None:
@@ -285,7 +280,8 @@ class AlignmentJob:
             kept[draw_held_out(measurable, how.held_out_fraction, self.seed, data.groups)] = False
         rows = kept.nonzero().flatten()
         masks = marks.masks if marks.masks.dtype == torch.bool else marks.masks > 0
-        return MarkedImages(data.images, data.labels, marks.indices, masks, rows)
+        masked, findings = data.rows_of(marks.indices), data.findings_of(marks.indices)
+        return MarkedImages(data.images, data.labels, masked, masks, rows, findings)
 
     def marks(self, aligned: Aligned) -> Marks:
         """Return the masks of the latest alignment."""

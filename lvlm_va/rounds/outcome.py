@@ -95,6 +95,10 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
 def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is told of a run besides its results, as JSON values; parameters as in `publish`."""
     propagated = aligned.propagated
+
+    def n_images(cases: Tensor) -> int:
+        return len(job.data.rows_of(cases).unique())
+
     return {
         "seconds": job.run.seconds,
         "image_ids": tuple(map(job.data.case_id, aligned.indices.tolist())),
@@ -103,10 +107,10 @@ def facts(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) ->
         "versions": version_facts(),
         "policy": asdict(job.options.policy),
         "remarks": remarks_on(aligned, job.options),
-        "n_drawn_masks": 0 if aligned.drawn is None else len(aligned.drawn.indices),
+        "n_drawn_masks": 0 if aligned.drawn is None else n_images(aligned.drawn.indices),
         "trial": aligned.trial and aligned.trial.to_json(),
         "propagated": propagated
-        and {"n_images": len(propagated.indices), "agreement": float(propagated.agreement)},
+        and {"n_images": n_images(propagated.indices), "agreement": float(propagated.agreement)},
     }
 
 

@@ -51,9 +51,12 @@ def test_findings_from_the_table_to_report_and_export(align, radiographs, lvlm_v
     assert {name.split(" | ")[1] for name in record.image_ids} == {"ill", "dark"}
     assert record.verdicts.specifications["ill"] == "The centre counts."
     assert (record.parameters["early_stopping"], record.parameters["validation_fraction"]) == (True, 0.25)
-    assert record.propagated["n_images"] == 40
+    assert 20 <= record.propagated["n_images"] <= 30  # of 40 cases
     assert 0 <= json.loads((run / "metrics.json").read_text())["after"]["accuracy"] <= 1
-    assert "no dark" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "no dark" in page
+    assert f"extended to {record.propagated['n_images']} training images" in page
+    assert f"In {len(set(record.indices.tolist()))} of them it was explained" in page
 
     out = tmp_path / "out"
     exported = lvlm_va(
@@ -77,7 +80,7 @@ def test_drawn_masks_hold_for_every_finding(align, radiographs, tmp_path):
     done = align(tmp_path / "run", *options, "--masks", tmp_path / "drawn", data=radiographs)
     assert done.returncode == 0, done.stderr
     assert "Left out: 6 images for validation." in done.stdout
-    assert json.loads((tmp_path / "run" / "latest.json").read_text())["n_drawn_masks"] == 8
+    assert json.loads((tmp_path / "run" / "latest.json").read_text())["n_drawn_masks"] == 4
     refused = align(tmp_path / "other", *options, "--relevant-masks", tmp_path / "drawn", data=radiographs)
     assert refused.returncode == 2
     assert "Masks of what should count must say for which finding" in refused.stderr

@@ -29,6 +29,12 @@ def test_what_is_uncertain_or_not_mentioned_is_as_it_is_said_to_be(folder):
     columns = {"path": "Path"}
     found = load(folder, columns=columns, findings=FINDINGS, finding_values={"": 0, "-1": 1})
     assert found.labels.tolist() == [[0, 1], [1, 0], [1, 0]]
+    write(folder, *lines[:3], "c.png,,nan,True")
+    also = load(
+        folder, columns=columns, findings=FINDINGS, finding_values={"": 0, "-1": 1, "nan": 1, "True": 0}
+    )
+    assert also.labels.tolist() == [[0, 1], [1, 0], [0, 1]]
+    write(folder, *lines)
     with pytest.raises(ValueError, match=r"line 2: the column 'Effusion' must be 0 or 1. Got '' instead"):
         load(folder, columns=columns, findings=FINDINGS, finding_values={"-1": 1})
     with pytest.raises(

@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic
+from lvlm_va.alignment import MarkedBatchSampler, RightReasonsLoss
 from lvlm_va.critique import Critique, SegmentVerdict
 from lvlm_va.model_selection import RightReasonsScorer
 from lvlm_va.propagation import Propagation
@@ -136,6 +137,43 @@ def test_propagation_aligns_by_each_findings_own_masks_and_survives_a_pickle(dat
     again = pickle.loads(pickle.dumps(clf)).realign(clf.verdicts_, X, Y)
     for one, two in zip(clf.module_.parameters(), again.module_.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("settings", [{"early_stopping": True}, {"propagate": True}], ids=str)
+def test_a_loop_of_ones_own_gets_each_case_with_marks(data, trained, settings):
+    X, Y, masks = data
+    masks = masks.copy()
+    masks[::2] = False
+    clf = make(trained, critic=OracleCritic(masks), classes=FINDINGS, **settings).fit(X, Y)
+    found = clf.alignment_data_
+    marks = clf.job_.marks(clf.aligned_)
+    known = dict(zip(marks.indices.tolist(), marks.masks > 0, strict=True))
+    seen = []
+    for (image, labels, mask, finding), row, marked in zip(
+        found, found.rows.tolist(), found.marked, strict=True
+    ):
+        assert np.array_equal(image, X[row])
+        assert labels.tolist() == Y[row].tolist()
+        assert bool(marked) == bool(mask.any())
+        if marked:
+            seen.append(2 * row + finding)
+            assert torch.equal(mask > 0, known[seen[-1]])
+    of_shown = {case for case, mask in known.items() if mask.any() and case // 2 in set(found.rows.tolist())}
+    assert sorted(seen) == sorted(of_shown)
+    assert len(set(seen)) == len(seen) > 0
+    bare = found.rows[~found.marked].tolist()
+    assert len(set(bare)) == len(bare)
+    assert not set(bare) & {case // 2 for case in seen}
+    left_out = set(range(N)) - set(found.rows.tolist())
+    assert left_out <= set(clf.alignment_set_.tolist())
+    assert bool(left_out) == ("early_stopping" in settings)
+    sampler = MarkedBatchSampler(found, batch_size=8)
+    images, labels, masks, findings = next(iter(torch.utils.data.DataLoader(found, batch_sampler=sampler)))
+    losses = [
+        RightReasonsLoss(strength)(trained, images, labels, masks, findings=findings)
+        for strength in (0.0, 1.0)
+    ]
+    assert losses[0] < losses[1]
 
 
 class UnsureOfEffusion(RegionCritic):

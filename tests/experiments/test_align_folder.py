@@ -64,20 +64,32 @@ def test_how_images_of_another_aspect_are_made_to_fit(align, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def aligned_folder(root, out, **parameters):
+    return align_folder(
+        root, module="mlp", critic=RegionCritic({"irrelevant": ["corners"]}), specifications={}, out=out,
+        image_size=(16, 16), mode="L", table="labels.csv", columns={}, extension="", echo=lambda line: None,
+        parameters={
+            "n_align": 40, "epochs": 2, "align_epochs": 2, "random_state": 0, "segmenter": "grid", **parameters
+        },
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_validation_images_stop_training_with_early_stopping_alone(table, tmp_path, early_stopping):
+    root = table("path,label,split", lambda i, row: [*row[:2], ("train", "val")[i >= 42]])
+    clf = aligned_folder(root, tmp_path / "run", early_stopping=early_stopping)
+    for stage in ("train", "align"):
+        assert bool(clf.history_[stage][0].validation_loss) == early_stopping
+    assert bool(clf.history_["align"][0].validation_score) == early_stopping
+
+
 @pytest.mark.parametrize("n_patients", [1, 9])
 def test_early_stopping_goes_by_the_tables_patients(table, tmp_path, n_patients):
     """Each patient has the four images in a row; nobody knows whose the first two are."""
     whose = np.array([f"p{i // 4 % n_patients}" for i in range(48)])
     whose[:2] = whose[0] if n_patients == 1 else ""
     root = table("path,label,patient", lambda i, row: [*row[:2], whose[i]])
-    clf = align_folder(
-        root, module="mlp", critic=RegionCritic({"irrelevant": ["corners"]}), specifications={}, out=tmp_path / "run",
-        image_size=(16, 16), mode="L", table="labels.csv", columns={}, extension="", echo=lambda line: None,
-        parameters={
-            "n_align": 40, "epochs": 2, "align_epochs": 2, "early_stopping": True, "random_state": 0,
-            "segmenter": "grid",
-        },
-    )  # fmt: skip
+    clf = aligned_folder(root, tmp_path / "run", early_stopping=True)
     aligned = np.isin(np.arange(48), clf.alignment_data_.rows.numpy())
     held_out = np.isin(np.arange(48), clf.alignment_set_) & ~aligned
     assert held_out.any()
