@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -48,7 +48,7 @@ class Explaining:
         return _fetched(found)
 
     def segment(self, cases: Tensor, attributions: Tensor) -> Segmentation:
-        """Return the segments, on the CPU, of attributions that `explain` found for these cases or an earlier run kept."""
+        """Return the segments, on the CPU, of attributions that `explain` found for these cases, or an earlier run."""
         at_hand = self._at_hand.pop(tuple(cases.tolist()), None)
         if at_hand is None:
             images = self._images(cases)
@@ -65,5 +65,7 @@ def _fetched(part: Part) -> Part:
     tensors = {
         one.name: value for one in fields(part) if isinstance(value := getattr(part, one.name), Tensor)
     }
-    away = {name: value.cpu() for name, value in tensors.items() if value.device.type != "cpu"}
+    away: dict[str, Any] = {
+        name: value.cpu() for name, value in tensors.items() if value.device.type != "cpu"
+    }
     return replace(part, **away) if away else part

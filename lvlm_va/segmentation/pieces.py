@@ -53,7 +53,7 @@ def connected_pieces(effect: Tensor, labels: Tensor, n_regions: int, min_share: 
 
 
 def numbered(labels: Tensor, n_regions: int) -> Tensor:
-    """Return the piece of each pixel, from 1, image by image, region by region and in the order of their first pixels."""
+    """Return the piece of each pixel, from 1: by image, then by region, then in the order of their first pixels."""
     n, height, width = labels.shape
     # A plane for each region, so that one pass over all finds the pieces of all.
     planes = labels.numpy()[:, None] == np.arange(1, n_regions + 1)[:, None, None]
@@ -67,7 +67,6 @@ def numbered_anywhere(labels: Tensor, n_regions: int) -> Tensor:
     Each pixel points to the first pixel that it knows of in its piece: it asks its neighbours, and goes where the
     pixel points that it points to, until no pixel learns anything new.
     """
-    n, height, width = labels.shape
     pixel = torch.arange(labels.numel(), device=labels.device).view_as(labels)
     first = pixel
     while True:
@@ -86,7 +85,7 @@ def numbered_anywhere(labels: Tensor, n_regions: int) -> Tensor:
             break
         first = found
     # By image, then region, then first pixel.
-    row = pixel.div(height * width, rounding_mode="floor")
+    row = pixel.div(labels[0].numel() if len(labels) else 1, rounding_mode="floor")
     inside = labels > 0
     region = row * (n_regions + 1) + labels
     key = (region * labels.numel() + first)[inside]
