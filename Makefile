@@ -48,8 +48,9 @@ check-wheel: setup
 sanitize: setup
 	$(BIN)/python tools/sanitize.py $(SANITIZE)
 
+# Ten minutes at most; what it finds stands in build/gpu_check.json. GPU_CHECK=--rehearse needs no GPU.
 gpu-check:
-	bash tools/gpu_check.sh
+	$(PYTHON) -m tools.gpu_check $(GPU_CHECK)
 
 $(PEERS): $(READY)
 	$(PIP) --no-build-isolation -e ".[bench]"

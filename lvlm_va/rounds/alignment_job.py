@@ -30,6 +30,7 @@ from lvlm_va.rounds.choice import Choice
 from lvlm_va.rounds.comparison import Comparison, compare
 from lvlm_va.rounds.critique_round import have_critiqued
 from lvlm_va.rounds.drawn_masks import DrawnMasks
+from lvlm_va.rounds.explaining import Explaining
 from lvlm_va.rounds.held_out import AlignmentRows, draw_held_out, hold_out
 from lvlm_va.rounds.marks import Marks, find_marks
 from lvlm_va.rounds.options import AlignmentOptions
@@ -140,10 +141,7 @@ class AlignmentJob:
         """Attribute the labels' logits of these cases, chosen under this key, and cut the attributions up."""
         how, data, run = self.options, self.data, self.run
         told = {"explain": "explain images", "segment": "cut into segments"} if how.verbose else {}
-
-        def attribute(cases: Tensor) -> Explanation:
-            return how.explainer.explain(module, data.images[data.rows_of(cases)], data.outcomes_of(cases))
-
+        explaining = Explaining(module, data, how, self.seed)
         key = run.key("explain", key, how.explainer)
         with run.timed("explain"):
             explanation = sharded(
@@ -152,7 +150,7 @@ class AlignmentJob:
                 key,
                 Explanation,
                 chosen,
-                attribute,
+                explaining.explain,
                 concatenate_explanations,
                 progress=told.get("explain"),
             )
@@ -161,8 +159,7 @@ class AlignmentJob:
             )
 
         def cut(positions: Tensor) -> Segmentation:
-            images = data.images[data.rows_of(chosen[positions])]
-            return how.segmenter.segment(explanation.attributions[positions], images, self.seed)
+            return explaining.segment(chosen[positions], explanation.attributions[positions])
 
         key, positions = run.key("segment", key, how.segmenter), torch.arange(len(chosen))
         with run.timed("segment"):

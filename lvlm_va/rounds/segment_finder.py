@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.propagation import SegmentVerdicts, feature_maps, find_feature_layer, segment_features
+from lvlm_va.rounds.explaining import Explaining
 from lvlm_va.rounds.options import AlignmentOptions
 from lvlm_va.rounds.types import Round
 from lvlm_va.runs.shards import SHARD
@@ -32,16 +33,16 @@ class SegmentFinder:
     """
 
     def __init__(self, module: nn.Module, data: TrainingData, options: AlignmentOptions, seed: int) -> None:
-        self._module, self._data, self._options, self._seed = module, data, options, seed
+        self._module, self._data = module, data
+        self._explaining = Explaining(module, data, options, seed)
         self._layer = find_feature_layer(module, self._placed(data.images[:2]))
 
     def find(self, cases: Tensor) -> tuple[Segmentation, Tensor]:
         """Return the segments of these cases, some hundred at most, and those segments' features (n, J, F)."""
-        data, how = self._data, self._options
-        images, labels = data.images[data.rows_of(cases)], data.outcomes_of(cases)
-        explanation = how.explainer.explain(self._module, images, labels)
-        segmentation = how.segmenter.segment(explanation.attributions, images, self._seed)
-        return segmentation, self._features(images, labels, segmentation)
+        explanation = self._explaining.explain(cases)
+        segmentation = self._explaining.segment(cases, explanation.attributions)
+        images = self._data.images[self._data.rows_of(cases)]
+        return segmentation, self._features(images, self._data.outcomes_of(cases), segmentation)
 
     def decided(self, found: Round, positions: Tensor) -> SegmentVerdicts:
         """Return what is there to learn from: the segments of some cases that were judged spurious or relevant.

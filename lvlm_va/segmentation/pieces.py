@@ -31,21 +31,64 @@ def connected_pieces(effect: Tensor, labels: Tensor, n_regions: int, min_share: 
     Returns
     -------
     Tensor of shape (n, H, W), int64
-        Piece of each pixel, from 1, strongest first; 0 for none. It is found on the CPU, whatever the device.
+        Piece of each pixel, from 1, strongest first; 0 for none.
     """
-    n, height, width = labels.shape
-    regions, weights = labels.cpu().numpy(), effect.cpu().numpy()
-    # A plane for each region, so that one pass over all finds the pieces of all.
-    planes = regions[:, None] == np.arange(1, n_regions + 1)[:, None, None]
-    pieces, n_pieces = ndimage.label(planes.reshape(n * n_regions, height, width), _NEIGHBOURS)
-    piece = pieces.reshape(n, n_regions, height, width).max(1, initial=0)
-    shares = np.bincount(piece.ravel(), weights.ravel(), n_pieces + 1)[1:]
-    # Pieces are numbered plane by plane, so those of an image follow each other.
-    last = piece.max((1, 2), initial=0)
-    image = np.searchsorted(np.maximum.accumulate(last), np.arange(1, n_pieces + 1))
-    order = np.lexsort((-shares, image))
-    rank = np.empty(n_pieces, np.int64)
-    rank[order] = np.arange(n_pieces) - np.searchsorted(image, image[order])
+    number_pieces = numbered if labels.device.type == "cpu" else numbered_anywhere
+    piece = number_pieces(labels, n_regions)
+    last = piece.flatten(1).amax(1) if piece.numel() else piece.new_zeros(len(piece))
+    n_pieces = int(last.max()) if len(last) else 0
+    # Not a bincount, which on a GPU adds in no fixed order.
+    shares = effect.new_zeros(n_pieces + 1).index_put_((piece.flatten(),), effect.flatten(), accumulate=True)[
+        1:
+    ]
+    # Pieces are numbered image by image, so those of an image follow each other.
+    number = torch.arange(n_pieces, device=labels.device)
+    image = torch.searchsorted(last.cummax(0).values, number + 1)
+    order = shares.argsort(descending=True, stable=True)
+    order = order[image[order].argsort(stable=True)]
+    rank = torch.empty_like(number)
+    rank[order] = number - torch.searchsorted(image, image[order])
     kept = (rank < most) & ((shares >= min_share) | (rank == 0)) & (shares > 0)
-    number = np.concatenate([[0], np.where(kept, rank + 1, 0)])
-    return torch.from_numpy(number[piece]).to(labels.device)
+    return torch.cat([number.new_zeros(1), (rank + 1) * kept])[piece]
+
+
+def numbered(labels: Tensor, n_regions: int) -> Tensor:
+    """Return the piece of each pixel, from 1: by image, then by region, then in the order of their first pixels."""
+    n, height, width = labels.shape
+    # A plane for each region, so that one pass over all finds the pieces of all.
+    planes = labels.numpy()[:, None] == np.arange(1, n_regions + 1)[:, None, None]
+    pieces, _ = ndimage.label(planes.reshape(n * n_regions, height, width), _NEIGHBOURS)
+    return torch.from_numpy(pieces.reshape(n, n_regions, height, width).max(1, initial=0).astype(np.int64))
+
+
+def numbered_anywhere(labels: Tensor, n_regions: int) -> Tensor:
+    """Return the same on any device, where nothing has to leave it.
+
+    Each pixel points to the first pixel that it knows of in its piece: it asks its neighbours, and goes where the
+    pixel points that it points to, until no pixel learns anything new.
+    """
+    pixel = torch.arange(labels.numel(), device=labels.device).view_as(labels)
+    first = pixel
+    while True:
+        asked = first
+        for dim in (1, 2):
+            size = labels.shape[dim] - 1
+            one, other = (labels.narrow(dim, start, size) for start in (0, 1))
+            before, after = (asked.narrow(dim, start, size) for start in (0, 1))
+            least = torch.minimum(before, after).where(one == other, torch.iinfo(torch.int64).max)
+            asked = asked.clone()
+            for start in (0, 1):
+                part = asked.narrow(dim, start, size)
+                part.copy_(torch.minimum(part, least))
+        found = asked.flatten()[asked]
+        if torch.equal(found, first):
+            break
+        first = found
+    # By image, then region, then first pixel.
+    row = pixel.div(labels[0].numel() if len(labels) else 1, rounding_mode="floor")
+    inside = labels > 0
+    region = row * (n_regions + 1) + labels
+    key = (region * labels.numel() + first)[inside]
+    result = torch.zeros_like(labels)
+    result[inside] = torch.unique(key, return_inverse=True)[1] + 1
+    return result

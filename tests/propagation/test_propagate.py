@@ -226,11 +226,18 @@ def test_one_that_moves_about_is_not(digits: DecoyData) -> None:
         masks[i] = np.roll(masks[i], (down, right), (0, 1))
     moved = DecoyData(images, digits.labels, masks, digits.groups)
     auto = fitted(
-        moved, module="mlp", epochs=12, critic=OracleCritic(masks), propagate=replace(SEGMENTS, consensus="auto")
+        moved,
+        module="mlp",
+        epochs=12,
+        critic=OracleCritic(masks),
+        propagate=replace(SEGMENTS, consensus="auto"),
     )
     assert not auto.propagated_.consensus.any()
     forced = fitted(
-        moved, module=auto.unaligned_module_, critic=OracleCritic(masks), propagate=replace(SEGMENTS, consensus=True)
+        moved,
+        module=auto.unaligned_module_,
+        critic=OracleCritic(masks),
+        propagate=replace(SEGMENTS, consensus=True),
     )
     assert forced.propagated_.consensus.any()
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from lvlm_va.segmentation.pieces import connected_pieces
+from lvlm_va.segmentation.pieces import connected_pieces, numbered, numbered_anywhere
 from lvlm_va.segmentation.shapes import closed, densest, opened
 from lvlm_va.segmentation.smoothing import in_blocks, smoothed
 from tests.tolerances import OP
@@ -96,14 +96,27 @@ def test_pieces_are_the_strongest_connected_ones(labels: Tensor, min_share: floa
     for share, before, after in zip(effect.numpy(), labels.numpy(), found.numpy(), strict=True):
         pieces = []
         for region in range(1, 12):
-            numbered, n_pieces = ndimage.label(before == region)
-            pieces += [(share[numbered == k].sum(), numbered == k) for k in range(1, n_pieces + 1)]
+            parts, n_pieces = ndimage.label(before == region)
+            pieces += [(share[parts == k].sum(), parts == k) for k in range(1, n_pieces + 1)]
         pieces.sort(key=lambda piece: -piece[0])
         kept = [piece for piece in pieces[:most] if piece[0] >= min_share] or pieces[:1]
         expected = np.zeros_like(before)
         for number, (_, inside) in enumerate(kept, start=1):
             expected[inside] = number
         np.testing.assert_array_equal(after, expected)
+
+
+@given(labels=label_maps)
+@properties
+def test_pieces_are_numbered_alike_on_every_device(labels: Tensor):
+    assert torch.equal(numbered_anywhere(labels, 11), numbered(labels, 11))
+
+
+def test_a_piece_that_winds_through_the_image_is_one():
+    labels = torch.zeros(1, 31, 31, dtype=torch.int64)
+    labels[:, ::2] = 1
+    labels[0, 1::4, -1] = labels[0, 3::4, 0] = 1
+    assert torch.equal(numbered_anywhere(labels, 1), labels)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.1, 0.4, 1.0, 2.5])
