@@ -10,6 +10,9 @@ from typing import Any
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # bars would fill the tutorials' output
 
+from docutils.nodes import SkipNode, math_block
+from docutils.utils.math.latex2mathml import tex2mathml
+
 import lvlm_va
 
 project = "lvlm_va"
@@ -20,7 +23,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
     "sphinx_copybutton",
@@ -32,6 +34,7 @@ html_title = "lvlm_va"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_copyright = False
+html_math_renderer = "mathml"
 
 # Names in single backticks are links where there is such a page; full names must have one.
 default_role = "py:obj"
@@ -104,7 +107,16 @@ def _write_command_line(app: Any) -> None:
     Path(app.srcdir, "reference", "command_line.md").write_text("\n".join(page))
 
 
+def _write_math(writer: Any, node: Any) -> None:
+    """Write an equation as browsers show it by themselves; MathJax would have to be loaded from elsewhere."""
+    block = isinstance(node, math_block)
+    equation = tex2mathml(node.astext(), as_block=block)
+    writer.body.append(f'<div class="equation">{equation}</div>' if block else equation)
+    raise SkipNode
+
+
 def setup(app: Any) -> None:
     """Connect these; Sphinx calls it."""
+    app.add_html_math_renderer("mathml", (_write_math, None), (_write_math, None))
     app.connect("builder-inited", _write_command_line)
     app.connect("autodoc-process-docstring", _escape, priority=400)  # before numpydoc reads it

@@ -10,6 +10,7 @@ import csv
 import subprocess
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -55,7 +56,7 @@ def run(line):
     done = subprocess.run(
         command, cwd=folder, check=True, text=True, capture_output=True
     )
-    print(done.stdout)
+    print(*(textwrap.fill(text, 88) for text in done.stdout.splitlines()), sep="\n")
 
 
 run("doctor scans")
@@ -66,7 +67,7 @@ run("doctor scans")
 # A built-in net is trained first (``--epochs``); your own is ``--module mynets:make_net --weights net.safetensors``. That the letters
 # stand in the corners can be said without any model: ``--irrelevant corners``. Otherwise ``--critic`` names one.
 run(
-    "align scans --module resnet8 --epochs 10 --align-epochs 10 --image-size 48 48 --grey --lr 1e-3 "
+    "align scans --module resnet8 --epochs 8 --align-epochs 8 --image-size 48 48 --grey --lr 1e-3 "
     "--irrelevant corners --n-align 60 --propagate 300 --segmenter ppeps_wgm --out run"
 )
 
