@@ -208,7 +208,7 @@ class RightReasonsScorer:
         X: Images,
         y: ArrayLike | None = None,
         *,
-        critic: Critic | str | None = None,
+        critic: Critic | Mapping[Any, Any] | str | None = None,
         judge: Judge | str | None = None,
         propagate: bool | Propagation = False,
         image_ids: Sequence[str] | None = None,
