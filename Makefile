@@ -4,18 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+SITE := $(VENV)/.site
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: setup demo test lint check-cuda check-wheel sanitize gpu-check bench growth results results-full screenshots clean
+PIP := $(BIN)/pip install --quiet $(PIP_FLAGS)
+
+.PHONY: setup demo test lint check-cuda check-wheel sanitize gpu-check bench growth results results-full screenshots docs docs-links clean
 
 setup: $(READY)
 
 # Torch comes first and by its own pin: any other way of asking may fetch another build of it.
 $(READY): pyproject.toml setup.py $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet "setuptools>=77" ninja
-	$(BIN)/pip install --quiet --no-build-isolation -e ".[dev]"
+	$(BIN)/python -c "import torch" 2>/dev/null || $(PIP) torch==2.13.0
+	$(PIP) "setuptools>=77" ninja
+	$(PIP) --no-build-isolation -e ".[dev]"
 	touch $(READY)
 
 demo: setup
@@ -32,6 +35,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_docstrings.py
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 check-cuda: setup
@@ -40,18 +44,20 @@ check-cuda: setup
 check-wheel: setup
 	$(BIN)/python tools/check_wheel.py
 
+# Arguments for pytest: SANITIZE='-k fuzzing' tries only that.
 sanitize: setup
-	$(BIN)/python tools/sanitize.py
+	$(BIN)/python tools/sanitize.py $(SANITIZE)
 
 gpu-check:
 	bash tools/gpu_check.sh
 
 $(PEERS): $(READY)
-	$(BIN)/pip install --quiet --no-build-isolation -e ".[bench]"
+	$(PIP) --no-build-isolation -e ".[bench]"
 	touch $(PEERS)
 
-# LVLM_VA_MNIST=<folder of the idx files> runs the whole method on MNIST, not on scikit-learn's digits.
-bench: $(PEERS) growth
+# LVLM_VA_MNIST=<folder of the idx files> runs the whole method on MNIST, not on scikit-learn's digits. A run that was
+# cut off is gone on with.
+bench: $(PEERS)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-quiet -q \
 		--latest benchmarks/latest.json --benchmark-json benchmarks/details.json
 
@@ -63,7 +69,7 @@ results: setup
 	test -f $(RUNS)/main/metrics.json || $(BIN)/lvlm-va experiment main --quick --seeds 3 --out $(RUNS)/main
 	for name in $(COMPARISONS); do test -f $(RUNS)/$$name/metrics.json || $(BIN)/lvlm-va experiment $$name --quick --seeds 3 \
 		--data-set decoy-digits --out $(RUNS)/$$name || exit 1; done
-	$(BIN)/python -m lvlm_va.experiments.results_page $(RUNS) docs/results.md
+	$(BIN)/python -m lvlm_va.experiments.results_page $(RUNS) docs/background/results.md
 
 # The main comparison in its full settings: one and a half hours on two cores. Debian's dataset-fashion-mnist has the files.
 FASHION ?= /usr/share/datasets/fashion-mnist
@@ -71,15 +77,26 @@ results-full: setup
 	$(BIN)/lvlm-va experiment main --seeds 7 --fashion-dir $(FASHION) --data-set tagged-radiographs \
 		--data-set bandaged-lesions --data-set decoy-fashion-mnist --method lvlm_va_propagated \
 		--method lvlm_va_propagated_70 --method ground_truth_rrr --method counterexamples --out runs/full/main
-	$(BIN)/python -m lvlm_va.experiments.results_page runs/full docs/results_full.md
+	$(BIN)/python -m lvlm_va.experiments.results_page runs/full docs/background/results_full.md
 
 # The pictures in docs/images; needs Debian's chromium and chromium-driver.
 screenshots: setup
 	$(BIN)/python -m tools.question_picture
 	$(BIN)/python -m tools.screenshots
 
+$(SITE): $(READY)
+	$(BIN)/pip install --quiet --no-build-isolation -e ".[docs]"
+	touch $(SITE)
+
+# The site, in docs/_build/html: tutorials run, warnings are errors. Then the links to other sites, which need a network.
+docs: $(SITE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -j $(JOBS) -W --keep-going docs docs/_build/html
+
+docs-links: $(SITE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b linkcheck -D plot_gallery=0 -W --keep-going docs docs/_build/links
+
 growth: $(PEERS)
 	$(BIN)/python -m benchmarks.growth
 
 clean:
-	rm -rf $(VENV) build demo *.egg-info lvlm_va/*.so
+	rm -rf $(VENV) build demo docs/_build docs/gallery docs/reference/generated *.egg-info lvlm_va/*.so

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.record import Record, ratio
+from benchmarks.record import Record, Records, ratio
 
 Function = Callable[[], Any]
+
+# What rounds after the first may take: a ratio of long runs is settled by few.
+SECONDS = 30.0
 
 
 class Compare:
@@ -21,7 +24,7 @@ class Compare:
     the machine does falls on all of them alike.
     """
 
-    def __init__(self, name: str, benchmark: Any, threads: int, records: list[Record]) -> None:
+    def __init__(self, name: str, benchmark: Any, threads: int, records: Records) -> None:
         self.name, self._benchmark, self._threads, self._records = name, benchmark, threads, records
 
     def __call__(
@@ -37,14 +40,14 @@ class Compare:
         note: str = "",
         **facts: Any,
     ) -> dict[str, list[float]]:
-        """Time both sides, each once per round.
+        """Time both sides, each once per round, in two rounds at least and in more as time allows.
 
         Parameters
         ----------
         ours, peer : callable
             The two sides. Assert that their results are equal first; that warms them up, too.
         rounds : int
-            How often.
+            How often at most.
         ours_scale, peer_scale : float
             Factor of the seconds of a side that was timed on another amount of work; say so in `note`.
         also : mapping of str to callable
@@ -72,10 +75,16 @@ class Compare:
                 waiting(side, device)()
                 seconds[name].append(timer() - start)
 
-        self._benchmark.pedantic(waiting(ours, device), setup=time_the_others, rounds=rounds)
+        start = timer()
+        time_the_others()
+        middle = timer()
+        waiting(ours, device)()
+        end = timer()
+        more = min(rounds - 1, int(SECONDS / (end - start)))
+        self._benchmark.pedantic(waiting(ours, device), setup=time_the_others, rounds=max(1, more))
         if self._benchmark.stats is None:
             return {}
-        seconds["ours"] = list(self._benchmark.stats.stats.data)
+        seconds["ours"] = [end - middle, *self._benchmark.stats.stats.data]
         pairs = zip(seconds["ours"], seconds["peer"], strict=True)
         ratios = [ratio(self.name, a * ours_scale, b * peer_scale) for a, b in pairs]
         self.record(
@@ -103,14 +112,15 @@ class Compare:
         """Record an amount of either side that was measured otherwise."""
         value = ratio(self.name, ours, peer)
         record = Record(self.name, ours, peer, unit, spread or (value, value), note)
-        self._records.append(record)
+        self._records.add(record)
         self._benchmark.extra_info.update(ours=ours, peer=peer, unit=unit, ratio=value, note=note, **facts)
 
     def add_note(self, note: str, **facts: Any) -> None:
         """Add to the note and the details of the record just made."""
-        last = self._records[-1]
-        self._records[-1] = replace(last, note="; ".join(filter(None, [last.note, note])))
-        self._benchmark.extra_info.update(facts, note=self._records[-1].note)
+        last = self._records.all[self.name]
+        last = replace(last, note="; ".join(filter(None, [last.note, note])))
+        self._records.add(last)
+        self._benchmark.extra_info.update(facts, note=last.note)
 
 
 def waiting(function: Function, device: str) -> Function:

@@ -1,7 +1,8 @@
-"""The run: its options, the `compare` fixture, the one table at the end."""
+"""The run: its options, the `compare` fixture, what a run that was cut off has left to do, the one table at the end."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+import lvlm_va
 from benchmarks.compare import Compare
-from benchmarks.record import Record, missing, table, write_latest
+from benchmarks.record import Records, missing, table
 from lvlm_va.runs.environment import environment
 
-RECORDS = pytest.StashKey[list[Record]]()
+RECORDS = pytest.StashKey[Records]()
 THREADS = pytest.StashKey[int]()
 
 
@@ -23,7 +25,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--threads", type=int, default=None, help="CPU threads of both sides; torch's default: all"
     )
     group.addoption(
-        "--latest", type=Path, default=None, help="write the ratios of this run to this JSON file"
+        "--latest",
+        type=Path,
+        default=None,
+        help="keep the ratios in this JSON file, and go on with a run that was cut off",
     )
     group.addoption(
         "--data-dir",
@@ -35,8 +40,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # Where an assertion fails before the timing, that failure is all there is to say.
     config.addinivalue_line("filterwarnings", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
-    config.stash[RECORDS] = []
     config.stash[THREADS] = config.getoption("--threads") or torch.get_num_threads()
+    facts = environment() | {"threads": config.stash[THREADS], "sources": _digest()}
+    config.stash[RECORDS] = Records(config.getoption("--latest"), facts)
+
+
+def _digest() -> str:
+    """Return a hash of all code that is measured, and of what measures it."""
+    folders = (Path(lvlm_va.__file__).parent, Path(__file__).parent)
+    files = (
+        file for folder in folders for file in sorted(folder.rglob("*")) if file.suffix in (".py", ".so")
+    )
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def _id(item: pytest.Item) -> str:
+    return item.name.removeprefix("test_")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    known = config.stash[RECORDS].all
+    config.hook.pytest_deselected(items=[item for item in items if _id(item) in known])
+    items[:] = [item for item in items if _id(item) not in known]
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.config.stash[RECORDS].write(is_finished=True)
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
@@ -46,18 +76,17 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 @pytest.fixture
 def compare(benchmark: Any, request: pytest.FixtureRequest) -> Compare:
     """Return what times ours and a peer in turn; the id is the test's name without ``test_``."""
-    name, stash = request.node.name.removeprefix("test_"), request.config.stash
-    return Compare(name, benchmark, stash[THREADS], stash[RECORDS])
+    stash = request.config.stash
+    return Compare(_id(request.node), benchmark, stash[THREADS], stash[RECORDS])
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    records = config.stash[RECORDS]
+    records = list(config.stash[RECORDS].all.values())
     if not records:
         return
     threads, facts = config.stash[THREADS], environment()
     terminalreporter.section(f"torch {facts['torch']}, {threads} CPU threads, GPU: {facts['gpu']}")
     terminalreporter.write_line(table(records))
     if config.getoption("--latest"):
-        write_latest(config.getoption("--latest"), records)
         for name in missing(records):
             terminalreporter.write_line(f"{name}: NOT MEASURED")

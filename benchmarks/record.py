@@ -1,13 +1,15 @@
-"""One result, and the table of all."""
+"""One result, the table of all, and the file that keeps them from the moment that each stands."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.targets import TARGETS, is_floor
+from lvlm_va.common.files import write_json
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,38 @@ def missing(records: Sequence[Record]) -> list[str]:
     return [name for name in TARGETS if name not in {record.name for record in records}]
 
 
-def write_latest(path: Path, records: Sequence[Record]) -> None:
-    """Write the results as JSON, by id."""
-    latest = {
-        record.name: {
-            "ratio": record.ratio,
-            "ours": record.ours,
-            "peer": record.peer,
-            "unit": record.unit,
-            "note": record.note,
-        }
-        for record in records
-    }
-    path.write_text(json.dumps(latest, indent=2) + "\n")
+class Records:
+    """The results of a run of benchmarks, kept in a file as they come.
+
+    A run that was cut off is gone on with: what it found, under the same facts, is there already. One that has come to
+    its end is not: its results are forgotten.
+
+    Parameters
+    ----------
+    path : Path or None
+        The file; None keeps nothing.
+    facts : mapping
+        All that results depend on.
+    """
+
+    def __init__(self, path: Path | None, facts: Mapping[str, Any]) -> None:
+        self._path, self._facts = path, dict(facts)
+        self.all: dict[str, Record] = {}
+        if path is not None and path.exists():
+            kept = json.loads(path.read_text())
+            if kept["facts"] == self._facts and not kept["is_finished"]:
+                self.all = {
+                    name: Record(**{key: found[key] for key in Record.__dataclass_fields__})
+                    for name, found in kept["results"].items()
+                }
+
+    def add(self, record: Record) -> None:
+        """Keep a result, in the place of an earlier one of its name."""
+        self.all[record.name] = record
+        self.write()
+
+    def write(self, *, is_finished: bool = False) -> None:
+        """Write the file, whole or not at all."""
+        if self._path is not None:
+            results = {name: asdict(found) | {"ratio": found.ratio} for name, found in self.all.items()}
+            write_json(self._path, {"facts": self._facts, "is_finished": is_finished, "results": results})

@@ -1,4 +1,4 @@
-"""How far the method reaches, and what it takes: the constants, the tables, and the page docs/scaling.md.
+"""How far the method reaches, and what it takes: the constants, the tables, and the page docs/background/scaling.md.
 
 ``python -m benchmarks.scaling measure`` times the stages on one core of this machine and writes
 ``benchmarks/scaling_constants.json``; ``check`` holds the model against a fit; ``table`` prints the tables that follow
@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import scaling_tables
 from benchmarks.scaling_model import CONSTANTS, Measured, Stated
 
-PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
+PAGE = Path(__file__).parents[1] / "docs" / "background" / "scaling.md"
 
 
 def main() -> None:

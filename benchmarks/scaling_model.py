@@ -342,7 +342,7 @@ def money(critiqued: int, measured: Measured, stated: Stated, *, batch: bool = F
 def host_memory(plan: Plan, net: Net, measured: Measured, classes: int = 10) -> dict[str, float]:
     """Return the bytes that each process holds, by what they are for; not all at the same time.
 
-    Images are not among them where they are read from a Dataset as they are used (docs/large_data.md).
+    Images are not among them where they are read from a Dataset as they are used (docs/how_to/large_data.md).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The tables of docs/scaling.md, in Markdown."""
+"""The tables of docs/background/scaling.md, in Markdown."""
 
 from __future__ import annotations
 

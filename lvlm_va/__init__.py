@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lvlm_va.critic_exam import exam
     from lvlm_va.critique import LLMJudge, LVLMCritic, OracleCritic, RegionCritic, TableCritic, VerdictTable
     from lvlm_va.estimator import LVLMVAClassifier
+    from lvlm_va.model_audit import audit
     from lvlm_va.model_selection import RightReasonsScorer
     from lvlm_va.modules.preprocessing import preprocessing_from
 
@@ -24,6 +25,7 @@ __all__ = [
     "TableCritic",
     "VerdictTable",
     "__version__",
+    "audit",
     "exam",
     "preprocessing_from",
 ]
@@ -37,6 +39,7 @@ _HOMES = {
     "RightReasonsScorer": "lvlm_va.model_selection",
     "TableCritic": "lvlm_va.critique",
     "VerdictTable": "lvlm_va.critique",
+    "audit": "lvlm_va.model_audit",
     "exam": "lvlm_va.critic_exam",
     "preprocessing_from": "lvlm_va.modules.preprocessing",
 }
@@ -47,3 +50,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from lvlm_va.alignment import TrainingOptions
+from lvlm_va.alignment import Epoch, TrainingOptions
 from lvlm_va.alignment.options import PRECISIONS
 from lvlm_va.attribution import Attributor, Explainer
 from lvlm_va.common.device import resolve_device
@@ -93,6 +93,7 @@ class AlignmentParameters(ImageClassifier):
         "precision": [StrOptions(set(PRECISIONS))],
         "accumulation_steps": [_COUNT],
         "num_workers": [Interval(Integral, 0, None, closed="left")],
+        "on_epoch": [callable, None],
         "device": [str],
         "run_dir": [str, os.PathLike, None],
         "keep_images": ["boolean"],
@@ -141,6 +142,7 @@ class AlignmentParameters(ImageClassifier):
     precision: str = "float32"
     accumulation_steps: int = 1
     num_workers: int = 0
+    on_epoch: Callable[[Epoch], object] | None = None
     device: str = "auto"
     run_dir: str | os.PathLike[str] | None = None
     keep_images: bool = True
@@ -248,6 +250,7 @@ class AlignmentParameters(ImageClassifier):
             held_out_fraction=self.validation_fraction if self.early_stopping else None,
             if_worse=self.if_worse,
             resample=self.resample,
+            on_epoch=self.on_epoch,
             keep_images=self.keep_images,
             verbose=self.verbose,
         )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import os
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
+from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import check_is_fitted
 
 from lvlm_va._parameters import AlignmentParameters
 from lvlm_va.backends import ChatBackend, Estimate, Prices
-from lvlm_va.common.distributed import on_first
+from lvlm_va.common.distributed import on_first, rank
 from lvlm_va.critique import (
     BehaviourSummary,
     BehaviourWriter,
@@ -121,16 +123,16 @@ class LVLMVAClassifier(AlignmentParameters):
         Epochs of ordinary training; 0 takes the module as it is.
     align_epochs : int, default=10
         Epochs of alignment in each round.
+    if_worse : {"warn", "restore"}, default="warn"
+        What is done where alignment lowers the accuracy on training images by more than noise, and does not raise it
+        when spurious pixels of other classes are put in: a warning and a remark tell of it, and ``"restore"`` makes
+        ``module_`` the unaligned classifier. See ``aligned_.comparison``.
     n_rounds : int, default=1
         Most rounds of critique and alignment. Each critiques `n_align` new images with the latest net, and aligns the
         unaligned one with all masks so far.
     round_tolerance : float in [0, 1], default=0.02
         Rounds stop, and the latest net is kept, when its critique finds no more than this mean share of the
         effect in segments judged spurious; with 0, none at all. The first alignment takes place in any case.
-    if_worse : {"warn", "restore"}, default="warn"
-        What is done where alignment lowers the accuracy on training images by more than noise, and does not raise it
-        when spurious pixels of other classes are put in: a warning and a remark tell of it, and ``"restore"`` makes
-        ``module_`` the unaligned classifier. See ``aligned_.comparison``.
     early_stopping : bool, default=False
         Keep the last epoch of alignment that none beats by more than a standard error in
         `lvlm_va.metrics.right_reasons_accuracy` on critiqued images held out; for the curve see ``validation_score``
@@ -164,6 +166,10 @@ class LVLMVAClassifier(AlignmentParameters):
     num_workers : int, default=0
         Processes that read images ahead of their use from a Dataset too large for memory; 0 reads them in between. The
         result is the same.
+    on_epoch : callable or None, default=None
+        Called after each epoch of training and of alignment with an `lvlm_va.alignment.Epoch`: stage, number, losses,
+        validation scores. Where it raises StopIteration, that training ends with this epoch. It is told of epochs that
+        `run_dir` holds, too, which stay; of several processes, in the first.
     device : str, default="auto"
         Where to compute: "auto" takes a CUDA GPU when there is one. Under torchrun or ``accelerate launch``, where
         all processes fit the same data together, each takes its own.
@@ -263,8 +269,9 @@ class LVLMVAClassifier(AlignmentParameters):
         masks : {"irrelevant": {image: mask}, "relevant": {image: mask}}, default=None
             What people drew on some training images, by row (int) or by one of `image_ids` (str): arrays of shape
             (H, W), of bool or of 0 and 1. What lies in an irrelevant drawing, or outside a relevant one, must not
-            count. Such an image goes by its drawing alone, whatever a verdict says, and needs none: without a critic
-            the module is aligned with these masks. In searches name images by id, as rows change with the folds.
+            count. Of several findings, keys are ``(image, finding)``. Such an image goes by its drawing alone, whatever
+            a verdict says, and needs none: without a critic the module is aligned with these masks. In searches name
+            images by id, as rows change with the folds.
         patients : array-like of shape (n,), default=None
             Whose each image is: `early_stopping` holds all images of some patients out of alignment. An empty name,
             None or NaN is of nobody known, and of nobody else.
@@ -324,7 +331,6 @@ class LVLMVAClassifier(AlignmentParameters):
         # By the parameters as they are now; nobody is asked.
         options = replace(self._options(self._explainer()), policy=self.job_.options.policy)
         job = replace(self.job_, data=self._fitted_data(X, y, image_ids), options=options)
-        options.check_findings(job.data)
         with job.run.exclusive():
             self.job_ = job
             self._finish(job, job.realign(self.aligned_, edits))
@@ -342,8 +348,8 @@ class LVLMVAClassifier(AlignmentParameters):
 
         Parameters
         ----------
-        X, y, image_ids
-            As in `fit`.
+        X, y, image_ids : as in `fit`
+            The training data.
         prices : Prices or None, default=None
             What the models' provider charges; None leaves the cost unknown.
 
@@ -401,6 +407,7 @@ class LVLMVAClassifier(AlignmentParameters):
         title: str | None = None,
         intro: str | None = None,
         prices: Prices | None = None,
+        show: bool = False,
     ) -> Path:
         """Write a page for the expert: what changed, what the classifier looks at, and every critiqued image.
 
@@ -424,6 +431,8 @@ class LVLMVAClassifier(AlignmentParameters):
             Heading of the page, and a paragraph that says what it is about.
         prices : Prices or None, default=None
             What the models' provider charges; None leaves the cost in tokens.
+        show : bool, default=False
+            Whether to open it in a browser.
 
         Returns
         -------
@@ -457,7 +466,10 @@ class LVLMVAClassifier(AlignmentParameters):
                 record = read_run(job.run.path)
             return write_report(record, path, title=title, intro=intro, prices=prices)
 
-        return on_first(write)
+        page = on_first(write)
+        if show and rank() == 0:
+            webbrowser.open(page.resolve().as_uri())
+        return page
 
     def export_masks(self, folder: str | os.PathLike[str], format: str = "png") -> Path:
         """Write the masks of the latest alignment: of verdicts, extended ones, and those that people drew.
@@ -513,6 +525,19 @@ class LVLMVAClassifier(AlignmentParameters):
             self.propagated_ = aligned.propagated
         publish(job, aligned, parameter_facts(self.get_params(deep=False)))
         self.seconds_ = job.run.seconds
+
+    def _html_repr(self) -> str:
+        """Return what a notebook shows: the parameters, as scikit-learn does, and where the run stands."""
+        from lvlm_va.report.state import state_of_fit, state_of_folder
+
+        state = ""
+        if hasattr(self, "job_"):
+            state = state_of_fit(
+                self.job_, getattr(self, "aligned_", None), getattr(self, "remarks_", ()), self.seconds_
+            )
+        elif self.run_dir is not None:
+            state = state_of_folder(self.run_dir)
+        return f"{estimator_html_repr(self)}{state}"
 
     def __getstate__(self) -> dict[str, Any]:
         # The training images would make every pickle as large as they are; see `realign`.

@@ -221,7 +221,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             If the net cannot be written in this format.
         """
         check_is_fitted(self, "module_")
-        about = InAndOut(self.image_shape_, [str(name) for name in self.classes_])
+        about = InAndOut(self.image_shape_, [str(name) for name in self.classes_], self.task_)
         net = self.module_ if format in OF_THE_NET else with_output(self.module_, self.output)
         return on_first(lambda: save_module(net, self.preprocess_, folder, format, about))
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
@@ -23,7 +21,8 @@ from lvlm_va.common.warnings import warn
 from lvlm_va.critique import Critic, Judge, VerdictTable
 from lvlm_va.critique.checks import undecided
 from lvlm_va.critique.resolve import resolve_critic_and_judge
-from lvlm_va.data.inputs import check_images, read_dataset
+from lvlm_va.data.findings import encode_findings
+from lvlm_va.data.inputs import check_images, image_keys, read_dataset
 from lvlm_va.data.training_data import Images
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.interventions import transplant_accuracy
@@ -35,12 +34,10 @@ from lvlm_va.rounds.types import Aligned, Trained
 from lvlm_va.rounds.verdicts import keep_verdicts
 from lvlm_va.runs.directory import open_run
 
+__all__ = ["RightReasonsScorer"]
+
 # What a classifier may be scored by.
 MEASURES = ("transplants", "attributions")
-_ONE_MASK = (
-    "The 'estimator' argument must tell classes: RightReasonsScorer has one mask per image. Got a classifier "
-    "of several findings per image; with early_stopping its 'history_' holds their 'validation_score'."
-)
 
 
 class RightReasonsScorer:
@@ -53,7 +50,8 @@ class RightReasonsScorer:
 
     Images are known by their pixels: of the images that are scored, those that were critiqued give their spurious
     pixels to the others. Of a pipeline, they are the images that go into it, and its transformers must leave the pixels
-    in their places. Of an image that comes several times, the masks are joined.
+    in their places. Of an image that comes several times, the masks are joined. Where several findings are told of each
+    image, each is scored by the masks about it, as classes are, and the score is the mean of those that have some.
 
     Parameters
     ----------
@@ -61,6 +59,9 @@ class RightReasonsScorer:
         Images in any form that classifiers take: ``uint8`` or in [0, 1], flat or not.
     masks : array-like or Tensor of shape (n, H, W)
         Boolean or 0/1: 1 where a pixel is spurious, or was judged so.
+    findings : array-like of shape (n,), default=None
+        Where several findings are told of each image: which each mask is about, as a column of y. An image may come
+        again with another one.
     measure : {"transplants", "attributions"}, default="transplants"
         The score: `lvlm_va.interventions.transplant_accuracy`, or `lvlm_va.metrics.right_reasons_accuracy` of the
         critiqued images, which sees what speaks for a class but not how much that decides, and needs a classifier of
@@ -69,7 +70,7 @@ class RightReasonsScorer:
     Raises
     ------
     ValueError
-        If there are no images, or the masks or the measure do not fit.
+        If there are no images, or the masks, the findings or the measure do not fit.
 
     Examples
     --------
@@ -86,23 +87,39 @@ class RightReasonsScorer:
     True
     """
 
-    def __init__(self, X: Images, masks: ArrayLike | Tensor, *, measure: str = "transplants") -> None:
+    def __init__(
+        self,
+        X: Images,
+        masks: ArrayLike | Tensor,
+        *,
+        findings: ArrayLike | Tensor | None = None,
+        measure: str = "transplants",
+    ) -> None:
         if measure not in MEASURES:
             raise unknown_name("measure", measure, MEASURES)
         self.measure = measure
-        names = _fingerprints(X)
+        names = image_keys(X)
         array = masks.detach().cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
         if array.ndim != 3 or len(array) != len(names) or not np.isin(array, (0, 1)).all():
             raise ValueError(
                 f"The 'masks' argument must be boolean or 0/1, of shape ({len(names)}, H, W), a mask for each image. "
                 f"Got {array.dtype} of shape {array.shape} instead."
             )
-        self._masks: dict[str, NDArray[np.bool_]] = {}
-        for name, mask in zip(names, array.astype(bool), strict=True):
-            self._masks[name] = self._masks[name] | mask if name in self._masks else mask
+        self._several = findings is not None
+        about = np.asarray([0] * len(names) if findings is None else findings)
+        if about.shape != (len(names),) or about.dtype.kind not in "iu" or about.min() < 0:
+            raise ValueError(
+                f"The 'findings' argument must be integers >= 0, of shape ({len(names)},): which column of y each mask "
+                f"is about. Got {about.dtype} of shape {about.shape} instead."
+            )
+        # Of each finding, by the images' pixels; of classes, as of a single one.
+        self._masks: dict[int, dict[str, NDArray[np.bool_]]] = {}
+        for finding, name, mask in zip(about.tolist(), names, array.astype(bool), strict=True):
+            own = self._masks.setdefault(finding, {})
+            own[name] = own[name] | mask if name in own else mask
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self._masks)} images)"
+        return f"{type(self).__name__}({len(set[str]().union(*self._masks.values()))} images)"
 
     def __call__(self, estimator: Any, X: Images, y: ArrayLike | None = None) -> float:
         """Return the score of a fitted classifier.
@@ -113,8 +130,8 @@ class RightReasonsScorer:
             Fitted.
         X : array-like, Tensor or Dataset
             Held-out images.
-        y : array-like of shape (n,), default=None
-            Their labels; None takes those of a Dataset.
+        y : array-like of shape (n,), or (n, n_findings) of 0 and 1, default=None
+            Their labels, or which findings each has; None takes those of a Dataset.
 
         Returns
         -------
@@ -131,25 +148,51 @@ class RightReasonsScorer:
         X, y = _in_memory(X, y)
         if y is None:
             raise ValueError("The 'y' argument must hold the labels of the images. Got None instead.")
-        if np.ndim(y) > 1:
-            raise ValueError(_ONE_MASK)
-        names = _fingerprints(X)
-        rows = [row for row, name in enumerate(names) if name in self._masks]
-        if not rows:
+        labels = y.toarray() if hasattr(y, "toarray") else np.asarray(y)
+        if (labels.ndim > 1) != self._several:
+            wanted = "(n, n_findings), as masks are about findings" if self._several else "(n,)"
+            raise ValueError(f"The 'y' argument must be of shape {wanted}. Got {labels.shape} instead.")
+        if self._several:
+            labels = encode_findings(labels)
+            if max(self._masks) >= labels.shape[1]:
+                raise ValueError(
+                    "The 'y' argument must have a column for each finding that masks are about, at least "
+                    f"{max(self._masks) + 1}. Got {labels.shape[1]} instead."
+                )
+        names = image_keys(X)
+        scores = []
+        for finding, known in sorted(self._masks.items()):
+            rows = [row for row, name in enumerate(names) if name in known]
+            if rows:
+                masks = np.stack([known[names[row]] for row in rows])
+                scores.append(self._score(estimator, X, labels, finding, rows, masks))
+        if not scores:
             raise ValueError(
                 "The 'X' argument must hold images that were critiqued: their spurious pixels are what is scored by. "
                 f"Got {len(names)} others instead. Have more images critiqued, or make folds larger."
             )
-        masks = np.stack([self._masks[names[row]] for row in rows])
+        return float(np.mean(scores))
+
+    def _score(
+        self, estimator: Any, X: Any, labels: NDArray[Any], finding: int, rows: list[int], masks: NDArray[Any]
+    ) -> float:
+        """Return the score by the masks of these rows, of classes or of one of several findings."""
+        true = labels[:, finding] if self._several else labels
+
+        def predict(images: Any) -> Any:
+            said = estimator.predict(images)
+            return np.asarray(said)[:, finding] if self._several else said
+
         if self.measure == "transplants":
-            return _transplant_accuracy(estimator.predict, X, y, rows, masks)
+            return _transplant_accuracy(predict, X, true, rows, masks)
         transform, classifier = _steps(estimator)
         images = _safe_indexing(X, rows)
+        asked = {"finding": classifier.classes_[finding]} if self._several else {}
         # An image that is wrong scores 0 whatever speaks for it, so that the predicted class may be explained.
         return right_reasons_accuracy(
-            _safe_indexing(y, rows),
-            estimator.predict(images),
-            attributions=classifier.explain(transform(images)).attributions,
+            true[rows],
+            predict(images),
+            attributions=classifier.explain(transform(images), **asked).attributions,
             masks=masks,
         )
 
@@ -195,11 +238,12 @@ class RightReasonsScorer:
         if X is not None and classifier is not estimator:
             X, y = _in_memory(X, y)
         data = classifier._fitted_data(None if X is None else transform(X), y, image_ids)
-        rows, masks = classifier.alignment_set_, classifier.masks_
+        cases, masks = classifier.aligned_.indices, classifier.masks_
         if hasattr(classifier, "propagated_"):
-            rows, masks = classifier.propagated_.indices.numpy(), classifier.propagated_.masks.numpy()
-        images = data.images[rows.tolist()] if classifier is estimator else _safe_indexing(X, rows)
-        return cls(images, masks, measure=measure)
+            cases, masks = classifier.propagated_.indices, classifier.propagated_.masks.numpy()
+        rows = data.rows_of(cases).tolist()
+        images = data.images[rows] if classifier is estimator else _safe_indexing(X, rows)
+        return cls(images, masks, findings=data.findings_of(cases), measure=measure)
 
     @classmethod
     def from_critic(
@@ -223,8 +267,9 @@ class RightReasonsScorer:
             Fitted; its unaligned module is explained, by its parameters.
         X : array-like, Tensor or Dataset
             Images, as many as the critic is to be asked about.
-        y : array-like of shape (n,), default=None
-            Their labels; None takes those of a Dataset.
+        y : array-like of shape (n,), or (n, n_findings) of 0 and 1, default=None
+            Their labels, or which findings each has; None takes those of a Dataset. The critic is asked about each
+            finding of each image.
         critic, judge : default=None
             Who judges; without a critic the estimator's own are asked.
         propagate : bool or Propagation, default=False
@@ -264,7 +309,7 @@ class RightReasonsScorer:
         options = replace(
             classifier._options(classifier._explainer(), asked, reader),
             sampler=_all,
-            n_align=len(data.labels),
+            n_align=data.n_cases,
             n_rounds=1,
             propagation=resolve_propagation(propagate),
             held_out_fraction=None,
@@ -273,7 +318,9 @@ class RightReasonsScorer:
         job = AlignmentJob(data, options, open_run(run_dir, data), classifier.job_.seed)
         with job.run.exclusive():
             masks = _judged_masks(job, Trained(module, job.run.key(module)))
-        return cls(X, masks, measure=measure)
+        cases = torch.arange(data.n_cases)
+        images = _safe_indexing(X, data.rows_of(cases).tolist()) if data.multilabel else X
+        return cls(images, masks, findings=data.findings_of(cases), measure=measure)
 
 
 def _transplant_accuracy(
@@ -316,8 +363,6 @@ def _steps(estimator: Any) -> tuple[Callable[[Any], Any], Any]:
             "The 'estimator' argument must be a classifier of this package, or a Pipeline that ends in one. "
             f"Got {type(classifier).__name__} instead, which cannot explain."
         )
-    if getattr(classifier, "task_", None) == "multilabel":
-        raise ValueError(_ONE_MASK)
     return transform, classifier
 
 
@@ -332,7 +377,7 @@ def _critiqued(estimator: Any) -> tuple[Callable[[Any], Any], LVLMVAClassifier]:
 
 
 def _judged_masks(job: AlignmentJob, trained: Trained) -> Tensor:
-    """Have all images critiqued, and return what is spurious by that, as corrected and extended: bool (n, H, W)."""
+    """Have all cases critiqued, and return what is spurious by that, as corrected and extended: (n_cases, H, W)."""
     critiqued = job.critique(Aligned(trained, trained, VerdictTable()))
     verdicts = job.corrected(critiqued)
     keep_verdicts(verdicts, critiqued.rounds, job.run)
@@ -350,14 +395,6 @@ def _in_memory(X: Images, y: ArrayLike | None) -> tuple[Any, Any]:
         X, labels = read_dataset(X)
         y = labels if y is None else y
     return X, y
-
-
-def _fingerprints(X: Images) -> list[str]:
-    """Return a key for each image's pixels: the same for all types and shapes in which it may come."""
-    images, _ = check_images(BaseEstimator(), X, reset=True)
-    # + 0: one zero, not two.
-    pixels = np.ascontiguousarray(images.reshape(len(images), -1), dtype=np.float32) + np.float32(0)
-    return [hashlib.sha256(row.data).hexdigest() for row in pixels]
 
 
 def _all(probabilities: Any, labels: Any, n_align: int, rng: Any) -> NDArray[np.int64]:

@@ -14,6 +14,8 @@ from lvlm_va.common.class_balance import class_balanced_order
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.validation import check_integer
 
+__all__ = ["ADAPTIVE", "Sampler", "entropy", "select_alignment_set"]
+
 #: ``(probabilities (n, K), labels (n,), n_align, rng) -> n_align distinct indices``.
 Sampler = Callable[[NDArray[np.float64], NDArray[Any], int, np.random.RandomState], ArrayLike]
 

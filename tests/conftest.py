@@ -16,6 +16,7 @@ from PIL import Image
 
 from lvlm_va.cli.app import main
 from lvlm_va.datasets import DecoyData, decoy_digits
+from lvlm_va.propagation import learner
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,12 @@ def digits() -> DecoyData:
     """Return 200 decoyed digits of all ten classes."""
     data = decoy_digits("train")
     return DecoyData(data.images[:200], data.labels[:200], data.masks[:200], data.groups[:200])
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have verdicts learned by as many trees as leave none of them out of no bag."""
+    monkeypatch.setattr(learner, "N_TREES", 40)
 
 
 @pytest.fixture

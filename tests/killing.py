@@ -1,4 +1,4 @@
-"""A fit that dies by SIGKILL just before its n-th step that leaves a trace in the run directory."""
+"""A fit that dies by a signal just before its n-th step that leaves a trace in the run directory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,14 @@ from lvlm_va.segmentation import PPEPSWGM
 _STEPS = {"os.rename": 1, "open": 0, "shutil.rmtree": 0}  # where in the event's arguments the path is
 
 
-def fit(run_dir: Path, url: str, outcome: Path, kill_at: int | None = None, n_rounds: int = 1) -> None:
+def fit(
+    run_dir: Path,
+    url: str,
+    outcome: Path,
+    kill_at: int | None = None,
+    n_rounds: int = 1,
+    by: int = signal.SIGKILL,
+) -> None:
     """Fit, leave the result in the folder `outcome`, and the names of all steps; or die at one of them."""
     shards.SHARD = 5
     learner.N_TREES = 20
@@ -40,7 +47,7 @@ def fit(run_dir: Path, url: str, outcome: Path, kill_at: int | None = None, n_ro
         if event in _STEPS and (step := _name(event, arguments, run_dir)):
             steps.append(step)
             if len(steps) - 1 == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), by)
 
     sys.addaudithook(watch)
     rng = np.random.default_rng(0)

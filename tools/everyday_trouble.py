@@ -2,8 +2,8 @@
 
     python -m tools.everyday_trouble [--seeds 3]
 
-Prints the table of docs/everyday_trouble.md. All images are drawn or ship with scikit-learn; critics know the truth;
-some minutes on two cores. Figures are on test images whose shortcut tells nothing, means over seeds.
+Prints the table of docs/how_to/everyday_trouble.md. All images are drawn or ship with scikit-learn; critics know
+the truth; some minutes on two cores. Figures are on test images whose shortcut tells nothing, means over seeds.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Explain nets of timm and transformers as they come, and write what came of it into docs/nets.md.
+"""Explain nets of timm and transformers as they come, and write what came of it into docs/background/nets.md.
 
-    python tools/many_nets.py [--out docs/nets.md] [NAME ...]
+    python tools/many_nets.py [--out docs/background/nets.md] [NAME ...]
 
 Weights are random, arithmetic is float64: what counts is which calls a net makes. A net whose relative completeness
 error is above 1e-8 without a warning, or that is not left as it was, makes the exit code 1. A library that is not
@@ -219,8 +219,9 @@ def main() -> int:
 CHANGED = "; module changed"
 PAGE = """# Nets that were explained as they come
 
-Made by `python tools/many_nets.py --out docs/nets.md`, with {versions}. Random weights, float64, {N_IMAGES} images
-against {N_REFERENCES} references. Parameters that a new net has constant (such as the zeros that end its branches)
+Made by `python tools/many_nets.py --out docs/background/nets.md`, with {versions}.
+Random weights, float64, {N_IMAGES} images against {N_REFERENCES} references.
+Parameters that a new net has constant (such as the zeros that end its branches)
 were drawn too, and batch norms took the images' statistics, so that every branch counts. Each net was left as it was:
 the same parameters, flags, buffers and hooks.
 

@@ -8,12 +8,13 @@ from lvlm_va.alignment.right_reasons_loss import RightReasonsLoss
 from lvlm_va.alignment.sampler import MarkedBatchSampler
 from lvlm_va.alignment.strength import RisingStrength
 from lvlm_va.alignment.training import train
-from lvlm_va.alignment.types import AlignmentSet, History, TrainingResult
+from lvlm_va.alignment.types import AlignmentSet, Epoch, History, TrainingResult
 from lvlm_va.alignment.weighting import Weighting, WorstGroupWeighting
 
 __all__ = [
     "AlignmentSet",
     "Augmentation",
+    "Epoch",
     "History",
     "MarkedBatchSampler",
     "MarkedImages",

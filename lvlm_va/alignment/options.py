@@ -69,7 +69,7 @@ class TrainingOptions:
         own type, so a float64 module stays what it is.
     augment : Augmentation, transform, callable or None, default=None
         Changes the images of each batch at random, and their masks with them; see
-        `lvlm_va.alignment.augmentation.resolve_augment`.
+        ``lvlm_va.alignment.augmentation.resolve_augment``.
     lr_factors : mapping of str to float, or None, default=None
         Factors of the learning rate by pattern of parameters' names, as in ``{"backbone.*": 0.1, "stem.*": 0}``: the
         first that matches counts, and 0 freezes, statistics of batch normalisation included.

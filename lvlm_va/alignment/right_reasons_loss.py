@@ -218,6 +218,11 @@ class RightReasonsLoss(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Go on from such a state.
 
+        Parameters
+        ----------
+        state : Tensor
+            What `get_extra_state` returned.
+
         Raises
         ------
         ValueError

@@ -127,22 +127,24 @@ class TrainingRun:
             self._restore(path)
 
     def finish(self, on_epoch: Callable[[History], object] | None, *, verbose: int) -> TrainingResult:
-        """Train until the last epoch, or until early stopping calls for it."""
-        plan, options = self._plan, self._options
+        """Train until the last epoch, or until early stopping or `on_epoch` calls for it."""
+        plan, options, done = self._plan, self._options, len(self._history.loss)
+        stopped = False
+        for n_epochs in range(1, done + 1):
+            stopped |= _stops(on_epoch, self._history.until(n_epochs))
         with tqdm(
             total=options.epochs * plan.steps,
-            initial=len(self._history.loss) * plan.steps,
+            initial=done * plan.steps,
             desc="train" if self._rows.alignment is None else "align",
             unit="batch",
             leave=False,
             disable=not verbose or rank() > 0,
         ) as bar:
-            while not self._finished():
+            while not stopped and not self._finished():
                 self._train_epoch(bar)
                 self._save()
                 bar.set_postfix(loss=f"{self._history.loss[-1]:.3g}")
-                if on_epoch is not None:
-                    on_epoch(self._history)
+                stopped = _stops(on_epoch, self._history)
         if self._best is not None:
             self._module.load_state_dict(self._best)
         share_module(self._module)  # processors of different kinds may round differently
@@ -150,7 +152,9 @@ class TrainingRun:
         self._module.eval()
         for parameter in self._held:
             parameter.requires_grad_(True)
-        return TrainingResult(self._module, self._history, self._weighting)
+        return TrainingResult(
+            self._module, self._history, self._weighting, stopped=stopped and not self._finished()
+        )
 
     def _finished(self) -> bool:
         if len(self._history.loss) >= self._options.epochs:
@@ -343,6 +347,18 @@ class TrainingRun:
         if self._weighting is not None:
             self._weighting.load_state_dict(state["weighting"])
         self._history = History(**state["history"])
+
+
+def _stops(on_epoch: Callable[[History], object] | None, history: History) -> bool:
+    """Tell of the last epoch of these curves, and return whether training ends with it: as the first process says."""
+    if on_epoch is None:
+        return False
+    stopped = False
+    try:
+        on_epoch(history)
+    except StopIteration:
+        stopped = True
+    return on_first(lambda: stopped)
 
 
 def _is_frozen(layer: nn.Module) -> bool:

@@ -65,7 +65,7 @@ def train(
     without a mask can be forwarded apart. A net with batch normalisation is therefore trained plainly first.
     Dropout stays active.
 
-    In several processes (torchrun, ``accelerate launch``; see docs/distributed.md) all call this with the same
+    In several processes (torchrun, ``accelerate launch``; see docs/how_to/distributed.md) all call this with the same
     arguments. Each takes its share of every batch, and all return what one process would, up to rounding, dropout and
     augmentation; the weights that the module has in the first process count.
 
@@ -110,7 +110,8 @@ def train(
         Stands for all that the run depends on; a checkpoint of another key is refused. None takes a digest of the other
         arguments.
     on_epoch : callable, default=None
-        Called after each epoch with the history so far.
+        Called after each epoch with the history so far, also for the epochs of a checkpoint, which stay. Training ends
+        with the epoch for which it raises StopIteration, in the first process.
     verbose : int, default=0
         1 shows a progress bar.
 

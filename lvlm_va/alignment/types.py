@@ -84,6 +84,48 @@ class History:
     validation_score: tuple[float, ...] = ()
     seconds: tuple[float, ...] = ()
 
+    def until(self, n_epochs: int) -> History:
+        """Return the curves of the first epochs."""
+        return History(**{name: values[:n_epochs] for name, values in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """An epoch that is done, as callbacks are told of it.
+
+    Attributes
+    ----------
+    stage : {"train", "align"}
+        Plain training, or alignment.
+    epoch : int
+        Its number, from 1.
+    n_epochs : int
+        How many there are at most.
+    loss, cross_entropy, penalty, rrr_strength, accuracy, seconds : float
+        Its values in the curves of `History`.
+    validation_loss, validation_accuracy, validation_score : float or None
+        Likewise; None where they are not measured.
+    """
+
+    stage: str
+    epoch: int
+    n_epochs: int
+    loss: float
+    cross_entropy: float
+    penalty: float
+    rrr_strength: float
+    accuracy: float
+    seconds: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_score: float | None = None
+
+    @classmethod
+    def last_of(cls, stage: str, n_epochs: int, history: History) -> Epoch:
+        """Return the last epoch of these curves."""
+        values = {name: curve[-1] for name, curve in vars(history).items() if curve}
+        return cls(stage, len(history.loss), n_epochs, **values)
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
@@ -97,8 +139,11 @@ class TrainingResult:
         Curves, a value per epoch.
     weighting : Weighting or None
         A copy of the caller's weighting, as it was after the last batch.
+    stopped : bool
+        Whether a callback ended it before its last epoch.
     """
 
     module: nn.Module
     history: History
     weighting: Weighting | None = None
+    stopped: bool = False

@@ -60,7 +60,7 @@ class WorstGroupWeighting:
     groups : Tensor of shape (n,), int64
         Group of each training image, numbered from 0.
     step_size : float, default=0.01
-        eta, > 0.
+        The step eta, > 0.
 
     Raises
     ------

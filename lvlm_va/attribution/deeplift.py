@@ -99,7 +99,7 @@ class DeepLiftShap:
             The classifier, in float32 or float64; left as it was, bit for bit.
         images : Tensor of shape (n, C, H, W), or (n, *shape) as the module takes it
             Images, on any device and in any floating dtype; moved to the module's.
-        target : Tensor of shape (n,), integer
+        target : Tensor of shape (n,), int
             Class whose logit is explained.
         references : Tensor of shape (B, C, H, W) or (B, n, C, H, W)
             References shared by all images, or B references for each image.

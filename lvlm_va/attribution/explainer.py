@@ -37,6 +37,20 @@ class Explainer:
     def explain(self, module: nn.Module, images: Tensor, target: Tensor) -> Explanation:
         """Explain the logit of class, or outcome, ``target[i]`` of ``images[i]``; see `Attributor.attribute`.
 
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The classifier.
+        images : Tensor of shape (n, C, H, W)
+            What is explained.
+        target : Tensor of shape (n,), int64
+            Class, or outcome, of each.
+
+        Returns
+        -------
+        Explanation
+            Attributions of all images.
+
         Warns
         -----
         UserWarning
@@ -58,6 +72,15 @@ class Explainer:
         self, module: nn.Module, images: ImageRows, target: Tensor
     ) -> Iterator[tuple[slice, Explanation]]:
         """Explain any number of images, as many at a time as memory allows.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            The classifier.
+        images : Tensor of shape (n, C, H, W)
+            What is explained.
+        target : Tensor of shape (n,), int64
+            Class, or outcome, of each.
 
         Yields
         ------

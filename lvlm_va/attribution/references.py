@@ -60,6 +60,11 @@ class ReferenceSet:
     def for_images(self, images: Tensor) -> Tensor:
         """Return the references to explain `images` (n, C, H, W) with.
 
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W)
+            What is explained.
+
         Returns
         -------
         Tensor of shape (B, C, H, W) or (1, n, C, H, W)

@@ -25,6 +25,11 @@ def resolve_attributor(spec: str | Attributor) -> Attributor:
         ``"deeplift_shap"``, ``"integrated_gradients"`` or ``"gradient_x_input"``, with its defaults; or an
         object with a method ``attribute(module, images, target, references)``, which comes back as it is.
 
+    Returns
+    -------
+    Attributor
+        The method.
+
     Raises
     ------
     TypeError

@@ -41,7 +41,8 @@ class FewestGaussians:
 
     def fit_predict(self, X: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the cluster of each row of (r, F)."""
-        counts = range(1, max(1, min(self.most, len(X) // _SMALLEST)) + 1)
+        n_different = len(np.unique(X, axis=0))
+        counts = range(1, max(1, min(self.most, len(X) // _SMALLEST, n_different)) + 1)
         if len(counts) > 12:
             counts = counts[1::2]
         fitted = [self._mixture(count).fit(X) for count in counts]

@@ -119,7 +119,7 @@ def typical_members(table: RegionTable, group: Group, n: int, *, seed: int = 0) 
     classes, counts = np.unique(table.targets[members], return_counts=True)
     members = members[table.targets[members] == classes[counts.argmax()]]
     if len(members) == 1:
-        return members
+        return np.asarray(members)
     descriptors = describe(table.select(members), seed, place=_PLACE)
     of = _clusters(descriptors, n, seed)
     # Each cluster's members from the middle outwards; the first of an image that has no other yet.

@@ -15,7 +15,7 @@ from lvlm_va.attribution import Explainer
 from lvlm_va.data.stored_images import ImageRows, reading_ahead
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.propagation import feature_maps, find_feature_layer, segment_features
-from lvlm_va.segmentation import Segmentation, Segmenter, pixel_effect, shares_of_effect
+from lvlm_va.segmentation import Segmentation, Segmenter, pixel_effect
 
 # Of the features of a segment: where it lies, how large it is, and from here on what it looks like.
 _PLACE, _AREA, _LOOKS = slice(0, 2), 6, 8
@@ -48,7 +48,7 @@ class RegionTable:
     labels : Tensor of shape (n, H, W), uint8
         The regions' numbers.
     effect : Tensor of shape (n, H, W), float16
-        Share of the image's effect in each pixel.
+        Effect of each pixel; that of an image adds up to 1 on average over all images.
     """
 
     rows: NDArray[np.int64]
@@ -123,12 +123,14 @@ def find_regions(
             explanation = explainer.explain(net, shown, targets[rows])
             found = segmenter.segment(explanation.attributions, shown, seed)
             table = describer.describe(shown, targets[rows], found)
-            effect = shares_of_effect(pixel_effect(explanation.attributions, found.effect))
-            labels = found.labels.to("cpu", torch.uint8)
-            parts.append(replace(table, labels=labels, effect=effect.to("cpu", torch.float16)))
+            effect = pixel_effect(explanation.attributions, found.effect).to("cpu", torch.float32)
+            parts.append(replace(table, labels=found.labels.to("cpu", torch.uint8), effect=effect))
             if on_progress is not None:
                 on_progress(len(shown))
-    return join_tables(parts, [len(rows) for rows in chunks])
+    table = join_tables(parts, [len(rows) for rows in chunks])
+    of_an_image = table.effect.sum((1, 2), dtype=torch.float64).mean()
+    effect = table.effect / of_an_image.clamp_min(torch.finfo(torch.float32).tiny)
+    return replace(table, effect=effect.half())
 
 
 class RegionDescriber:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -19,6 +20,7 @@ from lvlm_va.auditing.suspicion import alarming, suspicion
 from lvlm_va.auditing.swaps import Pairs, Swaps, draw_pairs, swap
 from lvlm_va.auditing.types import Audit, Family
 from lvlm_va.common.randomness import derive_seed
+from lvlm_va.critique.requests import to_rgb
 from lvlm_va.data.stored_images import ImageRows
 from lvlm_va.modules.heads import decisions
 from lvlm_va.modules.logits import predict_logits
@@ -36,6 +38,7 @@ def audit_net(
     segmenter: Segmenter,
     class_names: Sequence[str],
     *,
+    labels: Tensor | None = None,
     aligned: nn.Module | None = None,
     clusterer: Clusterer | None = None,
     n_pairs: int = 150,
@@ -55,6 +58,8 @@ def audit_net(
         How the net is explained.
     class_names : sequence of str
         The classes.
+    labels : Tensor of shape (n,), int64, or None, default=None
+        The images' true classes, to say how often the net is right.
     aligned : torch.nn.Module or None, default=None
         The net after alignment, which the same regions are tried on.
     clusterer : Clusterer or None, default=None
@@ -121,29 +126,35 @@ def audit_net(
     for rank, group in enumerate(ranked, start=1):
         members = groups[group]
         numbers[members] = rank
-        family = _describe(table, descriptors, members, swaps[group], class_names, len(images))
+        family = _describe(table, images, descriptors, members, swaps[group], class_names)
         families.append(replace(family, number=rank, alarming=alarms[group], after=later[group]))
     covered = float(table.shares[numbers > 0].sum() / len(images))
-    return Audit(tuple(families), len(images), tuple(class_names), covered, table, numbers, clock.seconds)
+    accuracy = None if labels is None else float((predicted == labels).double().mean())
+    return Audit(
+        tuple(families), len(images), tuple(class_names), covered, accuracy, table, numbers, clock.seconds
+    )
 
 
 def _describe(
     table: RegionTable,
+    images: ImageRows,
     descriptors: NDArray[np.float64],
     members: NDArray[np.int64],
     swaps: Swaps,
     class_names: Sequence[str],
-    n_images: int,
 ) -> Family:
     counts = Counter(table.targets[members].tolist())
     row, column = table.place[members].mean(0).tolist()
-    typical = exemplars(descriptors[members], table.rows[members], _N_EXEMPLARS)
+    typical = members[exemplars(descriptors[members], table.rows[members], _N_EXEMPLARS)]
+    shown = images[torch.from_numpy(table.rows[typical])].cpu().numpy()
     return Family(
         number=0,
         members=members,
-        exemplars=members[typical],
+        exemplars=typical,
+        images=np.stack([to_rgb(image) for image in shown]),
+        masks=table.masks(typical).numpy(),
         n_images=len(np.unique(table.rows[members])),
-        share=float(table.shares[members].sum() / n_images),
+        share=float(table.shares[members].sum() / len(images)),
         classes={class_names[target]: count / len(members) for target, count in counts.most_common()},
         place=(row, column),
         area=float(table.area[members].mean()),

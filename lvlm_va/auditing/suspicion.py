@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lvlm_va.auditing.swaps import Swaps
 
-# Rates of a few dozen pairs are not known better than this.
-_RATE, _OVERLAP = 0.02, 0.01
+# What rates and shares are taken to be larger than they were seen: those of a few dozen pairs are not known better.
+_TURNED, _CONTROL, _OVERLAP = 0.02, 0.04, 0.01
 # An alarm needs so much suspicion, so many changed predictions, and a p-value so small after correction.
 THRESHOLD, LEAST_RATE, LEVEL = 200.0, 0.05, 0.05
 
@@ -32,9 +32,10 @@ def suspicion(swaps: Swaps) -> float:
     Returns
     -------
     float
-        At least 0; up to some 5,000. Rates and shares are taken as at least 0.02 and 0.01 larger than they were seen.
+        Above 0, at most 2,550. The rate is taken to be 0.02 larger than it was seen, that of the control 0.04, and the
+        share 0.01: of some hundred pairs they are not known better.
     """
-    ratio = (swaps.transplants.rate + _RATE) / (swaps.controls.rate + _RATE)
+    ratio = (swaps.transplants.rate + _TURNED) / (swaps.controls.rate + _CONTROL)
     return ratio / (swaps.overlap + _OVERLAP)
 
 

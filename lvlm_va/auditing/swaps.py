@@ -71,7 +71,7 @@ class Pairs:
     controls : ndarray of shape (m,), int64
         Images of the receivers' own classes, whose pixels at the same place are put in instead.
     overlap : float
-        Share of the receivers' effect that the regions cover, on average.
+        Effect that the regions cover in the receivers, on average, where all effect of an image is 1 on average.
     """
 
     regions: NDArray[np.int64]
@@ -93,7 +93,7 @@ class Swaps:
     p_value : float
         Of no more transplants than controls: exact, one-sided (McNemar 1947).
     overlap : float
-        Share of these images' effect that the regions cover.
+        Effect that the regions cover there, on average, where all effect of an image is 1 on average.
     log_odds : float
         Mean change of the log-odds of the region's class by putting it in.
     moved : Count or None

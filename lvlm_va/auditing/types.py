@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvlm_va.auditing.regions import RegionTable
-from lvlm_va.auditing.swaps import Count, Swaps
+from lvlm_va.auditing.swaps import Swaps
+
+# Families that are printed.
+_N_SHOWN = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +26,12 @@ class Family:
         From 1, the most suspicious first.
     members : ndarray of shape (m,), int64
         Its regions: rows of `Audit.table`.
-    exemplars : ndarray of shape (<= 8,), int64
-        The most typical of them, of different images.
+    exemplars : ndarray of shape (k,), int64
+        The most typical of them, of different images, at most 8.
+    images : ndarray of shape (k, H, W, 3), uint8
+        Those images as a person sees them.
+    masks : ndarray of shape (k, H, W), bool
+        Where the exemplars are in them.
     n_images : int
         Images that have one.
     share : float
@@ -48,6 +55,8 @@ class Family:
     number: int
     members: NDArray[np.int64]
     exemplars: NDArray[np.int64]
+    images: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
     n_images: int
     share: float
     classes: Mapping[str, float]
@@ -108,6 +117,8 @@ class Audit:
         The classes.
     covered : float
         Share of all images' effect that is in a family.
+    accuracy : float or None
+        How often the classifier is right about these images; None without labels.
     table : RegionTable
         All regions.
     families_of_regions : ndarray of shape (r,), int64
@@ -120,6 +131,7 @@ class Audit:
     n_images: int
     class_names: tuple[str, ...]
     covered: float
+    accuracy: float | None
     table: RegionTable = field(repr=False)
     families_of_regions: NDArray[np.int64] = field(repr=False)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -135,6 +147,7 @@ class Audit:
             "n_images": self.n_images,
             "class_names": list(self.class_names),
             "covered": self.covered,
+            "accuracy": self.accuracy,
             "families": [family.to_json() for family in self.families],
             "seconds": dict(self.seconds),
         }
@@ -146,7 +159,5 @@ class Audit:
             if n
             else f"None of {len(self.families)} families of regions looks like a shortcut."
         )
-        return "\n".join([f"{verdict} From {self.n_images} images:", *map(str, self.families)])
-
-
-__all__ = ["Audit", "Count", "Family", "Swaps"]
+        shown = self.families[: max(_N_SHOWN, n)]
+        return "\n".join([f"{verdict} From {self.n_images} images, the most suspicious:", *map(str, shown)])

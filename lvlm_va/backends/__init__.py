@@ -79,3 +79,7 @@ def __getattr__(name: str) -> Any:
     from lvlm_va.backends.hf import HFBackend
 
     return HFBackend
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -117,6 +117,20 @@ class Budget:
         """Set aside what a request may take, or return why it must not be sent.
 
         What was held for its key before is set aside already.
+
+        Parameters
+        ----------
+        request : ChatRequest
+            What is to be sent.
+        key : str
+            Under which it is known.
+        batched : bool, default=False
+            Whether it goes into a batch.
+
+        Returns
+        -------
+        Charge or str
+            What was set aside, or why the request must not be sent.
         """
         held = self._held.pop(key, None)
         if held is not None:

@@ -62,6 +62,16 @@ class CachedBackend(BackendWrapper):
         """Yield what the file holds, then the other replies as they come, each written first.
 
         What others are asking just now comes last: whoever waits holds nothing that anybody waits for.
+
+        Parameters
+        ----------
+        requests : sequence of ChatRequest
+            What is asked.
+
+        Yields
+        ------
+        (int, ChatReply or ChatFailure)
+            Position of a request, and what came of it.
         """
         fingerprint = self.fingerprint()
         positions: dict[str, list[int]] = {}

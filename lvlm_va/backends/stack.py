@@ -43,7 +43,7 @@ def wrap_backend(
         those, and gets no others.
     batches : str, path-like or None, default=None
         Folder for :class:`BatchedBackend`. None sends each request by itself.
-    wait, poll
+    wait, poll : bool, float
         As of :class:`BatchedBackend`.
 
     Returns

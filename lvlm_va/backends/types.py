@@ -58,7 +58,15 @@ class ImagePart:
 
 @dataclass(frozen=True)
 class Turn:
-    """What one side of a conversation says: text and images in order."""
+    """What one side of a conversation says: text and images in order.
+
+    Attributes
+    ----------
+    role : {"system", "user", "assistant"}
+        Whose turn it is.
+    parts : tuple of str or ImagePart
+        What is said and shown.
+    """
 
     role: Role
     parts: tuple[str | ImagePart, ...]
@@ -105,7 +113,13 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens that a reply took, as the model's server counts them; 0 where it does not say."""
+    """Tokens that a reply took, as the model's server counts them; 0 where it does not say.
+
+    Attributes
+    ----------
+    input_tokens, output_tokens : int
+        Tokens sent and received.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -263,6 +277,16 @@ class StreamingBackend(ChatBackend, Protocol):
 
         After a failure that :attr:`ChatFailure.stops`, no further request is started; those under way are
         still yielded, those not started are left out. Closing the iterator starts no further request either.
+
+        Parameters
+        ----------
+        requests : sequence of ChatRequest
+            What is asked.
+
+        Yields
+        ------
+        (int, ChatReply or ChatFailure)
+            Position of a request, and what came of it.
         """
         ...
 
@@ -318,6 +342,20 @@ class BatchChatBackend(ChatBackend, Protocol):
 
         A provider that keeps no labels goes by the number of requests, and the time (seconds since the epoch)
         before which it was not submitted.
+
+        Parameters
+        ----------
+        label : str
+            What the batch was handed over under.
+        count : int
+            Number of its requests.
+        since : float
+            Seconds since the epoch.
+
+        Returns
+        -------
+        list of str or ChatFailure
+            The ids, or why they cannot be known.
         """
         ...
 

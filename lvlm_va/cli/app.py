@@ -1,14 +1,17 @@
-"""The command line: ``lvlm-va demo | align | report | review | export | exam | experiment | info``."""
+"""The command line: ``lvlm-va demo | align | audit | report | review | export | exam | experiment | doctor | info``."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
+from lvlm_va.cli.audit import audit
+from lvlm_va.cli.doctor import doctor
 from lvlm_va.cli.exam import exam
+from lvlm_va.cli.exit_codes import EXIT_CODES, exit_code
 from lvlm_va.cli.experiment import SAMPLERS, experiment
 from lvlm_va.cli.export import export
 from lvlm_va.cli.models import (
@@ -21,21 +24,25 @@ from lvlm_va.cli.models import (
     PricesPerMillion,
 )
 from lvlm_va.cli.nets import folder_of, load_module
+from lvlm_va.cli.options import (
+    Device,
+    Extension,
+    FitTo,
+    Grey,
+    ImageSize,
+    Mean,
+    Output,
+    Std,
+    TableColumns,
+    TableFile,
+    Weights,
+)
 from lvlm_va.cli.report import report
 from lvlm_va.cli.review import review
+from lvlm_va.cli.stopping import StoppableCommands
 from lvlm_va.cli.terminal import complain, tell
+from lvlm_va.cli.values import finding_values, normalisation, output_part, pairs, region_critic
 from lvlm_va.common.threads import one_thread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from lvlm_va.critique import Critic
-
-EXIT_CODES = """\
-Exit codes: 0 done; 1 an unexpected error; 2 wrong arguments or data (the message says which); 3 a file, package or
-compiled part is missing; 4 a model stopped answering, or has not answered everything yet (run again: what it has
-answered is kept); 5 another process of this run stopped (run again: what is done is kept).
-"""
 
 VERDICTS = (
     "Corrected verdicts of an earlier run with the same --out, as 'lvlm-va review' writes them; asks only about "
@@ -44,6 +51,7 @@ VERDICTS = (
 
 app = typer.Typer(
     name="lvlm-va",
+    cls=StoppableCommands,
     help="Find out when an image classifier looks at the wrong thing, and mend it with words.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
@@ -53,8 +61,10 @@ app = typer.Typer(
 )
 app.command(epilog=EXIT_CODES)(report)
 app.command(epilog=EXIT_CODES)(review)
+app.command(epilog=EXIT_CODES)(audit)
 app.command(epilog=EXIT_CODES)(exam)
 app.command(epilog=EXIT_CODES)(export)
+app.command(epilog=EXIT_CODES)(doctor)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -101,16 +111,8 @@ def align(
     out: Annotated[
         Path, typer.Option(help="Folder of the run; the aligned weights go to aligned.safetensors in it.")
     ],
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Trained weights: .safetensors, a state_dict saved by torch, or a transformers folder."
-        ),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(help="Which part of the net's output is its logits: a key, an attribute, or a number."),
-    ] = None,
+    weights: Weights = None,
+    output: Output = None,
     classes: Annotated[
         str | None,
         typer.Option(
@@ -118,16 +120,8 @@ def align(
             "names them, or else sorted."
         ),
     ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            help="'a,b,c': what the net's training took from each channel of images in [0, 1]; by default what a "
-            "transformers or timm folder given as --weights says."
-        ),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="'a,b,c': what it then divided each channel by; with --mean.")
-    ] = None,
+    mean: Mean = None,
+    std: Std = None,
     critic: Annotated[
         str | None,
         typer.Option(
@@ -183,28 +177,29 @@ def align(
         list[str] | None, typer.Option(help="'class=TEXT': what should count for the class; repeatable.")
     ] = None,
     verdicts: Annotated[Path | None, typer.Option(help=VERDICTS)] = None,
-    table: Annotated[
-        str, typer.Option(help="CSV table of the images; 'folders' takes each image's folder as its label.")
-    ] = "labels.csv",
-    column: Annotated[
+    table: TableFile = "labels.csv",
+    column: TableColumns = None,
+    finding: Annotated[
         list[str] | None,
-        typer.Option(help="'label=grade': the table's own name for path, label, split, ...; repeatable."),
+        typer.Option(
+            help="Several findings per image: a column of 0 and 1 for each, or names of which the column of the label "
+            "lists those present, as in 'Mass|Effusion'; repeatable. --describe takes them, too."
+        ),
     ] = None,
-    extension: Annotated[str, typer.Option(help="Added to the table's paths, such as '.jpg'.")] = "",
-    image_size: Annotated[tuple[int, int], typer.Option(help="Height and width of the images.")] = (224, 224),
+    finding_value: Annotated[
+        list[str] | None,
+        typer.Option(help="'-1=0', 'blank=0': what another cell of such a column stands for; repeatable."),
+    ] = None,
+    extension: Extension = "",
+    image_size: ImageSize = (224, 224),
     window: Annotated[
         tuple[float, float] | None,
         typer.Option(
             help="Values that become black and white in images of more than 8 bits; by default taken from all of them."
         ),
     ] = None,
-    fit: Annotated[
-        str,
-        typer.Option(
-            help="Images of another aspect: 'stretch' them, 'pad' them with black, or 'crop' what stands out."
-        ),
-    ] = "stretch",
-    grey: Annotated[bool, typer.Option("--grey", help="Read the images as one channel.")] = False,
+    fit: FitTo = "stretch",
+    grey: Grey = False,
     sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "class_balanced",
     n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
     ask: Annotated[
@@ -226,6 +221,15 @@ def align(
         int, typer.Option(help="Epochs of ordinary training first; 0 with trained weights.", min=0)
     ] = 0,
     align_epochs: Annotated[int, typer.Option(help="Epochs of alignment.", min=0)] = 10,
+    early_stopping: Annotated[
+        float,
+        typer.Option(
+            help="Share of the critiqued images held out of alignment, which keeps the epoch that is best on them; "
+            "ordinary training then stops by the table's validation images. 0 for neither.",
+            min=0,
+            max=0.99,
+        ),
+    ] = 0.0,
     if_worse: Annotated[
         str, typer.Option(help="Of a classifier that alignment made worse: 'warn', or 'restore' what it was.")
     ] = "warn",
@@ -248,12 +252,13 @@ def align(
     workers: Annotated[
         int, typer.Option(help="Processes that read images ahead from a folder too large for memory.", min=0)
     ] = 0,
-    device: Annotated[str, typer.Option(help="'auto', 'cpu', 'cuda', 'cuda:1', ...")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Align your own classifier on your own images.
 
-    The table has a row per image: path, label and, where known, split (train, test), group, patient, mask_path. The
-    images of the test split, if any, are measured before and after; with masks of the spurious pixels, alignment too.
+    The table has a row per image: path, label (or columns of findings) and, where known, split (train, validation,
+    test), group, patient, mask_path. The images of the test split, if any, are measured before and after; with masks of
+    the spurious pixels, alignment too.
 
     On several GPUs: torchrun --nproc-per-node 4 -m lvlm_va align ..., or accelerate launch -m lvlm_va align ...
 
@@ -271,29 +276,33 @@ def align(
             "give either a critic or regions, or masks.",
             param_hint="--critic / --irrelevant / --relevant / --masks",
         )
+    if finding and classes is not None:
+        raise typer.BadParameter("the findings are named by --finding.", param_hint="--classes")
     home = folder_of(module)
     if (":" not in module or (module.startswith("timm:") and home is None)) and not epochs:
         raise typer.BadParameter("an untrained net must be trained first.", param_hint="--epochs")
     join(device)  # before a model is loaded, so that each process loads it to a GPU of its own
     echo = tell if rank() == 0 else lambda line: None
-    preprocess = _normalisation(mean, std, home or weights, echo)
+    preprocess = normalisation(mean, std, home or weights, echo)
     asking = (allow_remote, max_requests, max_cost, prices, currency, batch, batch_wait)
     models = ModelOptions(critic, judge, examples, *asking)
     asked, reader = models.make()
     align_folder(
         data,
         module=load_module(module, weights),
-        critic=_region_critic(irrelevant, relevant) if regions else asked,
+        critic=region_critic(irrelevant, relevant) if regions else asked,
         judge=reader,
-        specifications=_pairs(describe, "--describe"),
+        specifications=pairs(describe, "--describe"),
         out=out,
         image_size=image_size,
         mode="L" if grey else "RGB",
         table=None if table == "folders" else table,
-        columns=_pairs(column, "--column"),
+        columns=pairs(column, "--column"),
         extension=extension,
         window=window,
         fit=fit,
+        findings=finding,
+        finding_values=finding_values(finding_value),
         masks=masks,
         relevant_masks=relevant_masks,
         verdicts=verdicts,
@@ -304,7 +313,7 @@ def align(
         parameters={
             "classes": None if classes is None else [label.strip() for label in classes.split(",")],
             "preprocess": preprocess,
-            "output": int(output) if output is not None and output.isdecimal() else output,
+            "output": output_part(output),
             "sampler": sampler,
             "n_align": n_align,
             "ask": ask,
@@ -313,6 +322,8 @@ def align(
             "propagate": propagate or False,
             "epochs": epochs,
             "align_epochs": align_epochs,
+            "early_stopping": early_stopping > 0,
+            "validation_fraction": early_stopping or 0.2,
             "if_worse": if_worse,
             "augment": Augmentation() if augment else None,
             "class_weight": class_weight,
@@ -329,73 +340,13 @@ def align(
     leave()
 
 
-def _region_critic(irrelevant: list[str] | None, relevant: list[str] | None) -> Critic:
-    from lvlm_va.critique import RegionCritic
-
-    declared = {"irrelevant": irrelevant, "relevant": relevant}
-    return RegionCritic({kind: regions for kind, regions in declared.items() if regions})
-
-
-def _normalisation(
-    mean: str | None, std: str | None, saved: Path | None, echo: Callable[[str], Any]
-) -> dict[str, list[float]] | None:
-    """Return what --mean and --std say, or else the folder of a saved model that the net or its weights come from."""
-    if mean is None and std is None:
-        if saved is None or not saved.expanduser().is_dir():
-            return None
-        from lvlm_va.modules.preprocessing import preprocessing_from
-
-        try:
-            found = preprocessing_from(saved)
-        except FileNotFoundError:  # weights alone
-            return None
-        echo(
-            f"Images are normalised as {saved} says: mean {found['mean']}, std {found['std']} (--mean, --std)."
-        )
-        return found
-    if mean is None or std is None:
-        raise typer.BadParameter("give both, or neither.", param_hint="--mean / --std")
-    try:
-        return {
-            "mean": [float(number) for number in mean.split(",")],
-            "std": [float(number) for number in std.split(",")],
-        }
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"expected numbers such as 0.485,0.456,0.406: {error}", param_hint="--mean / --std"
-        ) from error
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    """Return what stands before and after the first '=' of each text."""
-    pairs = {}
-    for text in texts or []:
-        name, separator, value = text.partition("=")
-        if not separator or not name:
-            raise typer.BadParameter(f"expected NAME=TEXT, got {text!r}.", param_hint=option)
-        pairs[name] = value
-    return pairs
-
-
 def main() -> None:
     """Run the command line and turn errors into messages and exit codes."""
     try:
         app()
-    except (ValueError, TypeError, FloatingPointError) as error:
-        _fail(error, 2)
-    except (OSError, ImportError) as error:
-        _fail(error, 3)
-    except RuntimeError as error:
-        from lvlm_va.common.distributed import ProcessesStoppedError
-        from lvlm_va.critique import ModelStoppedError
-
-        if isinstance(error, ProcessesStoppedError):
-            _fail(error, 5)
-        if not isinstance(error, ModelStoppedError):
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
             raise
-        _fail(error, 4)
-
-
-def _fail(error: Exception, code: int) -> NoReturn:
-    complain(f"lvlm-va: {error}")
-    raise SystemExit(code)
+        complain(f"lvlm-va: {error}")
+        raise SystemExit(code) from None

@@ -31,6 +31,7 @@ class Experiment(StrEnum):
     augmentation = "augmentation"
     recorded = "recorded"
     heads = "heads"
+    audit = "audit"
     decoy_mnist = "decoy-mnist"
     decoy_fashion_mnist = "decoy-fashion-mnist"
     decoy_digits = "decoy-digits"
@@ -52,7 +53,12 @@ _OF_DECOYS = {
     Experiment.decoy_fashion_mnist: _SETTINGS | {"fashion_dir", "variant"},
     Experiment.decoy_digits: _SETTINGS,
 }
-_APPLIES = {Experiment.recorded: _OF_RECORDED, Experiment.heads: frozenset(("quick",)), **_OF_DECOYS}
+_APPLIES = {
+    Experiment.recorded: _OF_RECORDED,
+    Experiment.heads: frozenset(("quick",)),
+    Experiment.audit: frozenset(("quick", "data_dir", "jobs")),
+    **_OF_DECOYS,
+}
 
 
 def experiment(
@@ -124,6 +130,9 @@ def experiment(
     heads aligns the same radiographs as a net with two logits, with one, and as one of two findings of which only it
     has the tag.
 
+    audit looks for the shortcut of nets that have one, before and after alignment by 20 questions about families of
+    regions, and for false alarms in nets that have none.
+
     decoy-... compare the unaligned net, the aligned one, and one aligned with the true masks of all training images,
     as the options say; what is not given is as suits the data: 300 images of low entropy judged by the true masks, or
     150 decoyed digits drawn at random and judged by the tiny critic.
@@ -135,6 +144,13 @@ def experiment(
         from lvlm_va.experiments.heads import run_heads
 
         run_heads(quick=quick, seeds=seeds, out=out, echo=tell, command=_command())
+        return
+    if name is Experiment.audit:
+        from lvlm_va.experiments.audit import run_audits
+
+        run_audits(
+            quick=quick, seeds=seeds, out=out, echo=tell, mnist=data_dir, jobs=jobs, command=_command()
+        )
         return
     if name not in _OF_DECOYS:
         _compare(name.value, out, seeds, quick, data_dir, fashion_dir, data_set, method, jobs)

@@ -21,6 +21,7 @@ def report(
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     prices: PricesPerMillion = None,
     currency: Currency = "USD",
+    show: Annotated[bool, typer.Option("--show", help="Open the page in a browser.")] = False,
 ) -> None:
     """Write a page that shows what a run found and changed, and pictures of it in RUN_DIR/figures.
 
@@ -37,3 +38,5 @@ def report(
         prices=None if prices is None else Prices(*prices, currency=currency),
     )
     tell(f"Look at {page}.")
+    if show:
+        typer.launch(page.resolve().as_uri())

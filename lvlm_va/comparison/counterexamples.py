@@ -24,10 +24,14 @@ class CounterexampleClassifier(MaskRival):
 
     Parameters
     ----------
+    module : optional
+        As of `lvlm_va.comparison.RivalClassifier`.
     n_counterexamples : int, default=1
         Counterexamples made of each image.
-    **others
-        See `lvlm_va.comparison.RivalClassifier`, also for the attributes.
+    classes, image_shape, preprocess, attribution, references, n_references : optional
+        Likewise, and the attributes.
+    epochs, batch_size, lr, optimizer, schedule, l2, device, random_state, verbose : optional
+        Likewise.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

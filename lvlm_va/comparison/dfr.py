@@ -38,6 +38,8 @@ class DFRClassifier(GroupRival):
 
     Parameters
     ----------
+    module : optional
+        As of `lvlm_va.comparison.RivalClassifier`.
     holdout : float in [0, 1), default=0.2
         Share of each group, at least two images, kept from the training for the last layer. With 0 both use all
         images. Without effect where ``epochs=0``.
@@ -45,8 +47,10 @@ class DFRClassifier(GroupRival):
         Inverse strengths of the penalty to choose from; the published ones.
     n_fits : int, default=20
         Fits to average; a single one costs about two points of worst-group accuracy on Waterbirds.
-    **others
-        See `lvlm_va.comparison.RivalClassifier`, also for further attributes.
+    classes, image_shape, preprocess, attribution, references, n_references : optional
+        Likewise, and the attributes.
+    epochs, batch_size, lr, optimizer, schedule, l2, device, random_state, verbose : optional
+        Likewise.
 
     Attributes
     ----------

@@ -11,7 +11,12 @@ from lvlm_va.data.training_data import TrainingData
 class ERMClassifier(PlainRival):
     """Plain training: empirical risk minimisation.
 
-    All parameters and attributes are those of `lvlm_va.comparison.RivalClassifier`.
+    Parameters
+    ----------
+    module, classes, image_shape, preprocess, attribution, references, n_references : optional
+        As of `lvlm_va.comparison.RivalClassifier`, as what follows, and the attributes.
+    epochs, batch_size, lr, optimizer, schedule, l2, device, random_state, verbose : optional
+        Likewise.
 
     Examples
     --------

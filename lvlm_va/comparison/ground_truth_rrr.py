@@ -25,6 +25,8 @@ class GroundTruthRRRClassifier(MaskRival):
 
     Parameters
     ----------
+    module : optional
+        As of `lvlm_va.comparison.RivalClassifier`.
     rrr_strength : float or "auto", default="auto"
         Weight of the penalty, for inputs in [0, 1]; "auto" lets it rise to 1, as
         in `lvlm_va.LVLMVAClassifier`.
@@ -32,8 +34,10 @@ class GroundTruthRRRClassifier(MaskRival):
         Epochs of alignment.
     align_schedule : {"cooldown", "cosine", "linear", "step"}, callable or None, default="cooldown"
         Learning-rate schedule of the alignment.
-    **others
-        See `lvlm_va.comparison.RivalClassifier`, also for the attributes.
+    classes, image_shape, preprocess, attribution, references, n_references : optional
+        Likewise, and the attributes.
+    epochs, batch_size, lr, optimizer, schedule, l2, device, random_state, verbose : optional
+        Likewise.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {

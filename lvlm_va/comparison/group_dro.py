@@ -29,10 +29,14 @@ class GroupDROClassifier(GroupRival):
 
     Parameters
     ----------
+    module : optional
+        As of `lvlm_va.comparison.RivalClassifier`.
     step_size : float, default=0.01
         Step of the weights, eta; 0.1 in Idrissi et al. (2022, arXiv 2110.14503).
-    **others
-        See `lvlm_va.comparison.RivalClassifier`, also for further attributes.
+    classes, image_shape, preprocess, attribution, references, n_references : optional
+        Likewise, and the attributes.
+    epochs, batch_size, lr, optimizer, schedule, l2, device, random_state, verbose : optional
+        Likewise.
 
     Attributes
     ----------

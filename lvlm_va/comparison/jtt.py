@@ -42,14 +42,18 @@ class JTTClassifier(PlainRival):
 
     Parameters
     ----------
+    module : optional
+        As of `lvlm_va.comparison.RivalClassifier`.
     identification_epochs : int, default=1
         Epochs of the first classifier, from `module` as it is.
     identifier : torch.nn.Module or None, default=None
         A trained first classifier; None trains one.
     upweight : int, default=50
         Extra copies of each image of the error set.
-    **others
-        See `lvlm_va.comparison.RivalClassifier`, also for further attributes.
+    classes, image_shape, preprocess, attribution, references, n_references : optional
+        Likewise, and the attributes.
+    epochs, batch_size, lr, optimizer, schedule, l2, device, random_state, verbose : optional
+        Likewise.
 
     Attributes
     ----------

@@ -17,7 +17,12 @@ class SUBGClassifier(GroupRival):
     From each group as many images as the smallest holds are drawn once, and the classifier is trained plainly on
     them. As these are few, the published runs take many epochs (Waterbirds 360, CelebA 60).
 
-    All parameters are those of `lvlm_va.comparison.RivalClassifier`, also for further attributes.
+    Parameters
+    ----------
+    module, classes, image_shape, preprocess, attribution, references, n_references : optional
+        As of `lvlm_va.comparison.RivalClassifier`, as what follows, and the attributes.
+    epochs, batch_size, lr, optimizer, schedule, l2, device, random_state, verbose : optional
+        Likewise.
 
     Attributes
     ----------

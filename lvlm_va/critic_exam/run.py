@@ -12,6 +12,7 @@ from typing import Any
 from lvlm_va.backends import Estimate, Prices, ScriptedBackend, estimate
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.fingerprint import fingerprint
+from lvlm_va.common.html import html_table
 from lvlm_va.critic_exam.grading import Grade, grade
 from lvlm_va.critic_exam.sets import RECORDED, SETS, Questions, load_questions
 from lvlm_va.critique import (
@@ -80,6 +81,21 @@ class ExamResult:
         """Return the figures of each set as JSON values."""
         return {name: result.to_json() for name, result in self.sets.items()}
 
+    def _repr_html_(self) -> str:
+        grades = {name: result.grade for name, result in self.sets.items()}
+        rows = [
+            (
+                name,
+                f"{found.verdict_accuracy:.3f} of {found.decided}",
+                f"{found.recall:.3f}",
+                f"{found.precision:.3f}",
+            )
+            for name, found in grades.items()
+        ]
+        return html_table(
+            f"Exam of {self.critic}", ("set", "right", "artefacts found", "rightly called so"), rows
+        )
+
 
 def exam(
     critic: Critic | str,
@@ -96,7 +112,7 @@ def exam(
 
     Parameters
     ----------
-    critic, judge
+    critic, judge : object, str or None
         Who is asked, as in `lvlm_va.LVLMVAClassifier`; ``"recorded"`` plays back a large vision-language model.
     policy : VerdictPolicy, default=None
         What follows from surroundings and mixed segments, where a `ParserJudge` reads; None: its default.

@@ -32,7 +32,7 @@ class BehaviourWriter(ModelUser):
         What is asked.
     max_tokens : int, default=512
         Most tokens of an account.
-    allow_remote, cache, record, budget
+    allow_remote, cache, record, budget, batch, batch_wait, batch_poll : optional
         As in `ModelUser`.
 
     Raises
@@ -101,5 +101,16 @@ class BehaviourWriter(ModelUser):
 
 
 def resolve_writer(spec: BehaviourWriter | ChatBackend | str | None) -> BehaviourWriter | None:
-    """Return the writer that `spec` describes: one, a chat model or its name for one with defaults, None for none."""
+    """Return the writer that `spec` describes: one, a chat model or its name for one with defaults, None for none.
+
+    Parameters
+    ----------
+    spec : BehaviourWriter, chat model, str or None
+        As above.
+
+    Returns
+    -------
+    BehaviourWriter or None
+        The writer.
+    """
     return spec if spec is None or isinstance(spec, BehaviourWriter) else BehaviourWriter(spec)

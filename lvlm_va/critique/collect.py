@@ -116,6 +116,7 @@ def judge_critiques(
     *,
     path: Path | None = None,
     chunk_size: int = 16,
+    on_progress: Callable[[int], object] | None = None,
 ) -> list[Critique]:
     """Return the critiques with verdicts, asking the judge only about those that hold none and are not in the file.
 
@@ -131,6 +132,8 @@ def judge_critiques(
         JSON lines file, as in `collect_critiques`.
     chunk_size : int, default=16
         Critiques per call of the judge; a judge that asks by batches gets all in one call.
+    on_progress : callable, optional
+        Gets the number of images that were done before, then that of each call.
 
     Returns
     -------
@@ -154,6 +157,8 @@ def judge_critiques(
     ]
     if pending and asks_by_batches(judge):
         chunk_size = max(1, len(pending))
+    if on_progress is not None:
+        on_progress(len(critiques) - len(pending))
     for start in range(0, len(pending), chunk_size):
         chunk = pending[start : start + chunk_size]
         asked = [critique for critique, _ in chunk]
@@ -169,6 +174,8 @@ def judge_critiques(
         judged = check_verdicts(chunk, verdicts)
         _append(path, judged)
         done.update({critique.image_id: critique.verdicts for critique in judged})
+        if on_progress is not None:
+            on_progress(len(judged))
     return [replace(critique, verdicts=done.get(critique.image_id, ())) for critique in critiques]
 
 
@@ -182,6 +189,11 @@ def read_critiques(path: Path | None, *, strict: bool = False) -> dict[str, Crit
     strict : bool, default=False
         Whether lines that are not as they were written, or were written into another file, are an error. Otherwise a
         warning tells of them, the file as it was is kept under another name, and only the others stay in it.
+
+    Returns
+    -------
+    dict of str to Critique
+        By the image's name.
 
     Raises
     ------

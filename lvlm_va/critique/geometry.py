@@ -78,6 +78,18 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 def position_in_words(row: float, column: float) -> str:
     """Return which ninth of an image a point lies in, from its relative coordinates in [0, 1].
 
+    Parameters
+    ----------
+    row, column : float
+        Of the point, from the top and from the left.
+
+    Returns
+    -------
+    str
+        "top left", "centre", ...
+
+    Examples
+    --------
     >>> position_in_words(0.1, 0.5), position_in_words(0.9, 0.9), position_in_words(0.5, 0.5)
     ('top', 'bottom right', 'centre')
     """

@@ -63,7 +63,7 @@ class LLMJudge(ModelUser):
         What is asked.
     max_tokens : int, default=512
         Most tokens of an answer.
-    allow_remote, cache, record, budget, batch, batch_wait, batch_poll
+    allow_remote, cache, record, budget, batch, batch_wait, batch_poll : optional
         As in `ModelUser`.
 
     Raises

@@ -83,7 +83,7 @@ class LVLMCritic(ModelUser):
         Most tokens of an answer. Where they do not suffice, it is asked once more with twice as many.
     temperature : float or None, default=0.0
         0 for the likeliest answer, None for the model's own; ignored by models that take none.
-    allow_remote, cache, record, budget, batch, batch_wait, batch_poll
+    allow_remote, cache, record, budget, batch, batch_wait, batch_poll : optional
         As in `ModelUser`: whether data may leave this machine, what is kept and limited, and whether to ask by batches.
 
     Raises

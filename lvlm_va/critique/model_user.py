@@ -31,6 +31,15 @@ from lvlm_va.critique.types import Critique
 class ModelStoppedError(RuntimeError):
     """The chat model cannot go on: every later request would fail too, or none was answered.
 
+    Parameters
+    ----------
+    name : str
+        Name of the model.
+    failure : ChatFailure
+        What came in the place of a reply.
+    critiques : sequence of Critique, default=()
+        As below.
+
     Attributes
     ----------
     failure : ChatFailure

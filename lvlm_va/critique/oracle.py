@@ -33,9 +33,10 @@ class OracleCritic:
 
     Parameters
     ----------
-    masks : array-like of shape (n, H, W)
+    masks : array-like of shape (n, H, W), or (n, K, H, W) for K findings
         Ground-truth masks, true (or not 0) where a pixel is spurious; row i belongs to row i of the data
-        given to ``fit``. A torch tensor on the CPU will do.
+        given to ``fit``. A torch tensor on the CPU will do. Of several findings per image, a mask for each finding, or
+        one that holds for all.
     verdict_accuracy : float, default=1.0
         Share of right verdicts to expect, in [0, 1].
     random_state : int or None, default=None
@@ -44,7 +45,7 @@ class OracleCritic:
         call.
     threshold : float, default=0.5
         Share of a segment's effect, in (0, 1].
-    object_masks : array-like of shape (n, H, W), default=None
+    object_masks : array-like of the shape of `masks`, default=None
         True where a pixel belongs to what should count; `lvlm_va.datasets.DecoyData` has them as ``objects``. Masks of
         the shortcut alone do not tell the object from plain surroundings: without these a relevant segment has no
         ``content``.
@@ -106,10 +107,12 @@ class OracleCritic:
     def check_data(self, n_images: int, image_size: tuple[int, int], classes: Sequence[str]) -> None:
         """Raise ValueError unless there is a mask of the images' size for each image given to ``fit``."""
         expected, shape = (n_images, *image_size), np.asarray(self.masks).shape
-        if shape != expected:
+        told = classes[1::2]  # of findings; see `lvlm_va.data.findings.outcome_names`
+        several = list(classes[::2]) == [f"no {finding}" for finding in told]
+        if shape != expected and not (several and shape == (n_images, len(told), *image_size)):
             raise ValueError(
-                f"The 'masks' argument must be of shape {expected}, one mask per image given to fit. "
-                f"Got {shape} instead."
+                f"The 'masks' argument must be of shape {expected}, one mask per image given to fit, or, of several "
+                f"findings, with one for each of them after the images. Got {shape} instead."
             )
 
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
@@ -135,12 +138,20 @@ class OracleCritic:
 
     def _judge(self, request: CritiqueRequest, seed: int) -> Critique:
         masks = np.asarray(self.masks)
+        place: tuple[int, ...] = (request.index,)
+        if masks.ndim == 4:
+            if request.target is None or not 0 <= request.target // 2 < masks.shape[1]:
+                raise ValueError(
+                    f"The 'masks' argument must hold one mask per image, or be asked about one of {masks.shape[1]} "
+                    f"findings. Got {request.image_id!r}, whose target is {request.target!r}, instead."
+                )
+            place = (request.index, request.target // 2)
         if not 0 <= request.index < len(masks):
             raise ValueError(
                 f"The 'masks' argument must hold a mask for each image given to fit. Got {len(masks)} masks, "
                 f"but image {request.image_id!r} is row {request.index}, instead."
             )
-        mask = masks[request.index]
+        mask = masks[place]
         if mask.shape != request.image.shape[:2]:
             raise ValueError(
                 f"The 'masks' argument must have the images' height and width {request.image.shape[:2]}. Got "
@@ -148,7 +159,7 @@ class OracleCritic:
             )
         in_object: Any = repeat(None)
         if self.object_masks is not None:
-            in_object = effect_shares_inside(request, np.asarray(self.object_masks)[request.index])
+            in_object = effect_shares_inside(request, np.asarray(self.object_masks)[place])
         verdicts = []
         for segment, (share, object_share) in enumerate(
             zip(effect_shares_inside(request, mask), in_object, strict=False), start=1
@@ -181,9 +192,10 @@ def _as_masks(argument: str, given: ArrayLike) -> NDArray[np.bool_]:
     masks: NDArray[Any] = np.asarray(given)
     if masks.dtype.kind not in "buif":
         raise TypeError(f"The {argument!r} argument must be boolean. Got an array of {masks.dtype} instead.")
-    if masks.ndim != 3:
+    if masks.ndim not in (3, 4):
         raise ValueError(
-            f"The {argument!r} argument must be of shape (n, H, W), one mask per image. Got {masks.shape} instead."
+            f"The {argument!r} argument must be of shape (n, H, W), one mask per image, or (n, n_findings, H, W). Got "
+            f"{masks.shape} instead."
         )
     return masks.astype(bool, copy=False)
 

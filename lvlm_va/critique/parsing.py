@@ -90,6 +90,8 @@ class ParsedContents(_Parsed):
 
     Attributes
     ----------
+    status, missing, contradicted : str, tuple of int, tuple of int
+        As of `ParsedVerdicts`.
     contents : dict of int to {"artefact", "object", "surroundings", "mixed", "unsure"}
         What each segment asked for is about; ``"unsure"`` where the text states nothing, or different things.
     covers : dict of int to str
@@ -134,7 +136,7 @@ def parse_contents(text: str, segments: Sequence[int], *, cut_off: bool = False)
 
     Parameters
     ----------
-    text, segments, cut_off
+    text, segments, cut_off : str, sequence of int, bool
         As in `parse_verdicts`. Lines are like ``Segment 1 | covers: the tag | answer: artefact``; of a line with
         several bars the word behind the last one counts.
 

@@ -29,7 +29,7 @@ def build_requests(
     ----------
     images : ndarray of shape (n, C, H, W), floating in [0, 1] or uint8
         The images, shown as :func:`to_rgb` says.
-    segments : ndarray of shape (n, H, W), integer
+    segments : ndarray of shape (n, H, W), int
         0 for background, else the number of the segment, from 1.
     effects : ndarray of shape (n, H, W), floating
         Effect of each pixel, not negative, in any unit; divided by its sum over the image.

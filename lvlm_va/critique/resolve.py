@@ -42,9 +42,9 @@ def resolve_critic(
     ----------
     spec : None, str, mapping or critic
         None for no critic; ``"tiny"`` for the model that ships with the package; ``"hf:FOLDER"``, ``"openai:MODEL"``,
-        ``"anthropic:MODEL"`` or ``"http://HOST/v1#MODEL"`` for an `LVLMCritic` that asks this model;
-        ``"folder:PATH"`` for whoever answers the questions that are written there; ``"table:PATH"`` or
-        ``"recorded:PATH"`` for a verdict table or kept replies; a mapping for `FamilyVerdicts`; or an object with a
+        ``"anthropic:MODEL"``, ``"folder:PATH"`` or ``"http://HOST/v1#MODEL"`` for an `LVLMCritic` that asks this
+        model; ``"table:PATH"`` for a `TableCritic`, ``"recorded:PATH"`` for a `RecordedCritic`; a mapping for
+        `lvlm_va.critique.families.FamilyVerdicts`; or an object with a
         ``name`` and a ``critique`` method, returned as it is.
     allow_remote : bool, default=False
         Whether a model named here may be on another machine.
@@ -77,8 +77,8 @@ def resolve_critic(
         )
     if not callable(getattr(spec, "critique", None)) or not isinstance(getattr(spec, "name", None), str):
         raise TypeError(
-            "The 'critic' argument must be None, text such as 'table:PATH' or 'hf:FOLDER', a mapping, or an object with "
-            f"a 'name' and a 'critique(requests)' method. Got {type(spec).__name__} instead."
+            "The 'critic' argument must be None, text such as 'table:PATH' or 'hf:FOLDER', a mapping, or an object "
+            f"with a 'name' and a 'critique(requests)' method. Got {type(spec).__name__} instead."
         )
     return spec
 
@@ -102,8 +102,10 @@ def resolve_judge(
         ``name`` and a ``judge`` method, returned as it is.
     critic : Critic or None
         Whose critiques are judged.
-    allow_remote, budget, **batches
+    allow_remote, budget : bool, Budget or None
         As in `resolve_critic`.
+    **batches
+        Likewise.
 
     Returns
     -------

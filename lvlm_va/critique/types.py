@@ -49,6 +49,9 @@ class CritiqueRequest:
         What the expert says should count for this class; empty where nothing was said.
     effect_kind : {"positive", "absolute"}
         Whether `effect` is what speaks for the class, or what speaks for or against it.
+    target : int or None
+        Number of the class; of several findings per image, 2k where finding k is absent and 2k + 1 where it is present.
+        None where it is not known.
     """
 
     index: int
@@ -59,6 +62,7 @@ class CritiqueRequest:
     label: str
     description: str = ""
     effect_kind: Effect = "positive"
+    target: int | None = None
 
     @property
     def n_segments(self) -> int:

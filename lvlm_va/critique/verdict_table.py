@@ -97,6 +97,11 @@ class VerdictTable:
         """Write the verdicts as a CSV table in UTF-8, a row each, with the columns of `SegmentVerdict`'s attributes.
 
         A text that a spreadsheet would take for a formula (``=``, ``+``, ``-``, ``@``) gets an apostrophe in front.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
         """
         write_verdicts(self.verdicts, path)
 
@@ -166,6 +171,11 @@ class VerdictTable:
 
     def require_same_segments(self, other: VerdictTable) -> None:
         """Raise unless another table was made for the segments of this one, as far as both know.
+
+        Parameters
+        ----------
+        other : VerdictTable
+            The other table.
 
         Raises
         ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Sequence, Sized
@@ -157,7 +158,7 @@ def check_images(
     if isinstance(X, np.ndarray) and X.ndim > 4:
         raise ValueError(
             f"The 'X' argument must have shape (n, C, H, W), (n, H, W) or (n, d). Got shape {X.shape} instead. Volumes "
-            "can be explained, and trained on with masks of your own: see docs/own_loop.md."
+            "can be explained, and trained on with masks of your own: see docs/how_to/own_loop.md."
         )
     if isinstance(X, np.ndarray) and np.issubdtype(X.dtype, np.unsignedinteger):
         X = np.asarray(X, dtype=np.float32) / np.float32(np.iinfo(X.dtype).max)
@@ -375,3 +376,11 @@ def draw_seed(random_state: Any, *, kept: bool) -> int:
             f"be found again. Got {random_state!r} instead."
         )
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def image_keys(X: Any) -> list[str]:
+    """Return a key for each image's pixels: the same for all types and shapes in which it may come."""
+    images, _ = check_images(BaseEstimator(), X, reset=True)
+    # + 0: one zero, not two.
+    pixels = np.ascontiguousarray(images.reshape(len(images), -1), dtype=np.float32) + np.float32(0)
+    return [hashlib.sha256(row.data).hexdigest() for row in pixels]

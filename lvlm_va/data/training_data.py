@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch.utils.data import Dataset
 
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.data.findings import SEPARATOR, outcomes_of
-from lvlm_va.data.stored_images import ImageRows, StoredImages
+from lvlm_va.data.stored_images import ImageRows, StoredImages, reading_ahead
 
 Images = ArrayLike | Tensor | Dataset[Any] | StoredImages
 
@@ -71,9 +73,18 @@ class TrainingData:
         """Return the numbers of the findings that these cases are about; None for classes."""
         return cases % len(self.findings) if self.findings else None
 
+    def by_finding(self, cases: Tensor) -> list[Tensor]:
+        """Return for each finding the positions of the cases about it among these; where labels are classes, of all."""
+        about = cases % max(1, len(self.findings))
+        return [(about == finding).nonzero().flatten() for finding in range(max(1, len(self.findings)))]
+
     def outcomes_of(self, cases: Tensor) -> Tensor:
         """Return what the labels say of these cases: numbers of `class_names`, int64."""
         return outcomes_of(self.labels[self.rows_of(cases)], self.findings_of(cases))
+
+    def reading_ahead(self, parts: Iterable[Tensor]) -> AbstractContextManager[None]:
+        """Read the images of these cases ahead of their use, part by part, where they are not in memory."""
+        return reading_ahead(self.images, map(self.rows_of, parts))
 
     def case_id(self, case: int) -> str:
         """Return the name of a case: its image's, and its finding's."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,8 @@ class FolderData:
     ----------
     images : ndarray of shape (n, C, H, W), uint8
         Pixels; C is 3 for colour, 1 for grey.
-    labels : ndarray of shape (n,), str
-        Classes.
+    labels : ndarray of shape (n,), str, or (n, K), int64
+        Classes; or 0 or 1 for each of K findings.
     image_ids : tuple of str
         Paths below the root, with forward slashes; all different.
     groups, splits : ndarray of shape (n,), str, or None
@@ -48,7 +48,7 @@ class FolderData:
     """
 
     images: NDArray[np.uint8]
-    labels: NDArray[np.str_]
+    labels: NDArray[Any]
     image_ids: tuple[str, ...]
     groups: NDArray[np.str_] | None
     splits: NDArray[np.str_] | None
@@ -57,10 +57,27 @@ class FolderData:
     window: Window | None = None
 
 
-class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
+class FolderDataset(Dataset[tuple[NDArray[np.uint8], str | tuple[int, ...]]]):
     """Images of a folder, decoded when they are asked for; made by `open_image_folder`.
 
-    Its items are (image, label): uint8 of shape (C, H, W), and the class.
+    Its items are (image, label): uint8 of shape (C, H, W), and the class, or 0 or 1 for each finding.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of the images.
+    source : Path
+        What errors name: the table, or the folder.
+    rows : sequence of LabelledImage
+        What is known of each image.
+    size : tuple of (int, int)
+        Height and width.
+    mode : {"RGB", "L"}
+        Colour, or grey.
+    window : (float, float) or None
+        Values that become black and white in images of more than 8 bits.
+    fit : {"stretch", "pad", "crop"}
+        What is done with images of another aspect.
 
     Attributes
     ----------
@@ -80,7 +97,7 @@ class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
     ) -> None:
         self._root, self._source, self._rows, self._size, self._mode = root, source, rows, size, mode
         self.window, self._fit = window, fit
-        self.labels: NDArray[np.str_] = np.array([row.label for row in rows])
+        self.labels: NDArray[Any] = np.array([row.label for row in rows])
         self.image_ids = tuple(row.path for row in rows)
         self.groups = _column(row.group for row in rows)
         self.splits = _column(row.split for row in rows)
@@ -89,7 +106,7 @@ class FolderDataset(Dataset[tuple[NDArray[np.uint8], str]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], str]:
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], str | tuple[int, ...]]:
         row = self._rows[index]
         with _naming(self._source, row, "path"):
             return read_image(
@@ -144,6 +161,8 @@ def load_image_folder(
     classes: Mapping[str, str] | None = None,
     window: Window | None = None,
     fit: Fit = "stretch",
+    findings: Sequence[str] | None = None,
+    finding_values: Mapping[str, int] | None = None,
 ) -> FolderData:
     """Read images and what a CSV table (or their folders) say of them into memory.
 
@@ -189,6 +208,12 @@ def load_image_folder(
         What is done with an image, and its mask, whose sides are in another proportion than `image_size`.
         ``"stretch"`` gives up its aspect. ``"pad"`` shows all of it in the middle, with black on two sides, which is a
         shortcut where the aspect tells the class. ``"crop"`` fills all with its middle, and cuts off what stands out.
+    findings : sequence of str or None, default=None
+        Several findings per image instead of a label: columns of 0 and 1; or names of which the column of the label
+        lists those that an image has, as in ``"Mass|Effusion"``, others left aside.
+    finding_values : mapping of str to int or None, default=None
+        What other cells of such columns stand for, as in ``{"": 0, "-1": 1}`` where nothing, or -1, may stand for
+        "not mentioned" and "uncertain". None refuses them.
 
     Returns
     -------
@@ -233,6 +258,8 @@ def load_image_folder(
         classes=classes,
         window=window,
         fit=fit,
+        findings=findings,
+        finding_values=finding_values,
     )
     height, width = image_size
     images = np.empty((len(folder), 3 if mode == "RGB" else 1, height, width), np.uint8)
@@ -262,12 +289,14 @@ def open_image_folder(
     classes: Mapping[str, str] | None = None,
     window: Window | None = None,
     fit: Fit = "stretch",
+    findings: Sequence[str] | None = None,
+    finding_values: Mapping[str, int] | None = None,
 ) -> FolderDataset:
     """Return the images of a folder as a Dataset that decodes each when it is asked for.
 
     Parameters
     ----------
-    root, table, image_size, split, mode, columns, extension, classes, window, fit
+    root, table, image_size, split, mode, columns, extension, classes, window, fit, findings, finding_values : optional
         As in `load_image_folder`, which raises the same errors; an image that cannot be read, when it is asked for.
 
     Returns
@@ -283,16 +312,16 @@ def open_image_folder(
     size = _check_size(image_size)
     if not root.is_dir():
         raise FileNotFoundError(f"The 'root' argument must be a folder. Got {root}, which is none, instead.")
-    if table is None and (columns or extension or classes):
+    if table is None and (columns or extension or classes or findings):
         raise ValueError(
-            "The 'columns', 'extension' and 'classes' arguments must be left out where 'table' is None. "
-            f"Got columns={columns!r}, extension={extension!r} and classes={classes!r} instead."
+            "The 'columns', 'extension', 'classes' and 'findings' arguments must be left out where 'table' is None. "
+            f"Got columns={columns!r}, extension={extension!r}, classes={classes!r} and findings={findings!r} instead."
         )
     source = root if table is None else root / Path(table).expanduser()
     rows = (
         rows_of_class_folders(root)
         if table is None
-        else read_label_table(source, columns or {}, extension, classes)
+        else read_label_table(source, columns or {}, extension, classes, findings, finding_values)
     )
     everything = [root / row.path for row in rows]
     if split is not None:

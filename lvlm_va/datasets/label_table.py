@@ -12,6 +12,7 @@ from typing import Any
 
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.common.warnings import warn
+from lvlm_va.datasets.finding_columns import FindingColumns
 
 # What a table says about an image -> its column.
 Columns = Mapping[str, str | Sequence[str]]
@@ -38,8 +39,8 @@ class LabelledImage:
         Line of the file that it ends on, from 1; None for an image that stands in no table.
     path : str
         Path of the image below the root, with forward slashes.
-    label : str
-        Class.
+    label : str, or tuple of int
+        Class; or 0 or 1 for each finding.
     group, split, mask_path, patient : str or None
         None where the table has no such column; a `mask_path` is empty for an image without a mask, a `patient` for
         one that nobody knows.
@@ -47,7 +48,7 @@ class LabelledImage:
 
     line: int | None
     path: str
-    label: str
+    label: str | tuple[int, ...]
     group: str | None = None
     split: str | None = None
     mask_path: str | None = None
@@ -55,7 +56,12 @@ class LabelledImage:
 
 
 def read_label_table(
-    file: Path, columns: Columns, extension: str, classes: Mapping[str, str] | None = None
+    file: Path,
+    columns: Columns,
+    extension: str,
+    classes: Mapping[str, str] | None = None,
+    findings: Sequence[str] | None = None,
+    finding_values: Mapping[str, int] | None = None,
 ) -> list[LabelledImage]:
     """Return the rows of a CSV table.
 
@@ -71,6 +77,10 @@ def read_label_table(
         Added to each image path.
     classes : mapping of str to str or None, default=None
         Label in the table to class; rows with another label, or none, are left out.
+    findings : sequence of str or None, default=None
+        Several findings per image, instead of a label: see `FindingColumns`.
+    finding_values : mapping of str to int or None, default=None
+        What cells of findings other than 0 and 1 stand for.
 
     Returns
     -------
@@ -82,14 +92,24 @@ def read_label_table(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If a key of `columns` is unknown, a column is missing, or a row is not as it should be; names file,
-        line and column.
+        If a key of `columns` is unknown, a column is missing, arguments exclude each other, or a row is not as it
+        should be; names file, line and column.
     """
     for key in columns:
         if key not in DEFAULT_COLUMNS:
             raise unknown_name("columns", key, DEFAULT_COLUMNS)
+    if (findings is None and finding_values) or (findings is not None and classes is not None):
+        raise ValueError(
+            "The 'finding_values' argument goes with 'findings', and 'classes' without. Got "
+            f"findings={findings!r}, finding_values={finding_values!r} and classes={classes!r} instead."
+        )
     (_, header), *lines = _read_lines(file)
-    used = _used_columns(file, header, columns)
+    told = None
+    if findings is not None:
+        label = columns.get("label", DEFAULT_COLUMNS["label"])
+        told = FindingColumns.of(file, header, findings, finding_values, label)
+        columns = {key: column for key, column in columns.items() if key != "label"}
+    used = _used_columns(file, header, columns, without_label=told is not None)
     images, first_line = [], dict[str, int]()
     for line, row in lines:
         if not any(row):
@@ -97,7 +117,7 @@ def read_label_table(
         if len(row) != len(header):
             raise ValueError(f"{file}, line {line}: has {len(row)} cells. The header has {len(header)}.")
         cells = dict(zip(header, row, strict=True))
-        image = _parse(f"{file}, line {line}", line, cells, used, extension, classes)
+        image = _parse(f"{file}, line {line}", line, cells, used, extension, classes, told)
         if image is None:
             continue
         if image.path in first_line:
@@ -114,6 +134,8 @@ def read_label_table(
         )
     if not images:
         raise ValueError(f"{file}: has no rows below its header.")
+    if told is not None:
+        told.check_found(file, [image.label for image in images if isinstance(image.label, tuple)])
     return images
 
 
@@ -164,11 +186,15 @@ def _decoded(file: Path) -> str:
     return text
 
 
-def _used_columns(file: Path, header: list[str], columns: Columns) -> dict[str, str | list[str]]:
+def _used_columns(
+    file: Path, header: list[str], columns: Columns, *, without_label: bool
+) -> dict[str, str | list[str]]:
     """Return the columns that are in the table; missing ones are an error if needed or asked for by name."""
     used: dict[str, str | list[str]] = {}
     taken = {name for asked in columns.values() for name in ([asked] if isinstance(asked, str) else asked)}
     for key, default in DEFAULT_COLUMNS.items():
+        if key == "label" and without_label:
+            continue
         if key not in columns and default in columns.values():
             continue  # it says something else here
         column = columns.get(key, default)
@@ -203,6 +229,7 @@ def _parse(
     used: Mapping[str, str | list[str]],
     extension: str,
     classes: Mapping[str, str] | None,
+    told: FindingColumns | None,
 ) -> LabelledImage | None:
     """Return the image of a row, or None if its label is not among the wanted ones."""
     values: dict[str, str] = {}
@@ -225,6 +252,8 @@ def _parse(
     values["path"] = _below_root(where, used["path"], values["path"] + extension)
     if values.get("mask_path"):
         values["mask_path"] = _below_root(where, used["mask_path"], values["mask_path"])
+    if told is not None:
+        return LabelledImage(line, label=told.read(where, cells), **values)
     return LabelledImage(line, **values)
 
 

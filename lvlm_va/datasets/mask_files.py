@@ -54,7 +54,7 @@ def write_masks(named: NamedMasks, folder: str | os.PathLike[str], form: str) ->
         Made where it is missing.
     form : {"png", "npy", "coco"}
         ``"png"``: a file per image in ``masks``, 255 where a pixel must not count, as
-        `lvlm_va.datasets.mask_folder.with_mask_folder` finds them. ``"npy"``: ``masks.npy``, bool of shape (m, H, W).
+        ``lvlm_va.datasets.mask_folder.with_mask_folder`` finds them. ``"npy"``: ``masks.npy``, bool of shape (m, H, W).
         Beside both a table, ``masks.csv``. ``"coco"``: ``masks.json``, with an annotation for each mask that is not
         empty, in uncompressed run lengths.
 

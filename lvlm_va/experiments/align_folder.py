@@ -48,6 +48,8 @@ def align_folder(
     extension: str,
     window: tuple[float, float] | None = None,
     fit: Any = "stretch",
+    findings: Sequence[str] | None = None,
+    finding_values: Mapping[str, int] | None = None,
     masks: str | None = None,
     relevant_masks: str | None = None,
     parameters: Mapping[str, Any],
@@ -62,19 +64,20 @@ def align_folder(
     Parameters
     ----------
     data : path-like
-        Folder of images. Without splits all of them are training images; those for validation are left out. Patients
-        that the table names are `fit`'s.
+        Folder of images. Without splits all of them are training images; those for validation are `fit`'s with
+        ``early_stopping``, and else left out. Patients that the table names are `fit`'s.
     module, critic, judge, specifications
         As in `LVLMVAClassifier`.
     out : path-like
         Run directory; gets ``aligned.safetensors``, the aligned weights, ``metrics.json`` and ``report.html``.
     image_size : (int, int)
         Height and width.
-    mode, table, columns, extension, window, fit
+    mode, table, columns, extension, window, fit, findings, finding_values
         As in `lvlm_va.datasets.load_image_folder`.
     masks, relevant_masks : str or None, default=None
         Where masks of training images are that people drew, of what must not count, and of what should count: a folder,
-        as for `lvlm_va.datasets.mask_folder.with_mask_folder`, or ``"table"`` for the masks that the table names.
+        as for `lvlm_va.datasets.mask_folder.with_mask_folder`, or ``"table"`` for the masks that the table names. Of
+        several findings, what must not count must not for any; what should count is refused.
     parameters : mapping of str to object
         More parameters of `LVLMVAClassifier`.
     verdicts : path-like or None, default=None
@@ -96,11 +99,19 @@ def align_folder(
     Raises
     ------
     ValueError
-        If a split is none for training, validation or test, or none is for training.
+        If a split is none for training, validation or test, or none is for training; or masks are given that do not say
+        which finding they are about.
     """
     out = Path(out).expanduser()
     if verdicts is not None and critic is None:
         raise ValueError("Corrected verdicts need the critic that they correct. Got drawn masks alone.")
+    if findings is not None:
+        if relevant_masks is not None:
+            raise ValueError(
+                "Masks of what should count must say for which finding. Got some of whole images, with several "
+                "findings: pass them in Python, as fit(..., masks={'relevant': {(image, finding): mask}})."
+            )
+        parameters = {**parameters, "classes": list(findings), "task": "multilabel"}
     folder = open_image_folder(
         data,
         table,
@@ -110,12 +121,20 @@ def align_folder(
         extension=extension,
         window=window,
         fit=fit,
+        findings=findings,
+        finding_values=finding_values,
     )
     if folder.window is not None:
         low, high = folder.window
         echo(f"In images of more than 8 bits {low:g} became black and {high:g} white (window).")
-    training, test = _training_and_test(folder, echo)
+    stops = bool(parameters.get("early_stopping"))
+    training, validation, test = _parts(folder, echo, stops=stops)
     drawn = _drawn_masks(folder, training, {"irrelevant": masks, "relevant": relevant_masks}, echo)
+    if drawn is not None and findings is not None:
+        drawn = {
+            kind: {(name, finding): mask for name, mask in of_images.items() for finding in findings}
+            for kind, of_images in drawn.items()
+        }
     classifier = LVLMVAClassifier(
         module, critic=critic, judge=judge, specifications=specifications or None, run_dir=out, **parameters
     )
@@ -128,7 +147,10 @@ def align_folder(
     patients = training.patients
     if patients is not None and patients[0] and (patients == patients[0]).all():
         patients = None  # all of one
-    classifier.fit(training, image_ids=training.image_ids, masks=drawn, patients=patients)
+    held = (validation, validation.labels) if stops and len(validation) else None
+    classifier.fit(
+        training, image_ids=training.image_ids, validation_data=held, masks=drawn, patients=patients
+    )
     if verdicts is not None:
         classifier.realign(verdicts)
     kept_command = command if verdicts is None else ()
@@ -136,9 +158,10 @@ def align_folder(
     return classifier
 
 
-def _training_and_test(
-    folder: FolderDataset, echo: Callable[[str], Any]
-) -> tuple[FolderDataset, FolderDataset]:
+def _parts(
+    folder: FolderDataset, echo: Callable[[str], Any], *, stops: bool
+) -> tuple[FolderDataset, FolderDataset, FolderDataset]:
+    """Return the images for training, validation and test; `stops` where validation images stop training."""
     splits = ["train"] * len(folder) if folder.splits is None else folder.splits.tolist()
     usual = np.array([usual_split(split) for split in splits])
     training, validation, test = (usual == name for name in ("train", "validation", "test"))
@@ -148,15 +171,18 @@ def _training_and_test(
             f"images. Got {sorted(set(splits))} instead."
         )
     if validation.any():
-        echo(f"Left out: {validation.sum()} images for validation.")
-    if folder.patients is not None:
-        both = sorted({*folder.patients[training].tolist()} & {*folder.patients[test].tolist()} - {""})
+        what = "Used for early stopping" if stops else "Left out"
+        echo(f"{what}: {validation.sum()} images for validation.")
+    for name, measured in (("test", test), ("validation", validation & stops)):
+        if folder.patients is None:
+            break
+        both = sorted({*folder.patients[training].tolist()} & {*folder.patients[measured].tolist()} - {""})
         if both:
             warn(
-                f"The training and the test images should be of different patients. Got {len(both)} in both, such as "
+                f"The training and the {name} images should be of different patients. Got {len(both)} in both, such as "
                 f"{both[0]!r}: the measured accuracy is that for known patients."
             )
-    return folder.select(training), folder.select(test)
+    return folder.select(training), folder.select(validation), folder.select(test)
 
 
 def _drawn_masks(
@@ -164,9 +190,9 @@ def _drawn_masks(
     training: FolderDataset,
     places: Mapping[str, str | None],
     echo: Callable[[str], Any],
-) -> dict[str, dict[int | str, NDArray[np.bool_]]] | None:
+) -> dict[str, dict[Any, NDArray[np.bool_]]] | None:
     """Return the masks of training images, by kind and name; None where none are asked for."""
-    found: dict[str, dict[int | str, NDArray[np.bool_]]] = {}
+    found: dict[str, dict[Any, NDArray[np.bool_]]] = {}
     for kind, place in places.items():
         if place is None:
             continue
@@ -224,7 +250,7 @@ def _tell(
         measures = _measure(classifier, **test_data) if test_data else None
     else:
         counts, behaviour = classifier.verdicts_.counts(), classifier.behaviour_summary()
-        critiqued = Counter(classifier.job_.data.labels[classifier.aligned_.indices].tolist())
+        critiqued = Counter(classifier.job_.data.outcomes_of(classifier.aligned_.indices).tolist())
         by_class = ", ".join(
             f"{critiqued[i]} {name}" for i, name in enumerate(classifier.job_.data.class_names)
         )

@@ -15,8 +15,16 @@ from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique import VerdictTable
 from lvlm_va.datasets.mask_files import MASK_FORMATS, write_masks
 from lvlm_va.modules.build import build_module
+from lvlm_va.modules.outputs import with_output
 from lvlm_va.modules.preprocessed import Normalisation
-from lvlm_va.modules.saving import MODEL_FORMATS, WEIGHTS_ALONE, InAndOut, save_module, write_weights
+from lvlm_va.modules.saving import (
+    MODEL_FORMATS,
+    OF_THE_NET,
+    WEIGHTS_ALONE,
+    InAndOut,
+    save_module,
+    write_weights,
+)
 from lvlm_va.report.run_record import current_files, join_tables
 from lvlm_va.rounds.marks import KeptMarks
 from lvlm_va.runs.directory import read_dataclass
@@ -111,11 +119,6 @@ def _export_model(
     form: str,
     spec: nn.Module | Callable[[], nn.Module] | str | None,
 ) -> Path:
-    if latest.get("findings") or latest.get("parameters", {}).get("output") is not None:
-        raise ValueError(
-            f"{folder} is of a net that tells several findings, or whose logits are a part of its output. Export it "
-            "from Python: clf.export_model(...)."
-        )
     stage = "align"
     if latest.get("restored"):  # alignment had made it worse
         stage = "train"
@@ -125,15 +128,20 @@ def _export_model(
                 "hold its weights: they are those that fit was given."
             )
     (file,) = _files_of(stage, files, folder)
-    if "preprocess" not in latest:
-        raise ValueError(f"{folder / 'latest.json'} is of an earlier version: no 'preprocess'. {_AGAIN}")
+    for fact in ("preprocess", "task"):
+        if fact not in latest:
+            raise ValueError(f"{folder / 'latest.json'} is of an earlier version: no {fact!r}. {_AGAIN}")
     kept, constants = read_checkpoint(file), latest["preprocess"]
     state: dict[str, Tensor] = kept["module"] if kept["best"] is None else kept["best"]
     # torch.compile's part of the names, too.
     state = {name.replace("_orig_mod.", ""): value for name, value in state.items()}
-    if constants is not None:
-        state = {name.removeprefix("module."): v for name, v in state.items() if name.startswith("module.")}
-    about = InAndOut(identity["image_shape"], identity["classes"])
+    output = latest["parameters"]["output"]
+    for around in (constants, output):  # what stood around the net while it was trained
+        if around is not None:
+            state = {
+                name.removeprefix("module."): v for name, v in state.items() if name.startswith("module.")
+            }
+    about = InAndOut(identity["image_shape"], latest["findings"] or identity["classes"], latest["task"])
     if form in WEIGHTS_ALONE:
         return write_weights(state, constants, home, form, about)
     if spec is None:
@@ -146,13 +154,14 @@ def _export_model(
             "Python, where it is: clf.export_model(...)."
         )
     dtype = next((value.dtype for value in state.values() if value.is_floating_point()), torch.float32)
-    net = build_module(
-        spec, tuple(identity["image_shape"]), len(identity["classes"]), seed=0, default_dtype=dtype
-    )
+    n_logits = 1 if about.task == "binary" else len(about.class_names)
+    net = build_module(spec, tuple(identity["image_shape"]), n_logits, seed=0, default_dtype=dtype)
     try:
         net = getattr(net, "_orig_mod", net).to(dtype)
         net.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"The 'module' argument must be the net of this run. {error}") from error
     preprocess = None if constants is None else Normalisation(**constants).to(dtype)
+    if form not in OF_THE_NET:
+        net = with_output(net, output)
     return save_module(net, preprocess, home, form, about)

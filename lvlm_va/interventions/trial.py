@@ -70,6 +70,11 @@ class TransplantTrial:
     def from_json(cls, found: Mapping[str, Any]) -> TransplantTrial:
         """Return what `to_json` wrote.
 
+        Parameters
+        ----------
+        found : mapping
+            What was written.
+
         Raises
         ------
         KeyError, TypeError, ValueError

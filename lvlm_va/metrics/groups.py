@@ -143,7 +143,7 @@ def worst_group_accuracy(y_true: ArrayLike, y_pred: ArrayLike, *, groups: ArrayL
 
     Parameters
     ----------
-    y_true, y_pred, groups
+    y_true, y_pred, groups : array-like of shape (n,)
         As for `group_accuracies`.
 
     Returns
@@ -181,7 +181,7 @@ def average_group_accuracy(
 
     Parameters
     ----------
-    y_true, y_pred, groups
+    y_true, y_pred, groups : array-like of shape (n,)
         As for `group_accuracies`.
     train_groups : array-like of shape (m,), optional
         Groups of the training images. With it the mean is weighted by their shares (a group that is not among

@@ -25,7 +25,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
 
     Returns
     -------
-    low, high : float
+    tuple of (float, float)
         Ends of the interval, in [0, 1].
 
     Raises

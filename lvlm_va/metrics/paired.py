@@ -67,6 +67,11 @@ class PairedAccuracy:
     def from_json(cls, found: Mapping[str, Any]) -> Self:
         """Return what `to_json` wrote.
 
+        Parameters
+        ----------
+        found : mapping
+            What was written.
+
         Raises
         ------
         KeyError, TypeError, ValueError

@@ -95,7 +95,7 @@ def order_of_checkpoint(module: nn.Module, found: NDArray[Any], *, trained: bool
     trained : bool
         Whether the module is taken as it is, so that names which do not fit must be told of.
     """
-    names = _names_in(module)
+    names = names_in(module)
     place = {str(label): i for i, label in enumerate(found.tolist())}
     if names is None or list(place) == [str(i) for i in range(len(names))]:
         return found  # numbers already say which logit is meant
@@ -242,7 +242,7 @@ def better_order(
     return order, float(np.mean(before)), float(np.mean(after))
 
 
-def _names_in(module: nn.Module) -> list[str] | None:
+def names_in(module: nn.Module) -> list[str] | None:
     """Return the names of the logits in the configuration of a transformers model, unless they are the defaults."""
     for part in module.modules():
         named = getattr(getattr(part, "config", None), "id2label", None)

@@ -21,6 +21,7 @@ from lvlm_va.common.files import atomic_path, write_json
 from lvlm_va.modules.logits import copy_module, module_device_and_dtype
 from lvlm_va.modules.preprocessed import Normalisation, describe_preprocess, with_preprocess
 from lvlm_va.modules.preprocessing import preprocessing_from
+from lvlm_va.modules.tasks import Task
 
 MODEL_FORMATS = ("state-dict", "safetensors", "transformers", "torch-export", "onnx")
 WEIGHTS_ALONE = ("state-dict", "safetensors")
@@ -38,11 +39,15 @@ class InAndOut:
     image_shape : sequence of int
         (C, H, W) of one image.
     class_names : sequence of str
-        Names of the classes, in the order of the logits.
+        Names of the classes, or findings, in the order of the logits.
+    task : {"multiclass", "binary", "multilabel"}
+        What the logits say: a softmax over the classes; the sigmoid of the second of two classes; or a sigmoid for each
+        finding.
     """
 
     image_shape: Sequence[int]
     class_names: Sequence[str]
+    task: Task
 
 
 def save_module(
@@ -136,6 +141,7 @@ def _describe(
     facts = {
         "format": form,
         "file": written.name,
+        "task": about.task,
         "classes": list(about.class_names),
         "image_shape": list(about.image_shape),
         "dtype": str(dtype).removeprefix("torch."),
@@ -221,8 +227,12 @@ def _write_transformers(module: Any, preprocess: nn.Module | None, folder: Path,
     origin = Path(str(getattr(module.config, "_name_or_path", "") or "")) / "preprocessor_config.json"
     own = origin.read_text() if origin.is_file() and _agrees(origin.parent, constants) else None
     module.config = copy.deepcopy(module.config)
-    module.config.id2label = dict(enumerate(about.class_names))
-    module.config.label2id = {name: i for i, name in enumerate(about.class_names)}
+    # One logit is the second class's own.
+    names = about.class_names[1:] if about.task == "binary" else about.class_names
+    module.config.id2label = dict(enumerate(names))
+    module.config.label2id = {name: i for i, name in enumerate(names)}
+    if about.task == "multilabel":
+        module.config.problem_type = "multi_label_classification"
     module.save_pretrained(folder)
     if own is None:
         own = json.dumps(_processor(constants, about.image_shape), indent=2) + "\n"

@@ -166,7 +166,7 @@ def maxpool_rescale(
 
 
 def attribution_reduce(multipliers: Tensor, images: Tensor, references: Tensor) -> Tensor:
-    """Contributions of the input, averaged over the references.
+    """Average the contributions of the input over the references.
 
     ``phi_n = mean_b (x_n - r_bn) * m_bn`` (Lundberg & Lee 2017, arXiv 1705.07874, section 4.2).
 

@@ -37,12 +37,24 @@ _cuda_module = _load("_C_cuda") if torch.version.cuda and _module is not None el
 
 
 def has_native() -> bool:
-    """Whether the compiled kernels are loaded."""
+    """Whether the compiled kernels are loaded.
+
+    Returns
+    -------
+    bool
+        False where they were not built, did not load, or are switched off.
+    """
     return _module is not None
 
 
 def has_cuda() -> bool:
-    """Whether the compiled kernels include those for CUDA."""
+    """Whether the compiled kernels include those for CUDA.
+
+    Returns
+    -------
+    bool
+        False without such kernels, whether there is a GPU or not.
+    """
     return _cuda_module is not None
 
 

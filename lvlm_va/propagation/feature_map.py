@@ -47,7 +47,22 @@ def find_feature_layer(module: nn.Module, images: Tensor) -> str | None:
 
 
 def feature_maps(module: nn.Module, layer: str, images: Tensor) -> Tensor:
-    """Return the layer's output for images on the module's device: shape (n, D, h, w), without a graph."""
+    """Return the layer's output for images on the module's device: shape (n, D, h, w), without a graph.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The classifier.
+    layer : str
+        Name of the layer.
+    images : Tensor of shape (n, C, H, W)
+        On the module's device.
+
+    Returns
+    -------
+    Tensor of shape (n, D, h, w)
+        The maps.
+    """
     kept: list[Tensor] = []
     with _hooked(module.get_submodule(layer), len(images), kept), torch.no_grad(), evaluating(module):
         forward_logits(module, images)

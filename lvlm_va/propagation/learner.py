@@ -71,6 +71,18 @@ class VerdictLearner:
         """Learn from a critic's verdicts; all of one kind are learned as such.
 
         Without `out_of_fold`, which takes about half of the time, `p_out_of_fold` and `agreement` are not there.
+
+        Parameters
+        ----------
+        known : SegmentVerdicts
+            Features and verdicts.
+        out_of_fold : bool, default=True
+            Whether to judge these segments, too, by classifiers that did not see their images.
+
+        Returns
+        -------
+        VerdictLearner
+            Itself.
         """
         self._n_activations = known.n_activations
         self._classifier = self._choose(known)

@@ -15,6 +15,9 @@ from lvlm_va.common.validation import check_real, is_integer
 class Propagation:
     """Extend the verdicts on critiqued segments to the segments of other training images, without asking again.
 
+    Where several findings are told of each image, an image with one of them is a case, each finding's verdicts are
+    extended to its own cases, and what is said of images below holds of cases.
+
     Every image is explained and segmented as the critiqued ones were; a classifier that learned the critic's verdicts
     from what segments look like judges them. It also overrules the critic where that errs at random: the critiqued
     segments are judged by classifiers that did not see their images. A person's verdicts stand, and so does
@@ -73,15 +76,15 @@ class Propagated:
     Attributes
     ----------
     indices : Tensor of shape (a,), int64
-        Rows of the training data, the critiqued ones first.
+        Cases of the training data (rows of it where labels are classes), the critiqued ones first.
     p_spurious : Tensor of shape (a, J), float64
         Probability that each segment is spurious: 0 or 1 where a person judged, NaN where a critiqued segment was left
         unsure, and past an image's number of segments.
     masks : Tensor of shape (a, H, W), bool
         True where a segment is taken to be spurious, or a consensus says so.
-    consensus : Tensor of shape (H, W), bool
-        Where every image is masked; nowhere without a consensus.
-    coverage : Tensor, scalar, float64
+    consensus : Tensor of shape (H, W), or (K, H, W) for K findings, bool
+        Where every image is masked, or every case of each finding; nowhere without a consensus.
+    coverage : Tensor, scalar, or of shape (K,), float64
         Share of an image's spurious effect that the others' consensus foretells; see `lvlm_va.propagation.Consensus`.
     agreement : Tensor, scalar, float64
         Share of the critic's verdicts that classifiers agree with which did not see their images. See
@@ -97,7 +100,18 @@ class Propagated:
 
 
 def resolve_propagation(spec: bool | int | Propagation) -> Propagation | None:
-    """Return how verdicts are extended: not at all (False), as usual (True), to so many images, or as it says."""
+    """Return how verdicts are extended: not at all (False), as usual (True), to so many images, or as it says.
+
+    Parameters
+    ----------
+    spec : bool, int or Propagation
+        As above.
+
+    Returns
+    -------
+    Propagation or None
+        None for not at all.
+    """
     if isinstance(spec, bool | np.bool_):
         return Propagation() if spec else None
     return spec if isinstance(spec, Propagation) else Propagation(n_images=int(spec))

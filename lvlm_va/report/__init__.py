@@ -1,5 +1,6 @@
 """What a person reads after a run: a page, pictures and drawings for notebooks (extra ``report``)."""
 
+from lvlm_va.report.audit_page import write_audit
 from lvlm_va.report.cost import ModelUse
 from lvlm_va.report.figures import before_after_picture, write_figures
 from lvlm_va.report.live_record import record_of
@@ -33,6 +34,7 @@ __all__ = [
     "read_run",
     "record_of",
     "render_report",
+    "write_audit",
     "write_figures",
     "write_report",
 ]

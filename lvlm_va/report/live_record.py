@@ -26,6 +26,11 @@ def record_of(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]
     parameters : mapping of str to JSON values
         The estimator's parameters.
 
+    Returns
+    -------
+    RunRecord
+        What a report shows.
+
     Raises
     ------
     ValueError

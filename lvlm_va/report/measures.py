@@ -107,6 +107,11 @@ class Measures:
     def from_json(cls, found: Mapping[str, Any]) -> Measures:
         """Return the measures that `to_json` wrote.
 
+        Parameters
+        ----------
+        found : mapping
+            What was written.
+
         Raises
         ------
         KeyError, TypeError, ValueError

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import shlex
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +13,12 @@ from lvlm_va.backends import Prices
 from lvlm_va.common.files import atomic_path
 from lvlm_va.critique import BehaviourSummary, summarize_behaviour
 from lvlm_va.metrics import GroupAccuracies, wilson_interval
-from lvlm_va.report._extra import needs_report_extra
 from lvlm_va.report.cards import attention_on_masks, make_cards
 from lvlm_va.report.colours import VERDICT_MARKS, VERDICT_WORDS
 from lvlm_va.report.figures import write_figures
 from lvlm_va.report.measures import Measures
 from lvlm_va.report.run_record import RunRecord
+from lvlm_va.report.templating import digest, template_environment, text_of
 from lvlm_va.rounds.verdicts import segment_findings
 
 TITLE = "What the classifier looks at, and what changed"
@@ -88,26 +85,30 @@ def render_report(
     intro: str | None = None,
     prices: Prices | None = None,
 ) -> str:
-    """Return the page as text; the arguments are those of `write_report`."""
-    with needs_report_extra("Jinja2"):
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-        from markupsafe import Markup
-    environment = Environment(
-        loader=PackageLoader("lvlm_va.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """Return the page as text; the arguments are those of `write_report`.
+
+    Parameters
+    ----------
+    record : RunRecord
+        What is shown.
+    title, intro, prices : optional
+        As of `write_report`.
+
+    Returns
+    -------
+    str
+        The page, HTML.
+    """
+    environment = template_environment()
     environment.filters |= {"percent": percent, "seconds": in_words}
-    style, script = _text("report.css"), _text("report.js")
+    style, script = text_of("report.css"), text_of("report.js")
     cards = list(make_cards(record))
     segments = sorted(
         ((card, segment) for card in cards for segment in card.segments), key=lambda pair: -pair[1].share
     )
     attention = attention_on_masks(record)
     descriptions = {record.verdicts.specifications.get(name, "") for name in record.class_names}
-    return environment.get_template("report.html").render(
+    page: str = environment.get_template("report.html").render(
         title=TITLE if title is None else title,
         intro=intro,
         record=record,
@@ -135,11 +136,12 @@ def render_report(
         direction=record.direction,
         marks=VERDICT_MARKS,
         words=VERDICT_WORDS,
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_digest(style),
-        script_hash=_digest(script),
+        style=style,
+        script=script,
+        style_hash=digest(style),
+        script_hash=digest(script),
     )
+    return page
 
 
 @dataclass(frozen=True)
@@ -278,11 +280,3 @@ def _one_group(groups: GroupAccuracies, i: int) -> str:
         f"{groups.groups[i]}, {size:,} image{'s' * (size != 1)}, {percent(groups.confidence)} interval "
         f"{percent(low)} to {percent(high)}"
     )
-
-
-def _text(name: str) -> str:
-    return resources.files("lvlm_va.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

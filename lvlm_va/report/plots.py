@@ -94,7 +94,7 @@ def plot_segments(
     ----------
     image : array-like of shape (C, H, W) or (H, W)
         Floating in [0, 1], or uint8; with other values it is stretched from black to white.
-    segments : array-like of shape (H, W), integer
+    segments : array-like of shape (H, W), int
         0 for background, else the number of the segment, from 1.
     verdicts : sequence of {"spurious", "relevant", "unsure"}, default=()
         One per segment; those that are missing count as unsure.

@@ -287,7 +287,15 @@ def keep_measures(run_dir: str | os.PathLike[str], measures: Measures) -> None:
 
 
 def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> None:
-    """Leave in a run directory the command line that made it, and the folder in which it was given."""
+    """Leave in a run directory the command line that made it, and the folder in which it was given.
+
+    Parameters
+    ----------
+    run_dir : path-like
+        The run directory.
+    arguments : sequence of str
+        The command and its arguments.
+    """
     write_json(
         Path(run_dir).expanduser() / "command.json", {"arguments": list(arguments), "folder": str(Path.cwd())}
     )

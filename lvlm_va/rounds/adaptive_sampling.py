@@ -19,7 +19,7 @@ from lvlm_va.propagation import SegmentVerdicts, VerdictLearner
 from lvlm_va.rounds.segment_finder import SegmentFinder
 from lvlm_va.sampling import entropy
 
-# Portions are as large as 1 : 2 : 3 : ..., but the first has at least so many images.
+# Portions are as large as 1 : 2 : 3 : ..., but the first has at least so many images, of each finding.
 N_PORTIONS = 6
 FIRST = 10
 # Share of a further portion, at least one image, that is chosen as the first one was, for shortcuts that it missed.
@@ -33,14 +33,14 @@ MOST_CANDIDATES = 2000
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Images that may be critiqued, and their segments.
+    """Cases that may be critiqued, and their segments.
 
     Attributes
     ----------
     indices : Tensor of shape (n,), int64
-        Rows of the training data, in the order in which they would be explored.
+        Cases of the training data, in the order in which they would be explored.
     image_of : Tensor of shape (m,), int64
-        Which of these images each segment belongs to, from 0 to n - 1.
+        Which of these cases each segment belongs to, from 0 to n - 1.
     shares : Tensor of shape (m,), float64
         Share of its image's effect in each segment.
     features : Tensor of shape (m, F), float32
@@ -53,17 +53,17 @@ class Candidates:
     features: Tensor
 
 
-def portion_sizes(n_align: int) -> list[int]:
-    """Return how many images each portion holds: `n_align` in all."""
+def portion_sizes(n_align: int, n_findings: int = 1) -> list[int]:
+    """Return how many cases each portion holds: `n_align` in all."""
     steps = np.arange(1, N_PORTIONS + 1)
-    first = min(n_align, max(FIRST, round(n_align / steps.sum())))
+    first = min(n_align, max(FIRST * n_findings, round(n_align / steps.sum())))
     bounds = first + np.rint((n_align - first) * steps[1:].cumsum() / steps[1:].sum()).astype(int)
     return [first, *(int(size) for size in np.diff([first, *bounds]) if size)]
 
 
-def n_candidates(n_align: int) -> int:
-    """Return how many images the later portions are chosen from."""
-    return max(n_align, min(CANDIDATES_EACH * n_align, MOST_CANDIDATES))
+def n_candidates(n_align: int, n_findings: int = 1) -> int:
+    """Return how many cases the later portions are chosen from, of one of several findings."""
+    return max(n_align, min(CANDIDATES_EACH * n_align, MOST_CANDIDATES // n_findings))
 
 
 def exploration_order(
@@ -79,11 +79,11 @@ def exploration_order(
     return turns[np.sort(np.unique(turns, return_index=True)[1])]
 
 
-def find_candidates(finder: SegmentFinder, rows: Tensor) -> Candidates:
-    """Explain and segment these rows, some hundred at most."""
-    segmentation, features = finder.find(rows)
+def find_candidates(finder: SegmentFinder, cases: Tensor) -> Candidates:
+    """Explain and segment these cases, some hundred at most."""
+    segmentation, features = finder.find(cases)
     exists = ~features[..., 0].isnan()
-    return Candidates(rows, exists.nonzero()[:, 0], segmentation.shares[exists], features[exists])
+    return Candidates(cases, exists.nonzero()[:, 0], segmentation.shares[exists], features[exists])
 
 
 def join_candidates(parts: Sequence[Candidates]) -> Candidates:
@@ -98,7 +98,12 @@ def join_candidates(parts: Sequence[Candidates]) -> Candidates:
 
 
 def choose_portion(
-    candidates: Candidates, free: Tensor, labels: Tensor, known: SegmentVerdicts, size: int, seed: int
+    candidates: Candidates,
+    free: Tensor,
+    labels: Tensor,
+    known: SegmentVerdicts | None,
+    size: int,
+    seed: int,
 ) -> Tensor:
     """Choose the images in which the largest spurious share is foreseen, and some to explore.
 
@@ -107,11 +112,11 @@ def choose_portion(
     candidates : Candidates
         What to choose from.
     free : Tensor of shape (n,), bool
-        Which candidates were not critiqued yet.
+        Which candidates were not critiqued yet and may be chosen.
     labels : Tensor of shape (n,), int64
         Classes of the candidates. Where images of several classes are likely to hold something spurious, as many are
         chosen of each, while they last.
-    known : SegmentVerdicts
+    known : SegmentVerdicts or None
         Verdicts so far. Without any, or with verdicts of one kind only, images are chosen as the first ones were.
     size : int
         How many to choose.
@@ -121,10 +126,10 @@ def choose_portion(
     Returns
     -------
     Tensor of shape (size,), int64
-        Rows of the training data.
+        Cases of the training data.
     """
     left = np.flatnonzero(free.numpy())
-    if len(np.unique(known.spurious)) < 2:
+    if known is None or len(np.unique(known.spurious)) < 2:
         return candidates.indices[left[:size]]
     n, image_of = len(free), candidates.image_of.numpy()
     learner = VerdictLearner(None, seed % 2**32).fit(known, out_of_fold=False)

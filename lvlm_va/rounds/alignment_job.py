@@ -9,8 +9,17 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from lvlm_va.alignment import AlignmentSet, MarkedImages, TrainingOptions, TrainingResult, train
+from lvlm_va.alignment import (
+    AlignmentSet,
+    Epoch,
+    History,
+    MarkedImages,
+    TrainingOptions,
+    TrainingResult,
+    train,
+)
 from lvlm_va.attribution import Explanation, concatenate_explanations
+from lvlm_va.common.distributed import rank
 from lvlm_va.common.warnings import warn
 from lvlm_va.critique import VerdictTable
 from lvlm_va.data.stored_images import subset
@@ -131,7 +140,7 @@ class AlignmentJob:
     def explain(self, module: nn.Module, chosen: Tensor, key: str) -> Explained:
         """Attribute the labels' logits of these cases, chosen under this key, and cut the attributions up."""
         how, data, run = self.options, self.data, self.run
-        progress = {stage: stage if how.verbose else None for stage in ("explain", "segment")}
+        told = {"explain": "explain images", "segment": "cut into segments"} if how.verbose else {}
 
         def attribute(cases: Tensor) -> Explanation:
             return how.explainer.explain(module, data.images[data.rows_of(cases)], data.outcomes_of(cases))
@@ -146,7 +155,7 @@ class AlignmentJob:
                 chosen,
                 attribute,
                 concatenate_explanations,
-                progress=progress["explain"],
+                progress=told.get("explain"),
             )
             shown = self._with_images(
                 "shown", run.key(chosen), ShownImages, lambda: shown_images(data, chosen)
@@ -166,7 +175,7 @@ class AlignmentJob:
                 positions,
                 cut,
                 concatenate_segmentations,
-                progress=progress["segment"],
+                progress=told.get("segment"),
             )
         return Explained(chosen, shown.images, explanation, segmentation, key)
 
@@ -212,10 +221,10 @@ class AlignmentJob:
         found = replace(so_far, propagated=self.propagate(rounds))
         if found.propagated is not None or found.drawn is not None:
             marks = self.marks(found)
-            indices = marks.indices
-            weights = None if data.weights is None else data.weights[marks.indices]
-            images, labels = subset(data.images, marks.indices), data.labels[marks.indices]
-            masked = AlignmentSet(images, labels, marks.masks, weights=weights)
+            indices = data.rows_of(marks.indices)
+            weights = None if data.weights is None else data.weights[indices]
+            images, findings = subset(data.images, indices), data.findings_of(marks.indices)
+            masked = AlignmentSet(images, data.labels[indices], marks.masks, findings, weights)
         seen = AlignmentRows(masked)
         if how.held_out_fraction is not None:
             batch_size = how.training.batch_size
@@ -239,7 +248,7 @@ class AlignmentJob:
         for remark in remarks_on_alignment(found, how):
             warn(remark)
         if comparison.is_worse and how.if_worse == "restore":
-            found = replace(found, latest=so_far.start)
+            found = replace(found, latest=replace(so_far.start, histories=found.latest.histories))
         return found
 
     def compare(
@@ -289,7 +298,7 @@ class AlignmentJob:
     def _measurable(self, aligned: Aligned) -> Tensor:
         """Return the rows (a,) of which early stopping holds some out: the first ones of the marks."""
         if aligned.drawn is not None and not aligned.rounds:
-            return aligned.drawn.indices
+            return self.data.rows_of(aligned.drawn.indices)
         return self.data.rows_of(chosen_indices(self._to_align_with(aligned.rounds)))
 
     def _to_align_with(self, rounds: tuple[Round, ...]) -> tuple[Round, ...]:
@@ -316,6 +325,10 @@ class AlignmentJob:
         key = self.run.key(stage, start.key, options, self.seed, rows, *more)
         path = self.run.file(stage, key, ".safetensors")
 
+        def tell(history: History) -> None:
+            if rank() == 0 and self.options.on_epoch is not None:
+                self.options.on_epoch(Epoch.last_of(stage, options.epochs, history))
+
         def go_on() -> TrainingResult:
             return train(
                 start.module,
@@ -327,10 +340,13 @@ class AlignmentJob:
                 seed=self.seed,
                 checkpoint_path=path,
                 checkpoint_key=key,
+                on_epoch=None if self.options.on_epoch is None else tell,
                 verbose=self.options.verbose,
                 **aligning,
             )
 
         with self.run.timed(stage):
             result = (go_on() if path is None else self.run.unless_damaged(path, go_on)) or go_on()
+        if result.stopped:  # what comes after it is not what comes after a whole run
+            key = self.run.key(key, len(result.history.loss))
         return Trained(result.module, key, (result.history,))

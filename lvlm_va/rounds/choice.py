@@ -73,7 +73,7 @@ class Choice:
     def sizes(self) -> list[int]:
         """How many images are critiqued between two choices."""
         n_align = self.options.n_align
-        return portion_sizes(n_align) if self.options.sampler == ADAPTIVE else [n_align]
+        return portion_sizes(n_align, self._n_findings) if self.options.sampler == ADAPTIVE else [n_align]
 
     def draw(self, module_key: str, exclude: Tensor) -> tuple[Tensor, str]:
         """Return the cases to critique, or to begin with and then to choose from, and the key of that choice."""
@@ -85,7 +85,7 @@ class Choice:
             )
         return drawn.indices, key
 
-    def survey(self, rows: Tensor, key: str) -> Candidates:
+    def survey(self, cases: Tensor, key: str) -> Candidates:
         """Return what later portions are chosen from: cases that were drawn under this key."""
         how = self.options
         key = self.run.key("candidates", key, how.explainer, how.segmenter)
@@ -97,21 +97,28 @@ class Choice:
                 "candidates",
                 key,
                 Candidates,
-                rows,
+                cases,
                 partial(find_candidates, finder),
                 join_candidates,
                 progress=progress,
-                ahead=partial(reading_ahead, self.data.images),
+                ahead=self.data.reading_ahead,
             )
 
     def next_portion(self, candidates: Candidates, found: Round, size: int, key: str) -> Tensor:
         """Return the cases to critique next, by what was found so far."""
 
         def choose() -> Selection:
-            known = SegmentFinder(self.module, self.data, self.options, self.seed).decided(found)
-            free = ~torch.isin(candidates.indices, found.indices)
-            labels = self.data.outcomes_of(candidates.indices)
-            return Selection(choose_portion(candidates, free, labels, known, size, self.seed))
+            finder = SegmentFinder(self.module, self.data, self.options, self.seed)
+            labels, chosen = self.data.outcomes_of(candidates.indices), []
+            for finding, (judged, own) in enumerate(
+                zip(*map(self.data.by_finding, (found.indices, candidates.indices)), strict=True)
+            ):
+                n_own = self._n_of(finding, len(found.indices) + size) - len(judged)
+                known = finder.decided(found, judged) if len(judged) else None
+                free = torch.zeros(len(labels), dtype=torch.bool)
+                free[own] = ~torch.isin(candidates.indices[own], found.indices)
+                chosen.append(choose_portion(candidates, free, labels, known, n_own, self.seed))
+            return Selection(torch.cat(chosen))
 
         with self.run.timed("sample"):
             return self.run.cached("sample", key, Selection, choose).indices
@@ -138,33 +145,42 @@ class Choice:
             rows,
             predict,
             size=BATCHES_IN_SHARD * batch_size,
+            progress="choose images" if self.options.verbose else None,
             ahead=lambda parts: reading_ahead(images, [b for part in parts for b in part.split(batch_size)]),
         )
         return torch.cat([part.logits for part in shards])
 
     def _choose_by(self, logits: Tensor, free: Tensor) -> Tensor:
         """Return some of the free cases: of each finding as many as of the others, give or take one, by turns."""
-        n_findings = max(1, len(self.data.findings))
         sides = sided_logits(logits, multilabel=self.data.multilabel).softmax(-1)
         chosen = []
-        for finding in range(n_findings):
-            own = free[free % n_findings == finding]
-            n_own = (self.options.n_align + n_findings - 1 - finding) // n_findings
-            chosen.append(self._choose(sides[self.data.rows_of(own), finding].numpy(), own, n_own))
-        turns = torch.full((max(map(len, chosen)), n_findings), -1)
+        for finding, positions in enumerate(self.data.by_finding(free)):
+            own = free[positions]
+            chosen.append(self._choose(sides[self.data.rows_of(own), finding].numpy(), own, finding))
+        turns = torch.full((max(map(len, chosen)), self._n_findings), -1)
         for finding, cases in enumerate(chosen):
             turns[: len(cases), finding] = cases
         return turns[turns >= 0]
 
-    def _choose(self, probabilities: NDArray[np.float64], free: Tensor, n_align: int) -> Tensor:
-        """Return some of the free cases, all classes' or one finding's, by the probabilities of their outcomes."""
+    @property
+    def _n_findings(self) -> int:
+        return max(1, len(self.data.findings))
+
+    def _n_of(self, finding: int, n: int) -> int:
+        """Return how many of n cases are about a finding."""
+        return (n + self._n_findings - 1 - finding) // self._n_findings
+
+    def _choose(self, probabilities: NDArray[np.float64], free: Tensor, finding: int) -> Tensor:
+        """Return some of the free cases, all classes' or this finding's, by the probabilities of their outcomes."""
         how, classes = self.options, self.data.outcomes_of(free).numpy()
+        n_align = self._n_of(finding, how.n_align)
         if not n_align:
             return free[:0]
         if how.sampler == ADAPTIVE:
             rng = np.random.default_rng(derive_seed(self.seed, len(free)))
             drawn = exploration_order(probabilities, classes, rng)
-            drawn = drawn[: self.sizes[0] + n_candidates(how.n_align)]
+            first = self._n_of(finding, self.sizes[0])
+            drawn = drawn[: first + n_candidates(n_align, self._n_findings)]
         else:
             drawn = select_alignment_set(how.sampler, probabilities, classes, n_align, random_state=self.seed)
         return free[torch.from_numpy(drawn)]

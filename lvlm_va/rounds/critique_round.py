@@ -44,7 +44,7 @@ def have_critiqued(
     silent = not options.verbose or rank() > 0
     with (
         run.timed("critique"),
-        tqdm(total=len(chosen), desc="critique", disable=silent, leave=False) as bar,
+        tqdm(total=len(chosen), desc="ask the critic", unit="image", disable=silent, leave=False) as bar,
     ):
         said = run.file("critiques", critique_key(explained, options, run), ".jsonl")
         critiques = on_first(
@@ -60,8 +60,15 @@ def have_critiqued(
     key, n_segments_of = verdict_key(explained, options, run), explained.segmentation.n_segments.tolist()
     if judge is not None:
         read = run.file("judged", key, ".jsonl")
-        with run.timed("judge"):
-            critiques = on_first(lambda: judge_critiques(judge, critiques, n_segments_of, path=read))
+        with (
+            run.timed("judge"),
+            tqdm(
+                total=len(chosen), desc="read the verdicts", unit="image", disable=silent, leave=False
+            ) as bar,
+        ):
+            critiques = on_first(
+                lambda: judge_critiques(judge, critiques, n_segments_of, path=read, on_progress=bar.update)
+            )
     check_all_judged(critiques, n_segments_of)
     codes = VerdictCodes.of(explained.segmentation, critiques)
     return Round(module, chosen, explained.explanation, explained.segmentation, tuple(critiques), key, codes)

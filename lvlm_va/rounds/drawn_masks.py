@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.data.findings import SEPARATOR
 from lvlm_va.data.training_data import TrainingData
 
-Drawings = Mapping[str, Mapping[int | str, ArrayLike]]
+# Keys are an image's row or name; of several findings, that and a finding, or a case's name.
+Drawings = Mapping[str, Mapping[Any, ArrayLike]]
 
 _KINDS = ("irrelevant", "relevant")
 _SAYS = "The 'masks' argument must"
@@ -28,7 +30,7 @@ class DrawnMasks:
     Attributes
     ----------
     indices : Tensor of shape (m,), int64
-        Rows of the training data, in order.
+        Cases of the training data (rows of it where labels are classes), in order.
     masks : Tensor of shape (m, H, W), bool
         True where a pixel must not count.
     """
@@ -36,10 +38,10 @@ class DrawnMasks:
     indices: Tensor
     masks: Tensor
 
-    def over(self, rows: Tensor, masks: Tensor) -> Tensor:
-        """Return the masks (a, H, W) of these rows (a,), with the drawn ones where there are any."""
-        both = torch.isin(rows, self.indices)
-        drawn, found = self.masks[torch.searchsorted(self.indices, rows[both])], masks.clone()
+    def over(self, cases: Tensor, masks: Tensor) -> Tensor:
+        """Return the masks (a, H, W) of these cases (a,), with the drawn ones where there are any."""
+        both = torch.isin(cases, self.indices)
+        drawn, found = self.masks[torch.searchsorted(self.indices, cases[both])], masks.clone()
         found[both] = drawn.to(masks.dtype)
         return found
 
@@ -51,42 +53,43 @@ def resolve_drawn_masks(masks: Drawings | None, data: TrainingData) -> DrawnMask
     ----------
     masks : mapping of {"irrelevant", "relevant"} to mapping of int or str to array-like of shape (H, W), or None
         What the user passed: for an image's row or name, where something was drawn. What lies in an irrelevant drawing,
-        and what lies outside a relevant one, must not count.
+        and what lies outside a relevant one, must not count. Of several findings, keys are ``(image, finding)``, or
+        names of cases.
     data : TrainingData
         The images.
 
     Returns
     -------
     DrawnMasks or None
-        One mask per image; of an image with drawings of both kinds, what either rules out.
+        One mask per case; of one with drawings of both kinds, what either rules out.
 
     Raises
     ------
     TypeError
         If it is no mapping of mappings.
     ValueError
-        If a kind or an image is unknown, an image comes twice or may be either of two, a drawing has another shape than
-        the images or other values than 0 and 1, or rules out a whole image; or if nothing is marked at all.
+        If a kind, an image or a finding is unknown, a case comes twice or may be either of two, a drawing has another
+        shape than the images or other values than 0 and 1, or rules out a whole image; or if nothing is marked at all.
     """
     if masks is None:
         return None
     _check_mappings(masks)
-    if data.multilabel:
-        raise ValueError(
-            f"{_SAYS} be None where y holds several findings: a drawing does not say which it is about."
-        )
     found: dict[int, NDArray[np.bool_]] = {}
     place = {name: row for row, name in enumerate(data.image_ids)}
     for kind, drawings in masks.items():
-        seen: dict[int, int | str] = {}
+        seen: dict[int, Any] = {}
         for key, drawing in drawings.items():
-            row = _row(key, place)
-            if row in seen:
-                raise ValueError(f"{_SAYS} name each image once. Got row {row} as {seen[row]!r} and {key!r}.")
-            seen[row] = key
+            case = _case(key, place, data.findings) if data.multilabel else _row(key, place)
+            if case in seen:
+                what = "case" if data.multilabel else "image"
+                row = int(data.rows_of(torch.tensor(case)))
+                raise ValueError(
+                    f"{_SAYS} name each {what} once. Got row {row} as {seen[case]!r} and {key!r}."
+                )
+            seen[case] = key
             drawn = _drawing(kind, key, drawing, tuple(data.images.shape[2:]))
-            found[row] = (drawn if kind == "irrelevant" else ~drawn) | found.get(row, False)
-    whole = [data.image_ids[row] for row, mask in found.items() if mask.all()]
+            found[case] = (drawn if kind == "irrelevant" else ~drawn) | found.get(case, False)
+    whole = [data.case_id(case) for case, mask in found.items() if mask.all()]
     if whole:
         raise ValueError(
             f"{_SAYS} leave something in each image that may count. Got nothing left of {_listed(whole)}: leave out "
@@ -94,8 +97,8 @@ def resolve_drawn_masks(masks: Drawings | None, data: TrainingData) -> DrawnMask
         )
     if not any(mask.any() for mask in found.values()):
         raise ValueError(f"{_SAYS} mark a pixel that must not count. Got {len(found)} masks that mark none.")
-    rows = sorted(found)
-    return DrawnMasks(torch.tensor(rows), torch.from_numpy(np.stack([found[row] for row in rows])))
+    cases = sorted(found)
+    return DrawnMasks(torch.tensor(cases), torch.from_numpy(np.stack([found[case] for case in cases])))
 
 
 def _check_mappings(masks: object) -> None:
@@ -108,6 +111,19 @@ def _check_mappings(masks: object) -> None:
             raise ValueError(f"{error} {expected}")
         if not isinstance(drawings, Mapping):
             raise TypeError(f"{expected} Got {type(drawings).__name__} for {kind!r} instead.")
+
+
+def _case(key: Any, place: Mapping[str, int], findings: tuple[str, ...]) -> int:
+    """Return the case that is named by an image and a finding, or by the name of both."""
+    image, finding = key if isinstance(key, tuple) and len(key) == 2 else (key, None)
+    if isinstance(key, str) and SEPARATOR in key:
+        image, _, finding = key.rpartition(SEPARATOR)
+    if finding is None or str(finding) not in findings:
+        raise ValueError(
+            f"{_SAYS} say which finding each drawing is about: (image, finding), with one of {list(findings)}. Got "
+            f"{key!r} instead."
+        )
+    return _row(image, place) * len(findings) + findings.index(str(finding))
 
 
 def _row(key: Any, place: Mapping[str, int]) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from lvlm_va.alignment import TrainingOptions
+from lvlm_va.alignment import Epoch, TrainingOptions
 from lvlm_va.attribution import Explainer
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique import Critic, Judge, VerdictPolicy
@@ -63,6 +63,8 @@ class AlignmentOptions:
         What is done with a classifier that alignment made worse: it is told of, or the unaligned one comes back.
     resample : bool
         Whether images of rarer classes come more often in an epoch.
+    on_epoch : callable or None
+        Told of each `Epoch`; ends that training by StopIteration.
     keep_images : bool
         Whether the run directory may hold training images.
     verbose : int
@@ -87,6 +89,7 @@ class AlignmentOptions:
     held_out_fraction: float | None = None
     if_worse: str = "warn"
     resample: bool = False
+    on_epoch: Callable[[Epoch], object] | None = None
     keep_images: bool = True
     verbose: int = 0
 
@@ -106,7 +109,7 @@ class AlignmentOptions:
                     "propagate=False."
                 )
             if drawn is not None and self.held_out_fraction is not None:
-                n_held_out(len(drawn.indices), self.held_out_fraction)
+                n_held_out(len(data.rows_of(drawn.indices).unique()), self.held_out_fraction)
             return
         for label in self.specifications:
             if label not in data.class_names:
@@ -116,13 +119,9 @@ class AlignmentOptions:
                 "The 'ask' argument must be 'families' where 'critic' is a mapping of verdicts on families. Got "
                 f"{self.ask!r} instead."
             )
-        if self.ask == "families" and self.sampler == ADAPTIVE:
-            raise ValueError(
-                "The 'sampler' argument must choose by probabilities alone with ask='families': nothing is known yet "
-                "when images are surveyed. Got 'adaptive' instead."
-            )
+        if self.ask == "families":
+            self._check_survey(data)
         n, n_rounds, n_findings = len(data.labels), self.n_rounds, max(1, len(data.findings))
-        self.check_findings(data)
         askers: list[Any] = [self.critic, self.judge]
         for asker in askers:
             if hasattr(asker, "check_data"):
@@ -136,24 +135,16 @@ class AlignmentOptions:
         if self.held_out_fraction is not None:
             n_held_out(math.ceil(self.n_align / n_findings), self.held_out_fraction)
 
-    def check_findings(self, data: TrainingData) -> None:
-        """Raise ValueError for what cannot be done with several findings per image."""
-        if not data.multilabel:
-            return
-        if self.propagation is not None:
+    def _check_survey(self, data: TrainingData) -> None:
+        if self.sampler == ADAPTIVE:
             raise ValueError(
-                "The 'propagate' argument must be False for several findings per image: what is spurious for one may "
-                f"count for another. Got {self.propagation!r} instead."
+                "The 'sampler' argument must choose by probabilities alone with ask='families': nothing is known yet "
+                "when images are surveyed. Got 'adaptive' instead."
             )
-        if self.ask == "families":
+        if data.multilabel:
             raise ValueError(
                 "The 'ask' argument must be 'images' for several findings per image: what is spurious for one may "
                 "count for another. Got 'families' instead."
-            )
-        if self.sampler == ADAPTIVE:
-            raise ValueError(
-                "The 'sampler' argument must choose by probabilities alone for several findings per image. "
-                "Got 'adaptive' instead."
             )
 
     def for_images(self, n: int) -> AlignmentOptions:

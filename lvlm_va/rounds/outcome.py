@@ -73,16 +73,21 @@ def publish(job: AlignmentJob, aligned: Aligned, parameters: Mapping[str, Any]) 
             aligned.indices,
             lambda rows: _of_cases(job, aligned, rows),
             join_outcomes,
-            progress="explain after" if job.options.verbose else None,
+            progress="explain the aligned net" if job.options.verbose else None,
         )
     net = aligned.latest.module
     before = describe_preprocess(net.preprocess) if isinstance(net, Preprocessed) else None
-    restored = aligned.latest is aligned.start  # where alignment had made it worse
+    restored = aligned.latest.key == aligned.start.key  # where alignment had made it worse
     more: dict[str, Any] = {
         "seconds": run.seconds_of_results(),
         "preprocess": before,
         "restored": restored,
         "findings": list(job.data.findings),
+        "task": "multilabel"
+        if job.data.multilabel
+        else "binary"
+        if job.options.explainer.sigmoid
+        else "multiclass",
     }
     run.publish(**facts(job, aligned, parameters) | more)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lvlm_va.common.randomness import derive_seed
-from lvlm_va.data.stored_images import reading_ahead
+from lvlm_va.common.warnings import warn
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagated, Propagation, VerdictLearner, find_consensus
 from lvlm_va.rounds.options import AlignmentOptions
@@ -25,7 +25,7 @@ from lvlm_va.segmentation import Segmentation, pixel_effect, spurious_masks
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """Rows, their masks, and the probabilities of their segments."""
+    """Cases, their masks, and the probabilities of their segments."""
 
     indices: Tensor
     masks: Tensor
@@ -39,15 +39,16 @@ def propagate(
     seed: int,
     folder: Path | None = None,
 ) -> Propagated:
-    """Judge segments of other training images as a critic would, and the critiqued ones once more.
+    """Judge segments of other cases as a critic would, and the critiqued ones once more.
 
+    Verdicts on one finding are extended to that finding's cases alone: what is spurious for it may count for another.
     With several processes it is the work of all.
 
     Parameters
     ----------
     rounds : sequence of Round
-        What was critiqued. Each round's verdicts are extended to explanations of the module that it looked into; an
-        image's masks of all rounds are joined.
+        What was critiqued. Each round's verdicts are extended to explanations of the module that it looked into; a
+        case's masks of all rounds are joined.
     data : TrainingData
         The images.
     options : AlignmentOptions
@@ -70,9 +71,9 @@ def propagate(
     how = options.propagation
     assert how is not None
     critiqued = chosen_indices(rounds)
-    rows = torch.cat([critiqued, _others(critiqued, len(data.labels), how.n_images, seed)])
-    masks = torch.zeros(len(rows), *data.images.shape[2:], dtype=torch.bool)
-    consensus = torch.zeros(data.images.shape[2:], dtype=torch.bool)
+    cases = torch.cat([critiqued, _others(critiqued, data.n_cases, how.n_images, seed)])
+    masks = torch.zeros(len(cases), *data.images.shape[2:], dtype=torch.bool)
+    consensus = torch.zeros((), dtype=torch.bool)
     for number, found in enumerate(rounds, start=1):
         finder = SegmentFinder(found.module, data, options, seed)
         shards = partial(
@@ -80,14 +81,14 @@ def propagate(
             folder,
             _Judged,
             name=f"round-{number}",
-            progress="propagate" if options.verbose else None,
-            ahead=partial(reading_ahead, data.images),
+            progress="extend the verdicts" if options.verbose else None,
+            ahead=data.reading_ahead,
         )
-        extended = _extend(found, rows, finder, how, seed, shards, masks)
-        consensus |= extended.consensus
+        extended = _extend(found, cases, data, finder, how, seed, shards, masks)
+        consensus = consensus | extended.consensus
     # What a person says of an image holds against the verdicts of every round.
     for found in rounds:
-        masks[torch.isin(rows, found.indices).nonzero()[:, 0]] &= ~_spared(found)
+        masks[torch.isin(cases, found.indices).nonzero()[:, 0]] &= ~_spared(found)
     return replace(extended, consensus=consensus)
 
 
@@ -102,15 +103,16 @@ def _others(critiqued: Tensor, n: int, n_images: int | None, seed: int) -> Tenso
 
 def _extend(
     found: Round,
-    rows: Tensor,
+    cases: Tensor,
+    data: TrainingData,
     finder: SegmentFinder,
     how: Propagation,
     seed: int,
     in_shards_of: Callable[[Tensor, Callable[[Tensor], _Judged]], Iterable[_Judged]],
     masks: Tensor,
 ) -> Propagated:
-    """Extend the verdicts of one round to these rows, and add what is spurious by them to their masks (a, H, W)."""
-    learner, p_critiqued = _learn(found, finder, how, seed)
+    """Extend the verdicts of one round to these cases, and add what is spurious by them to their masks (a, H, W)."""
+    learners, p_critiqued, agreement = _learn(found, data, finder, how, seed)
 
     def masked(segmentation: Segmentation, p: Tensor) -> Tensor:
         return spurious_masks(segmentation, p >= how.confidence, dtype=torch.bool)
@@ -119,49 +121,77 @@ def _extend(
         segmentation, features = finder.find(part)
         exists = ~features[..., 0].isnan()
         p = torch.full(exists.shape, math.nan, dtype=torch.float64)
-        p[exists] = torch.from_numpy(learner.p_spurious(features[exists].numpy()))
+        for learner, own in zip(learners, data.by_finding(part), strict=True):
+            if learner is not None:
+                inside = torch.zeros_like(exists)
+                inside[own] = exists[own]
+                p[inside] = torch.from_numpy(learner.p_spurious(features[inside].numpy()))
         return _Judged(part, masked(segmentation, p), p)
 
-    place = torch.empty(int(rows.max()) + 1, dtype=torch.int64)
-    place[rows] = torch.arange(len(rows))
+    place = torch.empty(int(cases.max()) + 1, dtype=torch.int64)
+    place[cases] = torch.arange(len(cases))
     effect = pixel_effect(found.explanation.attributions, found.segmentation.effect)
     critiqued_masks = masked(found.segmentation, p_critiqued)
-    consensus = find_consensus(critiqued_masks, effect)
-    wanted = consensus.in_place if how.consensus == "auto" else bool(how.consensus)
-    agreed = consensus.mask & wanted
+    each = [find_consensus(critiqued_masks[own], effect[own]) for own in data.by_finding(found.indices)]
+    agreed = torch.stack(
+        [c.mask & (c.in_place if how.consensus == "auto" else bool(how.consensus)) for c in each]
+    )
 
     # Masks are joined where they are: those of many images take more memory than all else.
-    masks[place[found.indices]] |= critiqued_masks | agreed
+    masks[place[found.indices]] |= critiqued_masks | agreed[found.indices % len(agreed)]
     judged = [(found.indices, p_critiqued)]
-    for part in in_shards_of(rows[~torch.isin(rows, found.indices)], judge):
-        masks[place[part.indices]] |= part.masks | agreed
+    for part in in_shards_of(cases[~torch.isin(cases, found.indices)], judge):
+        masks[place[part.indices]] |= part.masks | agreed[part.indices % len(agreed)]
         judged.append((part.indices, part.p_spurious))
 
-    p_spurious = torch.full((len(rows), max(p.shape[1] for _, p in judged)), math.nan, dtype=torch.float64)
+    p_spurious = torch.full((len(cases), max(p.shape[1] for _, p in judged)), math.nan, dtype=torch.float64)
     for indices, p in judged:
         p_spurious[place[indices], : p.shape[1]] = p
+    coverage = torch.tensor([consensus.coverage for consensus in each], dtype=torch.float64)
     return Propagated(
-        rows,
+        cases,
         p_spurious,
         masks,
-        agreed,
-        torch.tensor(consensus.coverage, dtype=torch.float64),
-        torch.tensor(learner.agreement, dtype=torch.float64),
+        agreed if data.multilabel else agreed[0],
+        coverage if data.multilabel else coverage[0],
+        torch.tensor(agreement, dtype=torch.float64),
     )
 
 
-def _learn(found: Round, finder: SegmentFinder, how: Propagation, seed: int) -> tuple[VerdictLearner, Tensor]:
-    """Return who learned a round's verdicts, and the corrected probabilities (a, J) of its own segments."""
-    known = finder.decided(found)
-    if not len(known.spurious):
+def _learn(
+    found: Round, data: TrainingData, finder: SegmentFinder, how: Propagation, seed: int
+) -> tuple[list[VerdictLearner | None], Tensor, float]:
+    """Return who learned a round's verdicts, the corrected probabilities (a, J) of its own segments, and agreement.
+
+    Each finding has a learner of its own, or none where all its verdicts are unsure.
+    """
+    learners: list[VerdictLearner | None] = []
+    corrected, agreements = found.codes.values.clone(), []
+    for own in data.by_finding(found.indices):
+        decided = torch.zeros_like(found.codes.decided)
+        decided[own] = found.codes.decided[own]
+        if not bool(decided.any()):
+            learners.append(None)
+            continue
+        known = finder.decided(found, own)
+        learner = VerdictLearner(how.classifier, seed % 2**32).fit(known)
+        learners.append(learner)
+        corrected[decided] = torch.from_numpy(learner.p_out_of_fold)
+        agreements.append((learner.agreement, len(known.spurious)))
+    if not agreements:
         raise ValueError(
             "The 'propagate' argument needs verdicts to extend. Got none that is not unsure. Have more images "
             "critiqued (n_align), or set propagate=False."
         )
-    learner = VerdictLearner(how.classifier, seed % 2**32).fit(known)
-    corrected = found.codes.values.clone()
-    corrected[found.codes.decided] = torch.from_numpy(learner.p_out_of_fold)
-    return learner, torch.where(found.codes.human, found.codes.values, corrected)
+    unknown = [name for name, learner in zip(data.findings, learners, strict=False) if learner is None]
+    if unknown:
+        warn(
+            f"There is no verdict to extend on {', '.join(map(repr, unknown))}: their other images stay without masks. "
+            "Have more images critiqued (n_align)."
+        )
+    counted = np.array([pair for pair in agreements if not math.isnan(pair[0])])
+    agreement = float(np.average(counted[:, 0], weights=counted[:, 1])) if len(counted) else math.nan
+    return learners, torch.where(found.codes.human, found.codes.values, corrected), agreement
 
 
 def _spared(found: Round) -> Tensor:

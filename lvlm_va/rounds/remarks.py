@@ -125,7 +125,7 @@ def _on_masks(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _on_strength(aligned: Aligned, aligning: TrainingOptions) -> tuple[str, ...]:
-    if aligned.latest is aligned.start or aligning.rrr_strength != "auto" or not aligning.epochs:
+    if aligning.rrr_strength != "auto" or not aligning.epochs:
         return ()
     reached = aligned.latest.histories[-1].rrr_strength[-1]
     if not 0 < reached < _RISEN:

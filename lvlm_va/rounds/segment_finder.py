@@ -35,29 +35,37 @@ class SegmentFinder:
         self._module, self._data, self._options, self._seed = module, data, options, seed
         self._layer = find_feature_layer(module, self._placed(data.images[:2]))
 
-    def find(self, rows: Tensor) -> tuple[Segmentation, Tensor]:
-        """Return the segments of these rows, some hundred at most, and those segments' features (n, J, F)."""
-        images, labels, how = self._data.images[rows], self._data.outcomes_of(rows), self._options
+    def find(self, cases: Tensor) -> tuple[Segmentation, Tensor]:
+        """Return the segments of these cases, some hundred at most, and those segments' features (n, J, F)."""
+        data, how = self._data, self._options
+        images, labels = data.images[data.rows_of(cases)], data.outcomes_of(cases)
         explanation = how.explainer.explain(self._module, images, labels)
         segmentation = how.segmenter.segment(explanation.attributions, images, self._seed)
         return segmentation, self._features(images, labels, segmentation)
 
-    def decided(self, found: Round) -> SegmentVerdicts:
-        """Return what is there to learn from: the segments of a round that were judged spurious or relevant."""
-        decided = found.codes.decided
+    def decided(self, found: Round, positions: Tensor) -> SegmentVerdicts:
+        """Return what is there to learn from: the segments of some cases that were judged spurious or relevant.
+
+        Parameters
+        ----------
+        found : Round
+            The round.
+        positions : Tensor of shape (m,), int64
+            Which of its cases, at least one.
+        """
+        decided, cases = found.codes.decided[positions], found.indices[positions]
+        rows, labels = self._data.rows_of(cases), self._data.outcomes_of(cases)
         features = [
             self._features(
-                self._data.images[found.indices[part]],
-                self._data.labels[found.indices[part]],
-                found.segmentation.select(part),
+                self._data.images[rows[part]], labels[part], found.segmentation.select(positions[part])
             )
-            for part in torch.arange(len(found.indices)).split(SHARD)
+            for part in torch.arange(len(cases)).split(SHARD)
         ]
         return SegmentVerdicts(
             torch.cat(features)[decided].numpy(),
             self._n_activations,
-            found.indices[:, None].expand(decided.shape)[decided].numpy(),
-            found.codes.spurious[decided].numpy(),
+            rows[:, None].expand(decided.shape)[decided].numpy(),
+            found.codes.spurious[positions][decided].numpy(),
         )
 
     @cached_property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ def requests_about(
         In the order of `rows`.
     """
     chosen = list(rows)
-    return build_requests(
+    requests = build_requests(
         images,
         segmentation.labels[chosen].cpu().numpy(),
         pixel_effect(explanation.attributions[chosen], segmentation.effect).cpu().numpy(),
@@ -108,3 +108,5 @@ def requests_about(
         descriptions=[specifications.get(label, "") for label in labels],
         effect_kind=segmentation.effect,
     )
+    targets = explanation.target[chosen].tolist()
+    return [replace(request, target=target) for request, target in zip(requests, targets, strict=True)]

@@ -122,7 +122,8 @@ class Aligned:
     Attributes
     ----------
     start, latest : Trained
-        The classifier before alignment, which every alignment begins with, and after the latest one.
+        The classifier before alignment, which every alignment begins with, and after the latest one; where that made
+        it worse and it was restored, the unaligned one with the latest one's curves.
     verdicts : VerdictTable
         Verdicts on the segments of all rounds.
     rounds : tuple of Round

@@ -105,7 +105,7 @@ def make_alignment_set(
     cases = chosen_indices(rounds)
     rows, masks = data.rows_of(cases), round_masks(rounds, data.images.dtype)
     if drawn is not None:
-        masks = drawn.over(rows, masks)
+        masks = drawn.over(cases, masks)
     weights = None if data.weights is None else data.weights[rows]
     return AlignmentSet(data.images[rows], data.labels[rows], masks, data.findings_of(cases), weights)
 

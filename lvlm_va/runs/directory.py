@@ -90,6 +90,11 @@ class RunDirectory:
         on_first(lock.acquire)
         try:
             yield
+        except KeyboardInterrupt as stopped:
+            stopped.add_note(
+                f"What is done is kept in {self.path}: the same call, or command, goes on from there."
+            )
+            raise
         finally:
             lock.release()
 

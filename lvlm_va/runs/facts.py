@@ -15,7 +15,7 @@ from lvlm_va.runs.environment import environment
 
 _SECRET = re.compile("key|token|secret|password", re.IGNORECASE)
 _MOST_LETTERS = 300
-_NOT_THE_RESULT = ("num_workers", "run_dir", "verbose")
+_NOT_THE_RESULT = ("num_workers", "on_epoch", "run_dir", "verbose")
 _VERSIONS = ("lvlm-va", "python", "torch", "gpu")
 
 

@@ -114,7 +114,8 @@ def in_shards(
         On the other processes, if `compute` raised in one, where the error itself goes on.
     """
     parts = rows.split(SHARD if size is None else size)
-    bar = tqdm(total=len(rows), desc=progress, disable=progress is None or rank() > 0, leave=False)
+    silent = progress is None or rank() > 0
+    bar = tqdm(total=len(rows), desc=progress, unit="image", disable=silent, leave=False)
     if folder is None and world_size() == 1:
         return _computed(parts, compute, bar, ahead)
 

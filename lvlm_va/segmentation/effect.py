@@ -92,6 +92,11 @@ def shares_of_effect(effect: Tensor) -> Tensor:
     ----------
     effect : Tensor of shape (n, H, W), float64
         Effect >= 0.
+
+    Returns
+    -------
+    Tensor of shape (n, H, W), float64
+        Shares, in [0, 1].
     """
     # By the largest value first: the sum of tiny values could underflow, that of huge ones overflow.
     effect = _divide(effect, effect.amax((1, 2), keepdim=True))

@@ -33,5 +33,5 @@ def test_attribution_and_loss_take_volumes() -> None:
 
 
 def test_the_estimator_names_what_takes_volumes() -> None:
-    with pytest.raises(ValueError, match=r"\(10, 1, 8, 8, 8\) instead.* docs/own_loop.md"):
+    with pytest.raises(ValueError, match=r"\(10, 1, 8, 8, 8\) instead.* docs/how_to/own_loop.md"):
         LVLMVAClassifier(epochs=1).fit(np.random.default_rng(0).random((10, 1, 8, 8, 8)), np.arange(10) % 2)

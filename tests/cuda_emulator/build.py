@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from torch.utils.cpp_extension import include_paths, library_paths
@@ -121,9 +123,16 @@ def _kernel_sources(namespace: str) -> dict[str, str]:
     return sources | {"ops/common_cuda.h": (HERE / "common_cuda.h").read_text()}
 
 
-def emulated_library() -> tuple[ctypes.CDLL, str]:
-    """Return the emulated kernels, and the namespace in which they have registered their ops."""
+def emulated_module() -> tuple[Any, str]:
+    """Return the emulated kernels' module, and the namespace in which they have registered their ops."""
+    import pybind11
+
     # One for each build: torch keeps all that were registered in a process.
     namespace = f"lvlm_va_emulated_{_digest(_kernel_sources(''), added_flags())}"
-    library = build("kernels.so", _kernel_sources(namespace), added_flags(), ["-shared", *TORCH])
-    return ctypes.CDLL(str(library)), namespace
+    sources = _kernel_sources(namespace) | {"module.cpp": (HERE / "module.cpp").read_text()}
+    includes = [f"-isystem{path}" for path in (pybind11.get_include(), sysconfig.get_path("include"))]
+    library = build("kernels.so", sources, [*added_flags(), *includes], ["-shared", *TORCH])
+    spec = spec_from_file_location("kernels", library)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, namespace

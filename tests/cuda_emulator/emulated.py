@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from tests.cuda_emulator.build import CSRC, emulated_library, is_watched
+from tests.cuda_emulator.build import CSRC, emulated_module, is_watched
 
-# In which the threads of a block run; see emulator_order in emulator.cpp.
+# In which the threads of a block run; see set_order in emulator.h.
 ORDERS = {"forward": 0, "reverse": 1, "another at every barrier": 2}
 _BARRIER = re.compile(r"\b__sync(?:threads|warp)\(")
 _REGISTERED = re.compile(r'library\.impl\("(\w+)"')
@@ -46,7 +46,7 @@ class Emulator:
     """
 
     def __init__(self) -> None:
-        self._library, namespace = emulated_library()
+        self._module, namespace = emulated_module()
         self._ops = getattr(torch.ops, namespace)
         self._definitions = torch.library.Library(namespace, "DEF")
         sources = "".join(path.read_text() for path in sorted(CSRC.glob("ops/*_cuda.cpp")))
@@ -69,7 +69,7 @@ class Emulator:
         torch.use_deterministic_algorithms(True)
         try:
             for order in orders:
-                self._library.emulator_order(ORDERS[order])
+                self._module.set_order(ORDERS[order])
                 results[order] = getattr(self._ops, name).default(*args)
         finally:
             torch.use_deterministic_algorithms(before)
@@ -94,11 +94,11 @@ class Emulator:
     @contextmanager
     def without(self, barrier: Barrier) -> Iterator[None]:
         """Let the threads run past a barrier."""
-        self._library.emulator_drop(barrier.file.encode(), barrier.line)
+        self._module.drop_barrier(*barrier)
         try:
             yield
         finally:
-            self._library.emulator_drop(b"", 0)
+            self._module.drop_barrier("", 0)
 
 
 @cache

@@ -231,18 +231,13 @@ void launch(Size grid, Size block, std::size_t dynamic_bytes, void*, const std::
   races::end_launch();
 }
 
+void set_order(int wanted) {
+  order = static_cast<Order>(wanted);
+}
+
+void drop_barrier(const std::string& file, int line) {
+  dropped_file = file;
+  dropped_line = line;
+}
+
 }  // namespace emulator
-
-extern "C" {
-
-// The order in which the threads of a block run: 0 forward, 1 in reverse, 2 another one at every barrier.
-__attribute__((visibility("default"))) void emulator_order(int order) {
-  emulator::order = static_cast<emulator::Order>(order);
-}
-
-// From now on the barrier at this place does nothing; the one of line 0 is none.
-__attribute__((visibility("default"))) void emulator_drop(const char* file, int line) {
-  emulator::dropped_file = file;
-  emulator::dropped_line = line;
-}
-}

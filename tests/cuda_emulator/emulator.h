@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 
 namespace emulator {
 
@@ -28,6 +29,12 @@ void launch(Size grid, Size block, std::size_t dynamic_bytes, void* stream, cons
 
 // What the last launch did wrong first; null where nothing was.
 const char* error();
+
+// The order in which the threads of a block run: 0 forward, 1 in reverse, 2 another one at every barrier.
+void set_order(int wanted);
+
+// From now on the barrier at this place does nothing; the one of line 0 is none.
+void drop_barrier(const std::string& file, int line);
 
 // Says what is wrong, as printf does. A thread that has done it stops for good: with what it read next to no
 // order it would go astray.

@@ -166,13 +166,11 @@ const char* run(const char* name, int* out) {
 
 }  // namespace
 
-extern "C" void emulator_order(int order);
-
 // Prints, for each order of the threads, what was wrong or else the first and the last value.
 int main(int, char** arguments) {
   int* out = new int[kThreads]();
   for (int order = 0; order < 3; ++order) {
-    emulator_order(order);
+    emulator::set_order(order);
     const char* error = run(arguments[1], out);
     if (error) {
       std::printf("%s\n", error);

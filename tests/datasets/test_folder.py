@@ -101,7 +101,9 @@ def test_knees(tmp_path):
 
     write(tmp_path, "path,label,split", "0/9001.png,0,train", "4/9002.png,4,test")
     assert (load(tmp_path, mode="L", split="test").images == data.images[1:]).all()
-    with pytest.raises(ValueError, match="'columns', 'extension' and 'classes' arguments must be left out"):
+    with pytest.raises(
+        ValueError, match="'columns', 'extension', 'classes' and 'findings' arguments must be left out"
+    ):
         load(tmp_path, None, extension=".png")
     save(tmp_path / "loose.png", halves(0, 1))
     with pytest.raises(

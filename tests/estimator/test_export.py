@@ -63,6 +63,7 @@ def test_weights(blobs, tmp_path, form, read):
     assert about(tmp_path) == {
         "format": form,
         "file": file.name,
+        "task": "multiclass",
         "classes": ["a", "b"],
         "image_shape": [1, 8, 8],
         "dtype": "float32",

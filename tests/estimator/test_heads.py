@@ -15,7 +15,6 @@ from lvlm_va import LVLMVAClassifier, OracleCritic, RegionCritic, VerdictTable
 from lvlm_va.comparison import ERMClassifier
 from lvlm_va.critique import SegmentVerdict
 from lvlm_va.metrics import finding_accuracies
-from lvlm_va.model_selection import RightReasonsScorer
 
 FINDINGS = ("fracture", "effusion")
 
@@ -187,9 +186,6 @@ def test_findings_end_to_end(findings, tmp_path):
     again = make(make_net(2), sampler="class_balanced", **how).fit(X, Y)
     assert len(critic.requests) == asked
     same_weights(again.module_, clf.module_)
-
-    with pytest.raises(ValueError, match="'propagate' argument must be False"):
-        pickle.loads(pickle.dumps(clf)).set_params(propagate=True).realign(clf.verdicts_, X, Y)
 
     # A correction of one finding's case changes the masks of that case alone.
     case = clf.verdicts_.verdicts[0].image_id
@@ -368,8 +364,6 @@ def test_labels_and_nets_that_do_not_fit(findings):
         (make_net(2), Y, {"classes": ["a", "no a"]}, r"'classes' argument must name each"),
         (make_net(2), Y, {"classes": ["a", "b | c"]}, r"names without ' \| '"),
         (make_net(2), Y, {"specifications": {"bone": "counts"}}, r"'specifications'.*'bone'"),
-        (make_net(2), Y, {"propagate": True}, r"'propagate' argument must be False for several findings"),
-        (make_net(2), Y, {"sampler": "adaptive"}, r"'sampler' argument .* several findings"),
         (make_net(2), Y, {"n_align": 122}, r"'n_align' argument must be at most 120"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -390,8 +384,6 @@ def test_labels_and_nets_that_do_not_fit(findings):
             clf.explain(X, finding=finding)
     with pytest.raises(ValueError, match=r"'y' argument must be of shape \(n, 2\)"):
         clf.explain(X, Y[:, 0], finding="effusion")
-    with pytest.raises(ValueError, match="RightReasonsScorer has one mask per image"):
-        RightReasonsScorer(X, np.zeros((60, 8, 8)))(clf, X, Y)
 
 
 def test_trained_nets_that_say_the_opposite_or_end_in_a_sigmoid(findings):

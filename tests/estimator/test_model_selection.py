@@ -1,4 +1,4 @@
-"""The scorer: what it says, where it works, whom it asks. What it prefers stands in docs/model_selection.md."""
+"""The scorer: what it says, where it works, whom it asks. What it prefers stands in docs/how_to/model_selection.md."""
 
 from __future__ import annotations
 

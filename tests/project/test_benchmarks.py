@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import benchmarks
-from benchmarks.record import Record, missing, table, write_latest
+from benchmarks.record import Record, Records, missing, table
 from benchmarks.targets import TARGETS
 
 MODULES = sorted(path.stem for path in Path(benchmarks.__file__).parent.glob("bench_*.py"))
@@ -40,13 +43,57 @@ def test_ratio(name: str, ours: float, other: float, ratio: float, verdict: str)
     assert verdict in table([record]).splitlines()[1].split()
 
 
-def test_latest(tmp_path: Path) -> None:
-    record = Record("ppeps_oracle", 2.0, 5.0, "s", (2.0, 3.0), "scaled")
-    write_latest(tmp_path / "latest.json", [record])
-    latest = json.loads((tmp_path / "latest.json").read_text())
-    assert latest == {"ppeps_oracle": {"ratio": 2.5, "ours": 2.0, "peer": 5.0, "unit": "s", "note": "scaled"}}
-    assert "ppeps_oracle" not in missing([record])
-    assert "ppeps_pomegranate" in missing([record])
+def test_a_run_that_was_cut_off_is_gone_on_with(tmp_path: Path) -> None:
+    path, facts = tmp_path / "latest.json", {"torch": "2.13"}
+    records = Records(path, facts)
+    records.add(Record("ppeps_oracle", 2.0, 5.0, "s", (2.0, 3.0), "scaled"))
+    kept = json.loads(path.read_text())["results"]["ppeps_oracle"]
+    assert (kept["ratio"], kept["unit"], kept["note"]) == (2.5, "s", "scaled")
+    assert Records(path, facts).all["ppeps_oracle"].ratio == 2.5
+    assert not Records(path, {"torch": "2.14"}).all
+    assert "ppeps_oracle" not in missing(list(records.all.values()))
+    assert "ppeps_pomegranate" in missing(list(records.all.values()))
+    records.write(is_finished=True)
+    assert not Records(path, facts).all
+
+
+BENCHMARK = """
+import os
+def test_{name}(compare):
+    if "{name}" == os.environ.get("ENDS_AT"):
+        os._exit(9)
+    compare(lambda: None, lambda: None, rounds=3)
+"""
+
+
+def test_killed_benchmarks_are_not_run_again(tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text("".join(BENCHMARK.format(name=name) for name in "abc"))
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "benchmarks.conftest",
+        "--latest",
+        "latest.json",
+        "test_some.py",
+    ]
+    environ = os.environ | {"PYTHONPATH": str(Path(benchmarks.__file__).parents[1])}
+
+    def run(**more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=tmp_path, env=environ | more, capture_output=True, text=True, check=False
+        )
+
+    assert run(ENDS_AT="c").returncode == 9
+    again = run()
+    assert "1 passed, 2 deselected" in again.stdout, again.stdout + again.stderr
+    assert [line.split()[0] for line in again.stdout.splitlines() if line[:2] in ("a ", "b ", "c ")] == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
 def test_the_method_is_fitted_as_in_the_experiments() -> None:

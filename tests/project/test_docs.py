@@ -19,7 +19,7 @@ from lvlm_va.testing import check_backend
 from tests.serving import Answer, FaultServer
 from tools.everyday_trouble import TROUBLES
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "how_to"
 
 
 def blocks(language: str, page: str = "bring_your_own_lvlm.md") -> list[str]:

@@ -13,3 +13,7 @@ def test_example_runs_and_mends(capsys):
     accuracy, _, alignment = re.fullmatch(r"(\S+) (\{.*\})\n(\S+)\n", capsys.readouterr().out).groups()
     assert float(accuracy) > 0.9
     assert float(alignment) > 0.9
+
+
+def test_it_is_short():
+    assert len(README.read_text().splitlines()) <= 120

@@ -13,6 +13,11 @@ from sklearn.preprocessing import StandardScaler
 from lvlm_va.propagation import Propagation, SegmentVerdicts, VerdictLearner
 
 
+@pytest.fixture(autouse=True)
+def few_trees() -> None:
+    """As many trees as there are: what is learned is what is tested here."""
+
+
 def known(n_images: int, accuracy: float, n_activations: int = 0) -> tuple[SegmentVerdicts, np.ndarray]:
     """Two segments per image, of which the first, in the corner, is spurious; some verdicts are wrong."""
     rng = np.random.default_rng(0)

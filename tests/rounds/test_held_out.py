@@ -188,7 +188,7 @@ def test_a_fit_that_was_killed_in_the_middle_keeps_the_same_epoch(blobs, monkeyp
             raise InterruptedRunError
 
     with monkeypatch.context() as patch:
-        patch.setattr(alignment_job, "train", lambda *a, **k: train(*a, **k, on_epoch=interrupt))
+        patch.setattr(alignment_job, "train", lambda *a, **k: train(*a, **{**k, "on_epoch": interrupt}))
         with pytest.raises(InterruptedRunError):
             make(run_dir=tmp_path / "run").fit(*blobs)
     resumed = make(run_dir=tmp_path / "run").fit(*blobs)

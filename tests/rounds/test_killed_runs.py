@@ -82,15 +82,15 @@ class Runs:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["tests.killing"])
 
-    def start(self, name: str, kill_at: int | None = None) -> Any:
+    def start(self, name: str, kill_at: int | None = None, by: int = signal.SIGKILL) -> Any:
         run_dir, outcome = self.folder / name, self.folder / f"{name} outcome"
-        arguments = (run_dir, self.url, outcome, kill_at, 1 + EVERYWHERE)
+        arguments = (run_dir, self.url, outcome, kill_at, 1 + EVERYWHERE, by)
         process = self._context.Process(target=killing.fit, args=arguments)
         process.start()
         return process
 
-    def finish(self, name: str, kill_at: int | None = None) -> int | None:
-        process = self.start(name, kill_at)
+    def finish(self, name: str, kill_at: int | None = None, by: int = signal.SIGKILL) -> int | None:
+        process = self.start(name, kill_at, by)
         process.join()
         return process.exitcode
 
@@ -146,11 +146,24 @@ def test_killed_just_before_a_step(step: str, runs: Runs, critic: Critic, whole:
         assert critic.answered == whole.asked
 
 
-@pytest.mark.parametrize("n_answered", [0, 3, 10])
+@pytest.mark.parametrize("step", ["critiques append", "align"])
+def test_stopped_by_ctrl_c(step: str, runs: Runs, critic: Critic, whole: Whole) -> None:
+    place = whole.steps.index(step)
+    name = f"stopped at {place}"
+    critic.answered.clear()
+    assert runs.finish(name, place, by=signal.SIGINT) == 1
+    assert runs.finish(name) == 0
+    assert runs.result(name) == whole.result
+    assert critic.answered == whole.asked
+
+
+@pytest.mark.parametrize(
+    ("n_answered", "by"), [(0, signal.SIGKILL), (3, signal.SIGKILL), (3, signal.SIGINT), (10, signal.SIGKILL)]
+)
 def test_killed_while_requests_are_under_way(
-    n_answered: int, runs: Runs, critic: Critic, whole: Whole
+    n_answered: int, by: int, runs: Runs, critic: Critic, whole: Whole
 ) -> None:
-    name = f"killed after {n_answered}"
+    name = f"killed by {by} after {n_answered}"
     critic.answered.clear()
     critic.hold_after(n_answered)
     process = runs.start(name)
@@ -158,7 +171,7 @@ def test_killed_while_requests_are_under_way(
     while not (critic.held and replies(runs.folder / name) == n_answered):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.kill()
+    os.kill(process.pid, by)
     process.join()
     critic.let_go()
     assert runs.finish(name) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import warnings
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 
 from lvlm_va import LVLMVAClassifier, RegionCritic
 from lvlm_va.report import read_run
+from lvlm_va.rounds.comparison import Comparison
 
 
 def fit(blobs, tmp_path, **parameters) -> tuple[LVLMVAClassifier, list[str]]:
@@ -68,6 +70,18 @@ def test_alignment_was_too_short(blobs, tmp_path):
     assert "lambda of the penalty rose to" in told[0]
     assert_told(clf, told, tmp_path)
     assert not fit(blobs, tmp_path, rrr_strength=1.0)[1]
+
+
+def test_what_is_told_of_an_alignment_stands_where_it_was_undone(blobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(Comparison, "is_worse", True)
+    clf, told = fit(blobs, tmp_path, if_worse="restore")
+    assert [text.split()[0] for text in told] == ["Alignment", "The"]
+    assert "lambda of the penalty rose to" in told[1]
+    assert_told(clf, told, tmp_path)
+    assert json.loads((tmp_path / "run" / "latest.json").read_text())["restored"]
+    (curve,) = clf.history_["align"]  # of what was undone
+    assert 0 < curve.rrr_strength[-1] < 1
+    assert clf.history_["train"][0].rrr_strength == (0,)
 
 
 def test_nothing_is_told_of_an_alignment_that_was_long_enough(blobs, tmp_path):

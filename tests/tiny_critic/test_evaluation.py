@@ -61,7 +61,7 @@ def test_a_critic_that_finds_all_spurious_is_right_where_all_is(monkeypatch):
 
 def test_the_command_prints_one_json_object(monkeypatch, tmp_path):
     figures = dict.fromkeys(HEADLINES, 1)
-    monkeypatch.setattr(evaluation, "evaluate_tiny_critic", lambda critic, echo: figures)
+    monkeypatch.setattr(evaluation, "evaluate_tiny_critic", lambda critic, **asked: figures)
     result = CliRunner().invoke(app, ["evaluate", "--json", "--out", str(tmp_path / "figures.json")])
     assert result.exit_code == 0
     assert json.loads(result.stdout) == figures == json.loads((tmp_path / "figures.json").read_text())

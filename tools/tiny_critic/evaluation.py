@@ -28,8 +28,8 @@ from tools.tiny_critic.templates import HELD_OUT, TRAINED, Templates
 def evaluate_tiny_critic(
     critic: TinyCritic,
     *,
-    n_images: int = 400,
-    n_per_template: int = 16,
+    n_images: int = 80,
+    n_per_template: int = 4,
     seed: int = 0,
     echo: Callable[[str], Any] = lambda line: None,
 ) -> dict[str, Any]:
@@ -44,9 +44,9 @@ def evaluate_tiny_critic(
     ----------
     critic : TinyCritic
         The critic to measure.
-    n_images : int, default=400
+    n_images : int, default=80
         Decoy digits whose segments are judged.
-    n_per_template : int, default=16
+    n_per_template : int, default=4
         Digits per single template and polarity, half of them with regions and half with ideal segments.
     seed : int, default=0
         Seed of the data and of the words of the descriptions.

@@ -145,6 +145,11 @@ class HFBackend:
 
         It is the same wherever the checkpoint lies and on whatever device it runs. It is computed once: make
         a new backend after training a model object further.
+
+        Returns
+        -------
+        str
+            The digest.
         """
         with self._lock:
             if self._digest is None:

@@ -210,7 +210,13 @@ class TinyCritic(ModelUser):
 
 @contextmanager
 def tiny_critic_folder() -> Iterator[Path]:
-    """Give the folder of the shipped model, which `transformers` loads and serves."""
+    """Give the folder of the shipped model, which `transformers` loads and serves.
+
+    Yields
+    ------
+    Path
+        The folder, as long as the block runs.
+    """
     with as_file(files("lvlm_va.critique.tiny") / MODEL_FOLDER) as folder:
         yield folder
 
