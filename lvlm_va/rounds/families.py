@@ -25,7 +25,7 @@ class AskedFamily:
     exemplars : tuple of (str, int)
         Those that were shown.
     asked : bool
-        Whether it was asked about. Otherwise its verdict is that of the family that it was split from, or ``unsure``.
+        Whether its examples were judged. Otherwise its verdict is that of the family that it was split from.
     verdict : SegmentVerdict
         What was said, on segment 1 of the family.
     sheet : bytes
