@@ -54,7 +54,7 @@ class AlignmentParameters(ImageClassifier):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "module": [HasMethods("forward"), callable, str, None],
-        "critic": [HasMethods("critique"), str, None],
+        "critic": [HasMethods("critique"), Mapping, str, None],
         "judge": [HasMethods("judge"), str, None],
         "specifications": [Mapping, None],
         "classes": ["array-like", None],
@@ -64,6 +64,8 @@ class AlignmentParameters(ImageClassifier):
         "output": [str, Integral, None],
         "sampler": [str, callable],
         "n_align": [_COUNT],
+        "ask": [StrOptions({"images", "families"})],
+        "n_questions": [_COUNT],
         "attribution": [str, HasMethods("attribute")],
         "references": ["array-like", str, HasMethods("detach")],
         "n_references": [_COUNT],
@@ -101,7 +103,7 @@ class AlignmentParameters(ImageClassifier):
 
     module: nn.Module | Callable[[], nn.Module] | str | None = None
     _: KW_ONLY
-    critic: Critic | str | None = None
+    critic: Critic | Mapping[Any, Any] | str | None = None
     judge: Judge | str | None = None
     specifications: Mapping[Any, Specification] | None = None
     classes: Sequence[Any] | NDArray[Any] | None = None
@@ -111,6 +113,8 @@ class AlignmentParameters(ImageClassifier):
     output: str | int | None = None
     sampler: str | Callable[..., Any] = "class_balanced"
     n_align: int = 300
+    ask: str = "images"
+    n_questions: int = 20
     attribution: str | Attributor = "deeplift_shap"
     references: str | ArrayLike | Tensor = "class_balanced"
     n_references: int = 20
@@ -183,7 +187,7 @@ class AlignmentParameters(ImageClassifier):
         module.to(resolve_device(self.device))
         share_module(module)
         self._check_class_order(module, data)
-        options = self._options(self._explainer(), critic, judge)
+        options = self._options(self._explainer(), critic, judge).for_images(len(data.labels))
         options.check(data, drawn)
         if critic is not None and isinstance(self.attribution, str):
             check_is_eager(module)
@@ -230,6 +234,8 @@ class AlignmentParameters(ImageClassifier):
         return AlignmentOptions(
             sampler=sampler,
             n_align=self.n_align,
+            ask=self.ask,
+            n_questions=self.n_questions,
             n_rounds=self.n_rounds,
             round_tolerance=self.round_tolerance,
             explainer=explainer,

@@ -53,9 +53,9 @@ class LVLMVAClassifier(AlignmentParameters):
         tensor of shape (n, n_classes) or an object with such a tensor as ``.logits``. Folders hold a trained image
         classifier that transformers (or, ``"timm:FOLDER"``, timm) saved, and say how images are normalised; other
         names of timm's are of untrained nets. Nothing is downloaded.
-    critic : object with ``critique``, str or None, default=None
+    critic : object with ``critique``, str, mapping or None, default=None
         Who judges the segments, for example `RegionCritic`, ``"hf:FOLDER"`` or ``"table:PATH"``; see
-        `lvlm_va.critique.resolve_critic`. None only trains.
+        `lvlm_va.critique.resolve_critic`. None only trains. A mapping holds verdicts on families, see `ask`.
     judge : object with ``judge``, str or None, default=None
         Who turns a critique in words into verdicts; see `lvlm_va.critique.resolve_judge`.
     specifications : mapping of class or finding to str or mapping, default=None
@@ -89,6 +89,16 @@ class LVLMVAClassifier(AlignmentParameters):
         critiques, at the price of explaining up to five times as many images (or 2,000).
     n_align : int, default=300
         Number of images critiqued in each round; in all `n_rounds` no more than the training images.
+    ask : {"images", "families"}, default="images"
+        What the critic is asked about. "families": 1,000 images (or `n_align`, if that is more) are explained, their
+        segments are grouped into families of one kind each, one question is put on each family, by the pictures of six
+        typical members, and the verdict holds for all of them. Families that are in doubt are split in two and asked
+        about again. A mapping as `critic`, such as ``{"families": clf.families_.fingerprint, 1: "spurious"}``, holds
+        a person's verdicts by the names of the families in `families_`; what it does not name is relevant, and
+        ``critic={}`` is for a first look.
+    n_questions : int, default=20
+        Most questions in each round with ``ask="families"``. Some are about single images, by which the families'
+        verdicts are checked; families for which no question is left are ``unsure``.
     attribution : {"deeplift_shap", "integrated_gradients", "gradient_x_input"} or Attributor, \
             default="deeplift_shap"
         How predictions are attributed to pixels.
@@ -191,6 +201,9 @@ class LVLMVAClassifier(AlignmentParameters):
         The verdict on every segment.
     spurious_share_ : tuple of float
         For each round done, the mean share of its images' effect in segments that the critic judged spurious.
+    families_ : AskedFamilies
+        The families of the last round, what was said of them, and how far single images agree (with
+        ``ask="families"`` only). See `lvlm_va.rounds.families.AskedFamilies`.
     remarks_ : tuple of str
         What else must be known of the result, as warnings have told: nothing was judged spurious, there was nothing to
         judge, alignment was too short.
@@ -503,6 +516,8 @@ class LVLMVAClassifier(AlignmentParameters):
             self.critiques_, self.verdicts_ = aligned.critiques, aligned.verdicts
             self.spurious_share_ = aligned.spurious_share
             self.masks_ = job.mask(aligned.rounds, aligned.drawn).masks.numpy() > 0
+            if aligned.rounds[-1].families is not None:
+                self.families_ = aligned.rounds[-1].families
         self.__dict__.pop("propagated_", None)
         if aligned.propagated is not None:
             self.propagated_ = aligned.propagated

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -252,7 +252,7 @@ class RightReasonsScorer:
         X: Images,
         y: ArrayLike | None = None,
         *,
-        critic: Critic | str | None = None,
+        critic: Critic | Mapping[Any, Any] | str | None = None,
         judge: Judge | str | None = None,
         propagate: bool | Propagation = False,
         image_ids: Sequence[str] | None = None,

@@ -53,7 +53,7 @@ class FewestGaussians:
         return GaussianMixture(n, covariance_type="diag", reg_covar=1e-3, random_state=self.random_state)
 
 
-def describe(table: RegionTable, seed: int = 0) -> NDArray[np.float64]:
+def describe(table: RegionTable, seed: int = 0, *, place: float = 1.0) -> NDArray[np.float64]:
     """Return what regions are grouped by: place, size, looks and the net's features, each kind as heavy as another.
 
     Parameters
@@ -62,6 +62,8 @@ def describe(table: RegionTable, seed: int = 0) -> NDArray[np.float64]:
         r regions.
     seed : int, default=0
         Of the directions of the net's features.
+    place : float, default=1.0
+        How heavy the place is beside the others.
 
     Returns
     -------
@@ -70,6 +72,7 @@ def describe(table: RegionTable, seed: int = 0) -> NDArray[np.float64]:
     """
     area = np.log(table.area[:, None] + _SMALLEST_AREA)
     parts = [_standard(part) / np.sqrt(part.shape[1]) for part in (table.place, area, table.looks)]
+    parts[0] *= place
     n = min(_N_DIRECTIONS, *table.activations.shape, len(table) - 1)
     if n > 0:
         found = PCA(n, svd_solver="randomized", random_state=seed).fit_transform(_standard(table.activations))

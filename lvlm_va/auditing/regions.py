@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from lvlm_va.attribution import Explainer
 from lvlm_va.data.stored_images import ImageRows, reading_ahead
 from lvlm_va.modules.logits import module_device_and_dtype
 from lvlm_va.propagation import feature_maps, find_feature_layer, segment_features
-from lvlm_va.segmentation import Segmenter, pixel_effect
+from lvlm_va.segmentation import Segmentation, Segmenter, pixel_effect
 
 # Of the features of a segment: where it lies, how large it is, and from here on what it looks like.
 _PLACE, _AREA, _LOOKS = slice(0, 2), 6, 8
@@ -64,6 +65,15 @@ class RegionTable:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def select(self, regions: NDArray[np.int64]) -> RegionTable:
+        """Return the table of some of its regions; the maps are those of all images."""
+        columns = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in ("labels", "effect")
+        }
+        return replace(self, **{name: column[regions] for name, column in columns.items()})
+
     def masks(self, regions: NDArray[np.int64]) -> Tensor:
         """Return where these regions are, each in its image: bool of shape (m, H, W)."""
         numbers = torch.from_numpy(self.segments[regions]).to(self.labels.dtype)
@@ -104,41 +114,89 @@ def find_regions(
     RegionTable
         In the order of the images.
     """
-    placed = module_device_and_dtype(net)
-    layer = find_feature_layer(net, images[:2].to(*placed))
-    n_channels = images.shape[1]
-    parts, labels, effects = [], [], []
+    describer = RegionDescriber(net, images[:2])
+    parts = []
     chunks = torch.arange(len(images)).split(_CHUNK)
     with reading_ahead(images, chunks):
         for rows in chunks:
             shown = images[rows]
             explanation = explainer.explain(net, shown, targets[rows])
             found = segmenter.segment(explanation.attributions, shown, seed)
-            maps = None if layer is None else feature_maps(net, layer, shown.to(*placed)).to(shown.device)
-            # Classes are told by `targets`: here one stands for all.
-            features = segment_features(shown, torch.zeros(len(shown), dtype=torch.int64), 1, found, maps)
-            image, segment = (~features[..., 0].isnan()).nonzero(as_tuple=True)
-            position = torch.stack([image + int(rows[0]), segment + 1])
-            parts.append((position, found.shares[image, segment], features[image, segment].T))
-            labels.append(found.labels.to("cpu", torch.uint8))
-            effects.append(pixel_effect(explanation.attributions, found.effect).to("cpu", torch.float32))
+            table = describer.describe(shown, targets[rows], found)
+            effect = pixel_effect(explanation.attributions, found.effect).to("cpu", torch.float32)
+            parts.append(replace(table, labels=found.labels.to("cpu", torch.uint8), effect=effect))
             if on_progress is not None:
                 on_progress(len(shown))
-    (at, segments), shares, found_features = (
-        torch.cat(column, dim=-1).cpu().numpy() for column in zip(*parts, strict=True)
-    )
-    effect = torch.cat(effects)
-    effect /= effect.sum((1, 2), dtype=torch.float64).mean().clamp_min(torch.finfo(torch.float32).tiny)
-    looks_end = _LOOKS + 3 * n_channels + 1
-    return RegionTable(
-        at,
-        segments,
-        targets.numpy()[at],
-        shares,
-        found_features[_PLACE].T,
-        found_features[_AREA],
-        found_features[_LOOKS:looks_end].T,
-        found_features[looks_end + 1 :].T,
-        torch.cat(labels),
-        effect.half(),
-    )
+    table = join_tables(parts, [len(rows) for rows in chunks])
+    of_an_image = table.effect.sum((1, 2), dtype=torch.float64).mean()
+    effect = table.effect / of_an_image.clamp_min(torch.finfo(torch.float32).tiny)
+    return replace(table, effect=effect.half())
+
+
+class RegionDescriber:
+    """Says what regions of images are like, to the eye and to a net.
+
+    Parameters
+    ----------
+    net : torch.nn.Module
+        The net.
+    images : Tensor of shape (n, C, H, W)
+        One or more images like those to come.
+    """
+
+    def __init__(self, net: nn.Module, images: Tensor) -> None:
+        self._net, self._placed = net, module_device_and_dtype(net)
+        self._layer = find_feature_layer(net, images.to(*self._placed))
+
+    def describe(self, images: Tensor, targets: Tensor, segmentation: Segmentation) -> RegionTable:
+        """Return the regions of some images, without maps.
+
+        Parameters
+        ----------
+        images : Tensor of shape (n, C, H, W)
+            The images.
+        targets : Tensor of shape (n,), int64
+            The classes that were explained.
+        segmentation : Segmentation
+            Their regions.
+
+        Returns
+        -------
+        RegionTable
+            With ``labels`` and ``effect`` of no image.
+        """
+        maps = None
+        if self._layer is not None:
+            maps = feature_maps(self._net, self._layer, images.to(*self._placed)).to(images.device)
+        # Classes are told by `targets`: here one stands for all.
+        one = torch.zeros(len(images), dtype=torch.int64)
+        features = segment_features(images, one, 1, segmentation, maps)
+        image, segment = (~features[..., 0].isnan()).nonzero(as_tuple=True)
+        shares = segmentation.shares[image, segment].cpu().numpy()
+        found, rows = features[image, segment].cpu().numpy(), image.cpu().numpy()
+        looks_end = _LOOKS + 3 * images.shape[1] + 1
+        none = torch.empty(0, *images.shape[2:])
+        return RegionTable(
+            rows,
+            segment.cpu().numpy() + 1,
+            targets.cpu().numpy()[rows],
+            shares,
+            found[:, _PLACE],
+            found[:, _AREA],
+            found[:, _LOOKS:looks_end],
+            found[:, looks_end + 1 :],
+            none.to(torch.uint8),
+            none.to(torch.float16),
+        )
+
+
+def join_tables(parts: Sequence[RegionTable], n_images: Sequence[int]) -> RegionTable:
+    """Return the regions of portions of images, so many in each, as those of all."""
+    first = np.cumsum([0, *n_images[:-1]])
+    columns: dict[str, Any] = {
+        field.name: [getattr(part, field.name) for part in parts] for field in fields(RegionTable)
+    }
+    columns["rows"] = [rows + start for rows, start in zip(columns["rows"], first, strict=True)]
+    for name, column in columns.items():
+        columns[name] = torch.cat(column) if isinstance(column[0], Tensor) else np.concatenate(column)
+    return RegionTable(**columns)

@@ -202,6 +202,14 @@ def align(
     grey: Grey = False,
     sampler: Annotated[str, typer.Option(help=SAMPLERS)] = "class_balanced",
     n_align: Annotated[int, typer.Option(help="Number of critiqued images.", min=1)] = 300,
+    ask: Annotated[
+        str,
+        typer.Option(
+            help="What the critic is asked about: 'images', or 'families' of areas that are one kind of thing in many "
+            "images: one question for each."
+        ),
+    ] = "images",
+    n_questions: Annotated[int, typer.Option(help="Most questions with --ask families.", min=1)] = 20,
     segmenter: Annotated[
         str,
         typer.Option(help="How explanations are cut: regions, ppeps_wgm, grid, slic or sam:FOLDER."),
@@ -308,6 +316,8 @@ def align(
             "output": output_part(output),
             "sampler": sampler,
             "n_align": n_align,
+            "ask": ask,
+            "n_questions": n_questions,
             "segmenter": segmenter,
             "propagate": propagate or False,
             "epochs": epochs,

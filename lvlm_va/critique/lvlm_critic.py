@@ -15,7 +15,7 @@ from lvlm_va.critique.model_user import ModelUser, ask, check_backend_argument, 
 from lvlm_va.critique.parser_judge import ParserJudge
 from lvlm_va.critique.prompts import CriticPrompt, quoted
 from lvlm_va.critique.tile_sheet import TileSheet
-from lvlm_va.critique.types import CONTENTS, Critique, CritiqueRequest, Judge, Statement
+from lvlm_va.critique.types import CONTENTS, Critique, CritiqueRequest, FamilyRequest, Judge, Statement
 from lvlm_va.critique.views import View
 
 # With "auto", more segments than these are asked about one by one.
@@ -134,6 +134,11 @@ class LVLMCritic(ModelUser):
                 f"The 'backend' argument must be a model that sees images. Got {self.name!r}, which reads only text, "
                 "instead."
             )
+
+    @property
+    def judges_families(self) -> bool:
+        """Whether it can judge a family of segments by one question: its renderer shows families (`TileSheet`)."""
+        return getattr(self.renderer, "shows_families", False) is True
 
     def fingerprint(self) -> dict[str, Any]:
         """Return all that the answers depend on."""
@@ -258,18 +263,20 @@ class LVLMCritic(ModelUser):
         order = segments[::-1] if vote % 2 else segments
         fixed = "{answer_form}" in self.prompt.question
         schema = _schema(order) if fixed and self.model.capabilities.schema else None
-        facts = {fact.segment: str(fact) for fact in segment_facts(request)}
+        marks = self.renderer.describe_marks(request, order, vote)
         question = self.prompt.fill(
             {
                 "label": quoted(request.label),
                 "description": quoted(request.description.strip() or _NOTHING_SAID),
-                "marks": self.renderer.describe_marks(request, order, vote),
-                "facts": "\n".join(f"Segment {k}: {facts.get(k, 'no pixel')}." for k in order),
+                "marks": marks,
+                "facts": _facts(request, order),
                 "segments": ", ".join(map(str, order)),
                 "verdict_lines": "\n".join(f"Segment {k}: WORD" for k in order),
                 "answer_form": _answer_form(order, as_json=schema is not None),
             }
         )
+        if isinstance(request, FamilyRequest) and "{marks}" not in self.prompt.question:
+            question = f"{marks}\n\n{question}"  # what is asked of all examples must be said
         parts: list[str | ImagePart] = []
         for number, view in enumerate(views, start=1):
             parts += [f"Image {number}: {view.caption}.", view.image]
@@ -284,6 +291,19 @@ def _answer_form(segments: Sequence[int], *, as_json: bool) -> str:
     if not as_json:
         return f"{_LINES}Segment {first} | covers: WHAT | answer: WORD"
     return f'{_JSON}{{"image": "IMAGE", "segments": [{{"id": {first}, "covers": "WHAT", "answer": "WORD"}}, ...]}}'
+
+
+def _facts(request: CritiqueRequest, segments: Sequence[int]) -> str:
+    """Return the facts about these segments, a line for each; of a family about each of its members."""
+    if isinstance(request, FamilyRequest):
+        shown = [(f"Example {k}", member, 1) for k, member in enumerate(request.members, start=1)]
+    else:
+        shown = [(f"Segment {k}", request, k) for k in segments]
+    lines = []
+    for name, one, segment in shown:
+        facts = {fact.segment: str(fact) for fact in segment_facts(one)}
+        lines.append(f"{name}: {facts.get(segment, 'no pixel')}.")
+    return "\n".join(lines)
 
 
 def _schema(segments: Sequence[int]) -> dict[str, Any]:

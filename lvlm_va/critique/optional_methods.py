@@ -134,6 +134,18 @@ class ReadsDescriptions(Critic, Protocol):
         ...
 
 
+class JudgesFamilies(Critic, Protocol):
+    """A critic that can judge a family of segments by one question: a `FamilyRequest` among those of `critique`.
+
+    Others are asked about the images of some members, and what they say of these segments are votes.
+    """
+
+    @property
+    def judges_families(self) -> bool:
+        """Whether it does."""
+        ...
+
+
 def keeps_replies(asker: _Asker) -> TypeGuard[KeepsReplies[_Asker]]:
     """Whether a critic or judge has `KeepsReplies`."""
     return hasattr(asker, "kept_in")
@@ -167,6 +179,11 @@ def hands_over(critic: Critic) -> TypeGuard[HandsOver]:
 def reads_descriptions(critic: Critic) -> bool:
     """Whether a critic says that it goes by descriptions, as `ReadsDescriptions` does."""
     return getattr(critic, "reads_descriptions", False) is True
+
+
+def judges_families(critic: Critic) -> bool:
+    """Whether a critic says that it judges families, as `JudgesFamilies` does."""
+    return getattr(critic, "judges_families", False) is True
 
 
 def takes_examples(judge: Judge | None) -> TypeGuard[TakesExamples]:

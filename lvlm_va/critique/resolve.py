@@ -9,6 +9,7 @@ from typing import Any
 
 from lvlm_va.backends import Budget
 from lvlm_va.common.errors import unknown_name
+from lvlm_va.critique.families import FamilyVerdicts
 from lvlm_va.critique.llm_judge import LLMJudge
 from lvlm_va.critique.lvlm_critic import LVLMCritic
 from lvlm_va.critique.optional_methods import chooses_judge, keeps_replies
@@ -29,16 +30,21 @@ _MODELS = ("hf", "openai", "anthropic", "folder", "http", "https")
 
 
 def resolve_critic(
-    spec: Critic | str | None, *, allow_remote: bool = False, budget: Budget | None = None, **batches: Any
+    spec: Critic | Mapping[Any, Any] | str | None,
+    *,
+    allow_remote: bool = False,
+    budget: Budget | None = None,
+    **batches: Any,
 ) -> Critic | None:
     """Return the critic that `spec` describes.
 
     Parameters
     ----------
-    spec : None, str or critic
+    spec : None, str, mapping or critic
         None for no critic; ``"tiny"`` for the model that ships with the package; ``"hf:FOLDER"``, ``"openai:MODEL"``,
         ``"anthropic:MODEL"``, ``"folder:PATH"`` or ``"http://HOST/v1#MODEL"`` for an `LVLMCritic` that asks this
-        model; ``"table:PATH"`` for a `TableCritic`, ``"recorded:PATH"`` for a `RecordedCritic`; or an object with a
+        model; ``"table:PATH"`` for a `TableCritic`, ``"recorded:PATH"`` for a `RecordedCritic`; a mapping for
+        `lvlm_va.critique.families.FamilyVerdicts`; or an object with a
         ``name`` and a ``critique`` method, returned as it is.
     allow_remote : bool, default=False
         Whether a model named here may be on another machine.
@@ -63,14 +69,16 @@ def resolve_critic(
         return None
     if isinstance(spec, str):
         return _from_string(spec, allow_remote, budget, batches)
+    if isinstance(spec, Mapping):
+        return FamilyVerdicts(spec)
     if isinstance(spec, type):
         raise TypeError(
             f"The 'critic' argument must be an object. Got the class {spec.__name__}; call it to make one."
         )
     if not callable(getattr(spec, "critique", None)) or not isinstance(getattr(spec, "name", None), str):
         raise TypeError(
-            "The 'critic' argument must be None, text such as 'table:PATH' or 'hf:FOLDER', or an object with a "
-            f"'name' and a 'critique(requests)' method. Got {type(spec).__name__} instead."
+            "The 'critic' argument must be None, text such as 'table:PATH' or 'hf:FOLDER', a mapping, or an object "
+            f"with a 'name' and a 'critique(requests)' method. Got {type(spec).__name__} instead."
         )
     return spec
 
@@ -131,7 +139,9 @@ def resolve_judge(
 
 
 def resolve_critic_and_judge(
-    critic: Critic | str | None, judge: Judge | str | None, run_dir: str | os.PathLike[str] | None
+    critic: Critic | Mapping[Any, Any] | str | None,
+    judge: Judge | str | None,
+    run_dir: str | os.PathLike[str] | None,
 ) -> tuple[Critic | None, Judge | None]:
     """Return who judges; models keep their replies and a record of all exchanges in the run directory."""
     resolved = resolve_critic(critic)

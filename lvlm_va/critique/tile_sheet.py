@@ -14,7 +14,7 @@ from scipy import ndimage
 from lvlm_va.backends import ImagePart
 from lvlm_va.common.validation import check_integer
 from lvlm_va.critique.drawing import square, square_labels
-from lvlm_va.critique.types import CritiqueRequest
+from lvlm_va.critique.types import CritiqueRequest, FamilyRequest
 from lvlm_va.critique.views import View
 
 # Changes with every change of how things are drawn: a model's answers hang on it.
@@ -36,6 +36,12 @@ _SMALL, _CONTEXT = 0.3, 2.5
 _HEADER, _GAP = 24, 8
 # No wider or higher than this, so that no model's tiler shrinks or cuts the sheet.
 _LARGEST = 1536
+_FAMILY = (
+    "Segment 1 stands for areas of one kind in {n} images of this class, the examples 1 to {n}. In the tile of an "
+    "example its area has its own colours inside a thin bright line, which runs just outside it; all else is shaded "
+    "blue. A small area has a second tile, enlarged. Answer once, for what most of these areas are about; answer mixed "
+    "where they are about different things."
+)
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -65,6 +71,9 @@ class TileSheet:
     tile: int = 280
     original: int = 448
 
+    # It can show a `FamilyRequest`, too.
+    shows_families = True
+
     def __post_init__(self) -> None:
         for name in ("tile", "original"):
             check_integer(name, getattr(self, name), 56)
@@ -75,6 +84,8 @@ class TileSheet:
 
     def describe_marks(self, request: CritiqueRequest, segments: Sequence[int], variant: int = 0) -> str:
         """Return how these segments are marked, in words."""
+        if isinstance(request, FamilyRequest):
+            return _FAMILY.format(n=len(request.members))
         colour, _ = line_colour(request.image, variant)
         return (
             f"In its tile, a segment has its own colours inside a thin {colour} line, which runs just outside it; all "
@@ -107,6 +118,8 @@ class TileSheet:
         tuple of View
             The original and the sheet, or the sheet alone.
         """
+        if isinstance(request, FamilyRequest):
+            return self._family(request.members, variant, alone=max_images == 1)
         shown = list(range(1, request.n_segments + 1)) if segments is None else list(segments)
         original, alone = square(request.image), max_images == 1
         tiles = [("Original", enlarged(original, self.tile))] if alone else []
@@ -117,16 +130,34 @@ class TileSheet:
             return (sheet,)
         return View("original", "the original", ImagePart(enlarged(original, self.original))), sheet
 
-    def tiles(self, request: CritiqueRequest, segment: int, variant: int = 0) -> list[tuple[str, Pixels]]:
+    def _family(self, members: Sequence[CritiqueRequest], variant: int, *, alone: bool) -> tuple[View, ...]:
+        """Return the pictures of a family: its members' images as they are, and a tile or two for each member."""
+        originals, tiles, both = [], [], []
+        for number, member in enumerate(members, start=1):
+            name = f"Example {number}"
+            originals.append((f"{name}, original", enlarged(square(member.image), self.tile)))
+            tiles += (own := self.tiles(member, 1, variant, name=name))
+            both += [originals[-1], *own]
+        if alone:
+            return (View("tiles", "the examples, and a tile for each", ImagePart(_sheet(both))),)
+        return (
+            View("originals", "the examples as they are", ImagePart(_sheet(originals))),
+            View("tiles", "a sheet with a tile for each example", ImagePart(_sheet(tiles))),
+        )
+
+    def tiles(
+        self, request: CritiqueRequest, segment: int, variant: int = 0, *, name: str | None = None
+    ) -> list[tuple[str, Pixels]]:
         """Return heading and pixels of the tiles of one segment: one, or two of a small one."""
+        name = name or f"Segment {segment}"
         image, inside = square(request.image), square_labels(request.segments) == segment
         _, colour = line_colour(request.image, variant)
         crisp = len(image) <= CRISP
-        tiles = [(f"Segment {segment}", lit(image, inside, self.tile, colour, crisp))]
+        tiles = [(name, lit(image, inside, self.tile, colour, crisp))]
         window = None if crisp else _window(inside)
         if window is not None:
             closer = lit(image[window], inside[window], self.tile, colour, crisp)
-            tiles.append((f"Segment {segment}, enlarged", closer))
+            tiles.append((f"{name}, enlarged", closer))
         return tiles
 
 

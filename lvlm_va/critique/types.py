@@ -70,6 +70,29 @@ class CritiqueRequest:
         return int(self.segments.max(initial=0))
 
 
+@dataclass(frozen=True, eq=False)
+class FamilyRequest(CritiqueRequest):
+    """Segments of several images that are one kind of thing to the classifier, to be judged by one verdict.
+
+    What a `CritiqueRequest` holds is that of the first member, but for ``image_id``, which names the family: a critique
+    of it has one verdict, on segment 1. Only critics that say so are given families, see
+    `lvlm_va.critique.optional_methods.JudgesFamilies`.
+
+    Attributes
+    ----------
+    members : tuple of CritiqueRequest
+        Some typical members, of different images of one class; in each only the family's segment is left, as number 1.
+    name : str
+        The family's name, such as ``"3"``, or ``"3.1"`` of what became of a family that was split.
+    families : str
+        Stands for all families that were found: in other data, or with other settings, it is another.
+    """
+
+    members: tuple[CritiqueRequest, ...] = ()
+    name: str = ""
+    families: str = ""
+
+
 @dataclass(frozen=True)
 class SegmentVerdict:
     """The verdict on one segment of one image.

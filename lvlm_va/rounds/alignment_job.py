@@ -31,6 +31,7 @@ from lvlm_va.rounds.comparison import Comparison, compare
 from lvlm_va.rounds.critique_round import have_critiqued
 from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.explaining import Explaining
+from lvlm_va.rounds.family_round import have_families_critiqued
 from lvlm_va.rounds.held_out import AlignmentRows, draw_held_out, hold_out
 from lvlm_va.rounds.marks import Marks, find_marks
 from lvlm_va.rounds.options import AlignmentOptions
@@ -176,7 +177,9 @@ class AlignmentJob:
         return Explained(chosen, shown.images, explanation, segmentation, key)
 
     def judge(self, module: nn.Module, explained: Explained) -> Round:
-        """Have the critic, and the judge if any, say of each segment whether it is spurious."""
+        """Have the critic, and the judge if any, say of each segment, or each family, whether it is spurious."""
+        if self.options.ask == "families":
+            return have_families_critiqued(module, explained, self.data, self.options, self.run, self.seed)
         return have_critiqued(module, explained, self.data, self.options, self.run)
 
     def mask(self, rounds: tuple[Round, ...], drawn: DrawnMasks | None = None) -> AlignmentSet:

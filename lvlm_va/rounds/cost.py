@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 
 import torch
+from torch import nn
 
 from lvlm_va.backends import Estimate, Prices
 from lvlm_va.backends.estimates import BYTES_PER_TOKEN
@@ -13,6 +15,7 @@ from lvlm_va.critique.optional_methods import bounds_critiques, estimates_critiq
 from lvlm_va.rounds.alignment_job import AlignmentJob
 from lvlm_va.rounds.choice import Choice
 from lvlm_va.rounds.critique_round import critique_key, verdict_key
+from lvlm_va.rounds.family_round import find_table, first_questions
 from lvlm_va.rounds.shown import critique_requests
 from lvlm_va.rounds.types import Explained, Selection, Trained, chosen_indices
 
@@ -43,7 +46,8 @@ def estimate_job(job: AlignmentJob, trained: Trained, prices: Prices | None = No
     """
     if job.options.critic is None:
         return Estimate()
-    costs = [_estimate_portion(job, part, prices) for part in plan_round(job, trained)]
+    estimate = _estimate_families if job.options.ask == "families" else _estimate_portion
+    costs = [estimate(job, trained.module, part, prices) for part in plan_round(job, trained)]
     return sum(costs * job.options.n_rounds, start=Estimate())
 
 
@@ -68,7 +72,26 @@ def plan_round(job: AlignmentJob, trained: Trained) -> list[Explained]:
     return portions
 
 
-def _estimate_portion(job: AlignmentJob, explained: Explained, prices: Prices | None) -> Estimate:
+def _estimate_families(
+    job: AlignmentJob, module: nn.Module, explained: Explained, prices: Prices | None
+) -> Estimate:
+    """Return what all questions would take if those that are left for later were like those on the first families."""
+    options, run = job.options, job.run
+    critic, judge = options.critic, options.judge
+    assert critic is not None
+    table = find_table(module, explained, job.data, run, options)
+    asker, questions = first_questions(explained, table, job.data, options, run, job.seed % 2**32)
+    said, judged = asker.kept()
+    total, cycled = Estimate(), islice(cycle(questions), options.n_questions)
+    for question in cycled:
+        requests = asker.requests_of([question])
+        total += estimate_critiques(critic, judge, requests, prices, said=said, judged=judged)
+    return total
+
+
+def _estimate_portion(
+    job: AlignmentJob, module: nn.Module, explained: Explained, prices: Prices | None
+) -> Estimate:
     total, run, options = Estimate(), job.run, job.options
     critic, judge = options.critic, options.judge
     assert critic is not None

@@ -11,12 +11,16 @@ from lvlm_va.alignment import Epoch, TrainingOptions
 from lvlm_va.attribution import Explainer
 from lvlm_va.common.errors import unknown_name
 from lvlm_va.critique import Critic, Judge, VerdictPolicy
+from lvlm_va.critique.families import FamilyVerdicts
 from lvlm_va.data.training_data import TrainingData
 from lvlm_va.propagation import Propagation
 from lvlm_va.rounds.drawn_masks import DrawnMasks
 from lvlm_va.rounds.held_out import n_held_out
-from lvlm_va.sampling import Sampler
+from lvlm_va.sampling import ADAPTIVE, Sampler
 from lvlm_va.segmentation import Segmenter
+
+# Images of a survey, from which families are made: none costs a question.
+_SURVEY = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,10 @@ class AlignmentOptions:
         Chooses the images to critique.
     n_align : int
         How many in each round.
+    ask : {"images", "families"}
+        What the critic is asked about: each image, or families of segments of all of them.
+    n_questions : int
+        Most questions in each round, where families are asked about.
     n_rounds : int
         Most rounds of critique and alignment.
     round_tolerance : float in [0, 1]
@@ -67,6 +75,8 @@ class AlignmentOptions:
     n_align: int
     explainer: Explainer
     segmenter: Segmenter
+    ask: str = "images"
+    n_questions: int = 20
     n_rounds: int = 1
     round_tolerance: float = 0.0
     critic: Critic | None = None
@@ -104,6 +114,13 @@ class AlignmentOptions:
         for label in self.specifications:
             if label not in data.class_names:
                 raise unknown_name("specifications", label, data.class_names)
+        if isinstance(self.critic, FamilyVerdicts) and self.ask != "families":
+            raise ValueError(
+                "The 'ask' argument must be 'families' where 'critic' is a mapping of verdicts on families. Got "
+                f"{self.ask!r} instead."
+            )
+        if self.ask == "families":
+            self._check_survey(data)
         n, n_rounds, n_findings = len(data.labels), self.n_rounds, max(1, len(data.findings))
         askers: list[Any] = [self.critic, self.judge]
         for asker in askers:
@@ -117,6 +134,24 @@ class AlignmentOptions:
             )
         if self.held_out_fraction is not None:
             n_held_out(math.ceil(self.n_align / n_findings), self.held_out_fraction)
+
+    def _check_survey(self, data: TrainingData) -> None:
+        if self.sampler == ADAPTIVE:
+            raise ValueError(
+                "The 'sampler' argument must choose by probabilities alone with ask='families': nothing is known yet "
+                "when images are surveyed. Got 'adaptive' instead."
+            )
+        if data.multilabel:
+            raise ValueError(
+                "The 'ask' argument must be 'images' for several findings per image: what is spurious for one may "
+                "count for another. Got 'families' instead."
+            )
+
+    def for_images(self, n: int) -> AlignmentOptions:
+        """Return these for n training images: a survey takes 1,000 in each round, or `n_align` if that is more."""
+        if self.ask != "families":
+            return self
+        return replace(self, n_align=max(1, min(max(self.n_align, _SURVEY), n // self.n_rounds)))
 
     def asking_nobody(self) -> AlignmentOptions:
         """Return these without critic and judge."""

@@ -15,6 +15,8 @@ from lvlm_va.rounds.types import Aligned
 _RISEN = 0.99 * TARGET
 # Masks beyond these shares of image and effect leave a classifier little to go by.
 _MOST_AREA, _MOST_EFFECT = 0.5, 0.9
+# Of the segments of single images so many are judged as their families; of the effect no more is left open.
+_AGREEING, _UNDECIDED = 0.8, 0.2
 
 
 def remarks_on(aligned: Aligned, how: AlignmentOptions) -> tuple[str, ...]:
@@ -35,7 +37,30 @@ def remarks_on_alignment(aligned: Aligned, how: AlignmentOptions) -> tuple[str, 
 
 
 def remarks_on_verdicts(aligned: Aligned) -> tuple[str, ...]:
-    """Return what must be told before alignment: there is nothing to judge, or nothing was judged spurious."""
+    """Return what must be told before alignment: nothing was judged (spurious), or verdicts are in doubt."""
+    return (*_on_nothing_spurious(aligned), *_on_families(aligned))
+
+
+def _on_families(aligned: Aligned) -> tuple[str, ...]:
+    families = aligned.rounds[-1].families if aligned.rounds else None
+    if families is None:
+        return ()
+    remarks = []
+    n, agreeing = families.n_checked, families.n_agreeing
+    if n and agreeing < _AGREEING * n:
+        remarks.append(
+            f"Families of segments hold more than one thing: of single images, {agreeing} of {n} segments were judged "
+            "as their families were. Allow more questions (n_questions), or ask about images (ask='images')."
+        )
+    if families.undecided_share > _UNDECIDED:
+        remarks.append(
+            f"No verdict was reached on families with {families.undecided_share:.0%} of what speaks for the classes: "
+            "nothing of it is masked. Allow more questions (n_questions)."
+        )
+    return tuple(remarks)
+
+
+def _on_nothing_spurious(aligned: Aligned) -> tuple[str, ...]:
     if aligned.drawn is not None:
         if not aligned.rounds or any(bool(part.codes.spurious.any()) for part in aligned.rounds):
             return ()

@@ -16,6 +16,7 @@ from lvlm_va.modules.logits import on_cpu
 from lvlm_va.propagation import Propagated
 from lvlm_va.rounds.comparison import Comparison
 from lvlm_va.rounds.drawn_masks import DrawnMasks
+from lvlm_va.rounds.families import AskedFamilies
 from lvlm_va.rounds.verdict_codes import VerdictCodes
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
 
@@ -91,6 +92,8 @@ class Round:
         Stands for everything that those depend on.
     codes : VerdictCodes
         The verdicts that count: those of the critiques, until somebody corrects them.
+    families : AskedFamilies or None
+        The families that were asked about; None where images were.
     """
 
     module: nn.Module
@@ -100,6 +103,7 @@ class Round:
     critiques: tuple[Critique, ...]
     key: str
     codes: VerdictCodes
+    families: AskedFamilies | None = None
 
     def judged_by(self, verdicts: VerdictTable) -> Round:
         """Return the round with the verdicts of a table."""

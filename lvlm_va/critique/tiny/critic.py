@@ -23,6 +23,7 @@ from lvlm_va.backends import (
     Prices,
     Turn,
 )
+from lvlm_va.critique.families import members_of, pool_members
 from lvlm_va.critique.model_user import ModelUser, ask, stop_if_hopeless
 from lvlm_va.critique.policy import VerdictPolicy
 from lvlm_va.critique.tiny.prompt import MOST_WORDS, WORDS_FILE, normalised, question, unknown_words
@@ -82,6 +83,7 @@ class TinyCritic(ModelUser):
     """
 
     name = "tiny"
+    judges_families = True  # member by member
     folder: str | os.PathLike[str] | None = None
     policy: VerdictPolicy = field(default_factory=VerdictPolicy)
     n_bytes: int = field(init=False)
@@ -135,7 +137,12 @@ class TinyCritic(ModelUser):
 
     def chat_requests(self, requests: Sequence[CritiqueRequest]) -> list[ChatRequest]:
         """Return what `critique` would send: one question per segment of a request that can be put to the model."""
-        return [chat for request in requests if self._refusal(request) is None for chat in _chats(request)]
+        return [
+            chat
+            for request in members_of(requests)
+            if self._refusal(request) is None
+            for chat in _chats(request)
+        ]
 
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Judge each segment of each request.
@@ -157,9 +164,9 @@ class TinyCritic(ModelUser):
             the critiques that are finished.
         """
         answers = ask(self.asked, self.chat_requests(requests))
-        found = {key: _read(answer) for key, answer in zip(self._plan(requests), answers, strict=True)}
-        critiques = []
-        for row, request in enumerate(requests):
+        shown, critiques = members_of(requests), []
+        found = {key: _read(answer) for key, answer in zip(self._plan(shown), answers, strict=True)}
+        for row, request in enumerate(shown):
             verdicts, unasked = [], self._refusal(request) or ""
             for segment in range(1, request.n_segments + 1):
                 content, reason, status = found.get((row, segment), ("unsure", unasked, ""))
@@ -175,6 +182,7 @@ class TinyCritic(ModelUser):
                     )
                 )
             critiques.append(Critique.from_verdicts(request.image_id, verdicts))
+        critiques = pool_members(requests, critiques)
         stop_if_hopeless(self.name, answers, critiques)
         return critiques
 
