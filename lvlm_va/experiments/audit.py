@@ -188,7 +188,7 @@ def _of_family(family: Family | None, n_families: int) -> Row:
         "control": control.rate,
         "turned_after": after.rate,
         "control_after": after_control.rate,
-        "gone": after.interval[0] <= after_control.rate,
+        "gone": family is None or family.after is None or family.after.p_value >= 0.05,
     }
 
 
