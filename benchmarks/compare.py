@@ -80,7 +80,7 @@ class Compare:
         middle = timer()
         waiting(ours, device)()
         end = timer()
-        more = min(rounds - 1, int(SECONDS / (end - start)))
+        more = min(rounds - 1, int(SECONDS / max(end - start, 1e-9)))
         self._benchmark.pedantic(waiting(ours, device), setup=time_the_others, rounds=max(1, more))
         if self._benchmark.stats is None:
             return {}

@@ -41,7 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # Where an assertion fails before the timing, that failure is all there is to say.
     config.addinivalue_line("filterwarnings", "ignore::pytest_benchmark.logger.PytestBenchmarkWarning")
     config.stash[THREADS] = config.getoption("--threads") or torch.get_num_threads()
-    facts = environment() | {"threads": config.stash[THREADS], "sources": _digest()}
+    options = {name: str(config.getoption(name)) for name in ("data_dir", "benchmark_timer")}
+    facts = environment() | options | {"threads": config.stash[THREADS], "sources": _digest()}
     config.stash[RECORDS] = Records(config.getoption("--latest"), facts)
 
 

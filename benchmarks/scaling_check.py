@@ -12,9 +12,8 @@ import torch
 
 from benchmarks.inputs import smooth_images
 from benchmarks.scaling_model import Measured, Plan, Stated, stage_times
-from lvlm_va import LVLMVAClassifier, RegionCritic, estimator
-from lvlm_va.rounds import aligned_classifier
-from lvlm_va.rounds import critique_round as rounds
+from lvlm_va import LVLMVAClassifier, RegionCritic
+from lvlm_va.runs.directory import RunDirectory
 
 PLAN = Plan(128, critiqued=64, propagated=128, epochs=1, align_epochs=1)
 NET = "cnn"
@@ -29,12 +28,12 @@ STAGES = {
 
 
 @contextmanager
-def _cpu_seconds(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def _cpu_seconds(run: RunDirectory, stage: str) -> Iterator[None]:
     start = time.process_time()
     try:
         yield
     finally:
-        seconds[stage] = seconds.get(stage, 0.0) + time.process_time() - start
+        run.seconds[stage] = run.seconds.get(stage, 0.0) + time.process_time() - start
 
 
 def check(measured: Measured) -> str:
@@ -57,11 +56,7 @@ def check(measured: Measured) -> str:
         random_state=0,
     )
     images = smooth_images(PLAN.images, net.channels, net.side)
-    with (
-        mock.patch.object(rounds, "timed", _cpu_seconds),
-        mock.patch.object(estimator, "timed", _cpu_seconds),
-        mock.patch.object(aligned_classifier, "timed", _cpu_seconds),
-    ):
+    with mock.patch.object(RunDirectory, "timed", _cpu_seconds):
         clf.fit(images.numpy(), torch.arange(PLAN.images).numpy() % 10)
     lines = [f"{PLAN.images} images, {NET}: CPU seconds foretold, spent, and foretold / spent"]
     for stage, parts in STAGES.items():

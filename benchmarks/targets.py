@@ -44,6 +44,7 @@ TARGETS: dict[str, Target] = {
     "rrr_plain_step": Target(1.5, 1.25, floor=True),
     "rrr_whole_batch": Target(1.5, 2),
     "method_end_to_end": Target(5, 15),
+    "align_plain_finetuning": Target(10, 2.5, floor=True),
     "backend_concurrency_ideal": Target(1.5, 1.15, floor=True),
     # Of the most that they may take.
     "review_answer": Target(1, 0.3, floor=True),

@@ -26,10 +26,11 @@ def digits() -> DecoyData:
     return DecoyData(data.images[:200], data.labels[:200], data.masks[:200], data.groups[:200])
 
 
-@pytest.fixture(autouse=True)
-def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have verdicts learned by as many trees as leave none of them out of no bag."""
-    monkeypatch.setattr(learner, "N_TREES", 40)
+@pytest.fixture(scope="session", autouse=True)
+def usual_trees() -> int:
+    """Have verdicts learned by as many trees as leave none of them out of no bag; return how many are usual."""
+    usual, learner.N_TREES = learner.N_TREES, 40
+    return usual
 
 
 @pytest.fixture

@@ -38,9 +38,8 @@ def connected_pieces(effect: Tensor, labels: Tensor, n_regions: int, min_share: 
     last = piece.flatten(1).amax(1) if piece.numel() else piece.new_zeros(len(piece))
     n_pieces = int(last.max()) if len(last) else 0
     # Not a bincount, which on a GPU adds in no fixed order.
-    shares = effect.new_zeros(n_pieces + 1).index_put_((piece.flatten(),), effect.flatten(), accumulate=True)[
-        1:
-    ]
+    totals = effect.new_zeros(n_pieces + 1)
+    shares = totals.index_put_((piece.flatten(),), effect.flatten(), accumulate=True)[1:]
     # Pieces are numbered image by image, so those of an image follow each other.
     number = torch.arange(n_pieces, device=labels.device)
     image = torch.searchsorted(last.cummax(0).values, number + 1)

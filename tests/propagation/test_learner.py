@@ -10,12 +10,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from lvlm_va.propagation import Propagation, SegmentVerdicts, VerdictLearner
+from lvlm_va.propagation import Propagation, SegmentVerdicts, VerdictLearner, learner
 
 
 @pytest.fixture(autouse=True)
-def few_trees() -> None:
-    """As many trees as there are: what is learned is what is tested here."""
+def as_many_trees_as_usual(usual_trees: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learner, "N_TREES", usual_trees)
 
 
 def known(n_images: int, accuracy: float, n_activations: int = 0) -> tuple[SegmentVerdicts, np.ndarray]:
