@@ -86,7 +86,7 @@ $(SITE): $(READY)
 
 # The site, in docs/_build/html: tutorials run, warnings are errors. Then the links to other sites, which need a network.
 docs: $(SITE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -j $(JOBS) -W --keep-going docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going docs docs/_build/html
 
 docs-links: $(SITE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b linkcheck -D plot_gallery=0 -W --keep-going docs docs/_build/links
