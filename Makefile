@@ -37,6 +37,8 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_docstrings.py
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[bq]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format --default-filetype yaml CITATION.cff
 
 check-cuda: setup
 	$(BIN)/python tools/check_cuda.py
@@ -91,7 +93,7 @@ $(SITE): $(READY)
 
 # The site, in docs/_build/html: tutorials run, warnings are errors. Then the links to other sites, which need a network.
 docs: $(SITE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -j $(JOBS) -W --keep-going docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b html -W --keep-going docs docs/_build/html
 
 docs-links: $(SITE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -b linkcheck -D plot_gallery=0 -W --keep-going docs docs/_build/links

@@ -296,14 +296,11 @@ def keep_command(run_dir: str | os.PathLike[str], arguments: Sequence[str]) -> N
 
     Parameters
     ----------
-    run_dir : path-like
-        The run directory.
-    arguments : sequence of str
-        The command and its arguments.
+    run_dir, arguments : path-like, sequence of str
+        The run directory; the command and its arguments.
     """
-    write_json(
-        Path(run_dir).expanduser() / "command.json", {"arguments": list(arguments), "folder": str(Path.cwd())}
-    )
+    given = {"arguments": list(arguments), "folder": str(Path.cwd())}
+    write_json(Path(run_dir).expanduser() / "command.json", given)
 
 
 def join_tables(tables: Sequence[VerdictTable]) -> VerdictTable:
