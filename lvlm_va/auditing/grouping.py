@@ -138,7 +138,7 @@ def _main_class(targets: NDArray[np.int64]) -> int:
 def _spread(table: RegionTable, members: Rows, n: int, seed: int) -> list[int]:
     """Return a region from the middle of each of n clusters of some regions, no two of one image."""
     if len(members) < 2:
-        return members.tolist()
+        return [int(member) for member in members]
     descriptors = describe(table.select(members), seed, place=_PLACE)
     of = _clusters(descriptors, n, seed)
     chosen: list[int] = []

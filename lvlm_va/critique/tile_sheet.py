@@ -134,7 +134,7 @@ class TileSheet:
         """Return the pictures of a family: its members' images as they are, and a tile or two for each member."""
         originals, tiles, both = [], [], []
         for number, member in enumerate(members, start=1):
-            of = f", class {member.label}" if member.label != members[0].label else ""
+            of = f" ({member.label:.12})" if member.label != members[0].label else ""  # above its tile
             name = f"Example {number}{of}"
             originals.append((f"{name}, original", enlarged(square(member.image), self.tile)))
             tiles += (own := self.tiles(member, 1, variant, name=name))
