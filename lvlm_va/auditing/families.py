@@ -73,9 +73,10 @@ def describe(table: RegionTable, seed: int = 0, *, place: float = 1.0) -> NDArra
     area = np.log(table.area[:, None] + _SMALLEST_AREA)
     parts = [_standard(part) / np.sqrt(part.shape[1]) for part in (table.place, area, table.looks)]
     parts[0] *= place
-    n = min(_N_DIRECTIONS, *table.activations.shape, len(table) - 1)
-    if n > 0:
-        found = PCA(n, svd_solver="randomized", random_state=seed).fit_transform(_standard(table.activations))
+    activations = _standard(table.activations)
+    n = min(_N_DIRECTIONS, *activations.shape, len(table) - 1)
+    if n > 0 and np.ptp(activations, 0).any():
+        found = PCA(n, svd_solver="randomized", random_state=seed).fit_transform(activations)
         parts.append(found / (found.std() + 1e-6) / np.sqrt(n))
     return np.hstack(parts)
 

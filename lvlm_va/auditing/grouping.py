@@ -97,7 +97,10 @@ def halve(table: RegionTable, group: Group, *, seed: int = 0) -> tuple[Group, ..
 
 
 def typical_members(table: RegionTable, group: Group, n: int, *, seed: int = 0) -> Rows:
-    """Return typical regions of all parts of a group, of different images, all of the class that it speaks for most.
+    """Return typical regions of all parts of a group, no two of one image.
+
+    They are of the class that the group speaks for most, except of parts that have no region of it: of these, they are
+    of the part's own.
 
     Parameters
     ----------
@@ -113,25 +116,38 @@ def typical_members(table: RegionTable, group: Group, n: int, *, seed: int = 0) 
     Returns
     -------
     ndarray of shape (<= n,), int64
-        Rows of the table.
+        Rows of the table, one of that class first.
     """
-    members = group.members
-    classes, counts = np.unique(table.targets[members], return_counts=True)
-    members = members[table.targets[members] == classes[counts.argmax()]]
-    if len(members) == 1:
-        return np.asarray(members)
+    main = _main_class(table.targets[group.members])
+    # Those of the class itself first, then the largest: what is left out of many parts is small.
+    parts = sorted(group.parts, key=lambda part: (main not in table.targets[part], -len(part)))[:n]
+    chosen: list[int] = []
+    for number, part in enumerate(parts):
+        target = main if main in table.targets[part] else _main_class(table.targets[part])
+        n_wanted = n // len(parts) + (number < n % len(parts))
+        own = part[table.targets[part] == target]
+        own = own[~np.isin(table.rows[own], table.rows[chosen])]
+        chosen += _spread(table, own, n_wanted, seed)
+    return np.array(chosen)
+
+
+def _main_class(targets: NDArray[np.int64]) -> int:
+    return int(np.bincount(targets).argmax())
+
+
+def _spread(table: RegionTable, members: Rows, n: int, seed: int) -> list[int]:
+    """Return a region from the middle of each of n clusters of some regions, no two of one image."""
+    if len(members) < 2:
+        return [int(member) for member in members]
     descriptors = describe(table.select(members), seed, place=_PLACE)
     of = _clusters(descriptors, n, seed)
-    # Each cluster's members from the middle outwards; the first of an image that has no other yet.
     chosen: list[int] = []
-    sizes = np.bincount(of)
-    for cluster in np.argsort(-sizes, kind="stable"):
+    for cluster in np.argsort(-np.bincount(of), kind="stable"):
         inside = np.flatnonzero(of == cluster)
         middle = descriptors[inside].mean(0)
-        order = inside[np.argsort(np.square(descriptors[inside] - middle).sum(1), kind="stable")]
-        free = order[~np.isin(table.rows[members[order]], table.rows[members[chosen]])]
-        chosen += free[:1].tolist()
-    return np.asarray(members[chosen])
+        order = members[inside[np.argsort(np.square(descriptors[inside] - middle).sum(1), kind="stable")]]
+        chosen += order[~np.isin(table.rows[order], table.rows[chosen])][:1].tolist()
+    return chosen
 
 
 def _joined(parts: Sequence[Rows], descriptors: NDArray[np.float64], n: int) -> list[Group]:

@@ -11,6 +11,7 @@ from lvlm_va.critique.behaviour_writer import BehaviourWriter, resolve_writer
 from lvlm_va.critique.calibration import CalibrationReport
 from lvlm_va.critique.checks import check_critiques, check_verdicts
 from lvlm_va.critique.collect import collect_critiques, judge_critiques, read_critiques
+from lvlm_va.critique.families import FamilyVerdicts
 from lvlm_va.critique.geometry import SegmentFacts, position_in_words, segment_facts
 from lvlm_va.critique.llm_judge import LLMJudge
 from lvlm_va.critique.lvlm_critic import LVLMCritic
@@ -36,6 +37,7 @@ from lvlm_va.critique.types import (
     Critic,
     Critique,
     CritiqueRequest,
+    FamilyRequest,
     Judge,
     JudgeExample,
     SegmentVerdict,
@@ -59,6 +61,8 @@ __all__ = [
     "CriticPrompt",
     "Critique",
     "CritiqueRequest",
+    "FamilyRequest",
+    "FamilyVerdicts",
     "Judge",
     "JudgeExample",
     "JudgePrompt",

@@ -37,10 +37,10 @@ _HEADER, _GAP = 24, 8
 # No wider or higher than this, so that no model's tiler shrinks or cuts the sheet.
 _LARGEST = 1536
 _FAMILY = (
-    "Segment 1 stands for areas of one kind in {n} images of this class, the examples 1 to {n}. In the tile of an "
-    "example its area has its own colours inside a thin bright line, which runs just outside it; all else is shaded "
-    "blue. A small area has a second tile, enlarged. Answer once, for what most of these areas are about; answer mixed "
-    "where they are about different things."
+    "Segment 1 stands for areas of one kind in {n} images, the examples 1 to {n}, of this class unless their heading "
+    "names another. In the tile of an example its area has its own colours inside a thin bright line, which runs just "
+    "outside it; all else is shaded blue. A small area has a second tile, enlarged. Answer once, for what most of "
+    "these areas are about; answer mixed where they are about different things."
 )
 
 Pixels = NDArray[np.uint8]
@@ -134,7 +134,8 @@ class TileSheet:
         """Return the pictures of a family: its members' images as they are, and a tile or two for each member."""
         originals, tiles, both = [], [], []
         for number, member in enumerate(members, start=1):
-            name = f"Example {number}"
+            of = f" ({member.label:.12})" if member.label != members[0].label else ""  # above its tile
+            name = f"Example {number}{of}"
             originals.append((f"{name}, original", enlarged(square(member.image), self.tile)))
             tiles += (own := self.tiles(member, 1, variant, name=name))
             both += [originals[-1], *own]

@@ -81,7 +81,8 @@ class FamilyRequest(CritiqueRequest):
     Attributes
     ----------
     members : tuple of CritiqueRequest
-        Some typical members, of different images of one class; in each only the family's segment is left, as number 1.
+        Some typical members, of different images, most of the class of the first; in each only the family's segment is
+        left, as number 1.
     name : str
         The family's name, such as ``"3"``, or ``"3.1"`` of what became of a family that was split.
     families : str
