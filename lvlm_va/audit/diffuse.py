@@ -147,9 +147,9 @@ def diffuse_tests(
     check_integer("n_images", n_images, _FEWEST)
     _check_images(images)
     generator = torch.Generator().manual_seed(derive_seed(seed, 0))
-    rows = torch.randperm(len(images), generator=generator)[:n_images].sort().values
+    rows = _drawn(len(images), n_images, generator)
     told = None if labels is None else _told(labels, len(images))[rows.numpy()]
-    statistics = [each for each in statistics if each.channels in (None, images.shape[1])]
+    statistics = _fitting(statistics, images)
 
     def say(pixels: Tensor) -> Tensor:
         return predict_logits(module, pixels, batch_size=batch_size)
@@ -187,6 +187,44 @@ def apart(values: NDArray[Any], classes: NDArray[Any]) -> float:
     codes = np.unique(classes, return_inverse=True)[1]
     sums = np.stack([np.bincount(codes, column) for column in ranks.T])
     return float(_ratio((sums**2 / np.bincount(codes)).sum(1), np.square(ranks).sum(0)).max())
+
+
+def telling_statistics(
+    images: ImageRows, classes: NDArray[Any], *, n_images: int = 200, seed: int = 0
+) -> list[ImageStatistic]:
+    """Return the statistics that tell classes apart in some of the images: the only ones that can be shortcuts there.
+
+    Parameters
+    ----------
+    images : Tensor or StoredImages of shape (n, C, H, W)
+        Images. Of fewer than 20, and where values lie outside [0, 1], no statistic is read.
+    classes : ndarray of shape (n,)
+        What they are to tell apart.
+    n_images : int, default=200
+        Images that are drawn.
+    seed : int, default=0
+        Of the draw.
+    """
+    if len(images) < _FEWEST:
+        return []
+    rows = _drawn(len(images), n_images, torch.Generator().manual_seed(derive_seed(seed, 0)))
+    pixels = images[rows].to("cpu", torch.float32)
+    if pixels.min() < 0 or pixels.max() > 1:
+        return []
+    return [
+        statistic
+        for statistic in _fitting(IMAGE_STATISTICS, images)
+        if apart(torch.cat(list(map(statistic.read, pixels.split(_PORTION)))).numpy(), classes[rows.numpy()])
+        >= LEAST_APART
+    ]
+
+
+def _drawn(n: int, n_images: int, generator: torch.Generator) -> Tensor:
+    return torch.randperm(n, generator=generator)[:n_images].sort().values
+
+
+def _fitting(statistics: Sequence[ImageStatistic], images: ImageRows) -> list[ImageStatistic]:
+    return [statistic for statistic in statistics if statistic.channels in (None, images.shape[1])]
 
 
 def _check_images(images: ImageRows) -> None:

@@ -80,7 +80,7 @@ def test_a_net_that_reads_a_corner_is_not(radiographs):
 def test_a_net_that_tells_classes_by_a_statistic_names_it(kind, radiographs):
     """The net reads the very thing that the shortcut is made of, in images that are otherwise of any class."""
     shown = with_diffuse_shortcut(radiographs, kind)
-    images = torch.from_numpy(shown.images)
+    images = torch.from_numpy(shown.images[:60])
 
     def level(x: Tensor) -> Tensor:
         return x[:, 0, :4].flatten(1).median(1).values
@@ -95,7 +95,7 @@ def test_a_net_that_tells_classes_by_a_statistic_names_it(kind, radiographs):
     reading = {"background level": level, "blur": fine, "jpeg quality": blocky}[kind]
     found = reading(images)
     net = Reads(reading, float(found.median()), 20 / float(found.std()))
-    first = diffuse_tests(net, images, shown.labels)[0]
+    first = diffuse_tests(net, images, shown.labels[:60])[0]
     assert first.statistic in FAMILIES[kind]
     assert first.alarming
 
