@@ -206,7 +206,7 @@ class LVLMVAClassifier(AlignmentParameters):
         ``ask="families"`` only). See `lvlm_va.rounds.families.AskedFamilies`.
     remarks_ : tuple of str
         What else must be known of the result, as warnings have told: nothing was judged spurious, there was nothing to
-        judge, alignment was too short.
+        judge, alignment was too short, the classifier follows how whole images look, which masks cannot mend.
     masks_ : ndarray of shape (a, H, W), bool
         True where a segment was judged spurious, or where a person's mask of the image says so.
     propagated_ : Propagated

@@ -34,7 +34,7 @@ from lvlm_va.image_classifier import ImageClassifier
 from lvlm_va.modules.build import build_module
 from lvlm_va.modules.class_order import names_in
 from lvlm_va.modules.guessing import warn_of_guessing
-from lvlm_va.modules.heads import decisions
+from lvlm_va.modules.heads import OneLogit, decisions
 from lvlm_va.modules.logits import forward_logits, module_device_and_dtype, predict_logits
 from lvlm_va.modules.named import preprocess_of
 from lvlm_va.modules.outputs import with_output
@@ -76,7 +76,7 @@ def audit(
 
     It cannot know what should count: a family is suspicious by what it does and where, and a person, or a
     description, must say whether it is what the class is about. What no region shows, such as overall brightness, is
-    not found this way.
+    tested apart: whole images are set to the brightness, colour, sharpness and so on of images of another class.
 
     Parameters
     ----------
@@ -228,20 +228,8 @@ class _Subject:
                 f"The 'finding' argument must say which of {list(self.names)} to audit. Got {finding!r} instead."
             )
         number = self.names.index(finding)
-        aligned = None if self.aligned is None else _OneLogit(self.aligned, number)
-        return replace(self, net=_OneLogit(self.net, number), aligned=aligned, number=number)
-
-
-class _OneLogit(nn.Module):
-    """A net of which one logit is left."""
-
-    def __init__(self, module: nn.Module, number: int) -> None:
-        super().__init__()
-        self.module, self.number = module, number
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (n, 1)."""
-        return forward_logits(self.module, images)[:, self.number : self.number + 1]
+        aligned = None if self.aligned is None else OneLogit(self.aligned, number)
+        return replace(self, net=OneLogit(self.net, number), aligned=aligned, number=number)
 
 
 def _of_estimator(model: ImageClassifier, X: Any) -> _Subject:

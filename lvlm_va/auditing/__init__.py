@@ -1,5 +1,6 @@
 """Audit a classifier: group the regions that it relies on, and find by trial which of them look like a shortcut."""
 
+from lvlm_va.auditing.diffuse import DiffuseFinding, diffuse_tests, telling_statistics
 from lvlm_va.auditing.families import FewestGaussians, find_families
 from lvlm_va.auditing.regions import RegionTable, find_regions
 from lvlm_va.auditing.run import audit_net
@@ -10,6 +11,7 @@ from lvlm_va.auditing.types import Audit, Family
 __all__ = [
     "Audit",
     "Count",
+    "DiffuseFinding",
     "Family",
     "FewestGaussians",
     "Pairs",
@@ -17,9 +19,11 @@ __all__ = [
     "Swaps",
     "alarming",
     "audit_net",
+    "diffuse_tests",
     "draw_pairs",
     "find_families",
     "find_regions",
     "suspicion",
     "swap",
+    "telling_statistics",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lvlm_va.attribution import Explainer
+from lvlm_va.auditing.diffuse import FEWEST, DiffuseFinding, diffuse_tests
 from lvlm_va.auditing.families import Clusterer, exemplars, find_families
 from lvlm_va.auditing.regions import RegionTable, find_regions
 from lvlm_va.auditing.suspicion import alarming, suspicion
@@ -29,6 +30,8 @@ from lvlm_va.segmentation import Segmenter
 _N_EXEMPLARS = 8
 # Families that are tried thoroughly: the most suspicious by a first trial of a third of the pairs.
 _N_TRIED, _FIRST = 8, 3
+# Images that are set to the brightness, sharpness and so on of others.
+_N_WHOLE = 150
 
 
 def audit_net(
@@ -115,6 +118,8 @@ def audit_net(
             swaps[number] = tried(net, logits, pairs_of[number])
             bar.update()
     clock.lap("try")
+    diffuse = _diffuse(net, images, labels, batch_size=batch_size, seed=seed)
+    clock.lap("try whole images")
     later: list[Swaps | None] = [None] * len(groups)
     if aligned is not None:
         plain = predict_logits(aligned, images, batch_size=batch_size)
@@ -131,8 +136,27 @@ def audit_net(
     covered = float(table.shares[numbers > 0].sum() / len(images))
     accuracy = None if labels is None else float((predicted == labels).double().mean())
     return Audit(
-        tuple(families), len(images), tuple(class_names), covered, accuracy, table, numbers, clock.seconds
+        tuple(families),
+        len(images),
+        tuple(class_names),
+        covered,
+        accuracy,
+        diffuse,
+        table,
+        numbers,
+        clock.seconds,
     )
+
+
+def _diffuse(
+    net: nn.Module, images: ImageRows, labels: Tensor | None, *, batch_size: int, seed: int
+) -> tuple[DiffuseFinding, ...]:
+    """Return what whole images do, where they are as they must be for it."""
+    first = images[:FEWEST]
+    if len(first) < FEWEST or first.min() < 0 or first.max() > 1:
+        return ()
+    told = None if labels is None else labels.numpy()
+    return diffuse_tests(net, images, told, batch_size=batch_size, n_images=_N_WHOLE, seed=seed)
 
 
 def _describe(

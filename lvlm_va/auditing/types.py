@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lvlm_va.auditing.diffuse import DiffuseFinding
 from lvlm_va.auditing.regions import RegionTable
 from lvlm_va.auditing.swaps import Swaps
 
@@ -119,6 +120,9 @@ class Audit:
         Share of all images' effect that is in a family.
     accuracy : float or None
         How often the classifier is right about these images; None without labels.
+    diffuse : tuple of DiffuseFinding
+        What setting whole images to another class's brightness, sharpness and so on did, the most suspicious first;
+        none where images lie outside [0, 1].
     table : RegionTable
         All regions.
     families_of_regions : ndarray of shape (r,), int64
@@ -132,6 +136,7 @@ class Audit:
     class_names: tuple[str, ...]
     covered: float
     accuracy: float | None
+    diffuse: tuple[DiffuseFinding, ...]
     table: RegionTable = field(repr=False)
     families_of_regions: NDArray[np.int64] = field(repr=False)
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -141,6 +146,11 @@ class Audit:
         """The families that are an alarm."""
         return tuple(family for family in self.families if family.alarming)
 
+    @property
+    def diffuse_alarms(self) -> tuple[DiffuseFinding, ...]:
+        """What of whole images is an alarm: masks cannot mend it."""
+        return tuple(found for found in self.diffuse if found.alarming)
+
     def to_json(self) -> dict[str, Any]:
         """Return it as a JSON object, without the regions."""
         return {
@@ -149,6 +159,7 @@ class Audit:
             "covered": self.covered,
             "accuracy": self.accuracy,
             "families": [family.to_json() for family in self.families],
+            "diffuse": [found.to_json() for found in self.diffuse],
             "seconds": dict(self.seconds),
         }
 
@@ -160,4 +171,9 @@ class Audit:
             else f"None of {len(self.families)} families of regions looks like a shortcut."
         )
         shown = self.families[: max(_N_SHOWN, n)]
-        return "\n".join([f"{verdict} From {self.n_images} images, the most suspicious:", *map(str, shown)])
+        whole = [
+            f"{found} It has no place, so masks cannot mend it; augmentation can: {found.advice}."
+            for found in self.diffuse_alarms
+        ]
+        verdict = f"{verdict} From {self.n_images} images, the most suspicious:"
+        return "\n".join([*whole, verdict, *map(str, shown)])

@@ -127,3 +127,23 @@ class Outcomes(nn.Module):
         logits = forward_logits(self.module, images)
         signs = torch.tensor([[-1.0], [1.0]], device=logits.device, dtype=logits.dtype)
         return F.linear(logits, torch.kron(torch.eye(logits.shape[1]).to(signs), signs))
+
+
+class OneLogit(nn.Module):
+    """A net with several logits of which one is left: of several findings, a net that tells one.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Returns logits of shape (n, K).
+    number : int
+        Which is left.
+    """
+
+    def __init__(self, module: nn.Module, number: int) -> None:
+        super().__init__()
+        self.module, self.number = module, number
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (n, 1)."""
+        return forward_logits(self.module, images)[:, self.number : self.number + 1]

@@ -19,7 +19,7 @@ from lvlm_va.alignment import (
     train,
 )
 from lvlm_va.attribution import Explanation, concatenate_explanations
-from lvlm_va.common.distributed import rank
+from lvlm_va.common.distributed import on_first, rank
 from lvlm_va.common.warnings import warn
 from lvlm_va.critique import VerdictTable
 from lvlm_va.data.stored_images import subset
@@ -46,6 +46,7 @@ from lvlm_va.rounds.verdicts import (
     read_corrections,
     verdict_table,
 )
+from lvlm_va.rounds.whole_images import remarks_on_whole_images
 from lvlm_va.runs.directory import RunDirectory
 from lvlm_va.runs.shards import sharded
 from lvlm_va.segmentation import Segmentation, concatenate_segmentations
@@ -79,7 +80,16 @@ class AlignmentJob:
 
     def train(self, module: nn.Module) -> Trained:
         """Return a classifier trained plainly; with no epochs, the module as it is."""
-        return self._fit("train", Trained(module, self.run.key(module)), self.options.training)
+        trained = self._fit("train", Trained(module, self.run.key(module)), self.options.training)
+        with self.run.timed("train"):
+            remarks = on_first(
+                lambda: remarks_on_whole_images(
+                    trained.module, self.data, batch_size=self.options.training.batch_size, seed=self.seed
+                )
+            )
+        for remark in remarks:
+            warn(remark)
+        return replace(trained, remarks=remarks)
 
     def align(self, trained: Trained, drawn: DrawnMasks | None = None) -> Aligned:
         """Critique and align by turns, until a critique finds nothing spurious or all rounds are done.

@@ -20,8 +20,8 @@ _AGREEING, _UNDECIDED = 0.8, 0.2
 
 
 def remarks_on(aligned: Aligned, how: AlignmentOptions) -> tuple[str, ...]:
-    """Return what must be told of critique and alignment, in sentences; nothing where all went as it should."""
-    return (*remarks_on_verdicts(aligned), *remarks_on_alignment(aligned, how))
+    """Return what must be told of training, critique and alignment; nothing where all went as it should."""
+    return (*aligned.start.remarks, *remarks_on_verdicts(aligned), *remarks_on_alignment(aligned, how))
 
 
 def remarks_on_alignment(aligned: Aligned, how: AlignmentOptions) -> tuple[str, ...]:

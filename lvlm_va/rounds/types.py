@@ -33,11 +33,14 @@ class Trained:
         Stands for everything that it depends on.
     histories : tuple of History
         Curves of the runs of the loop, the latest last.
+    remarks : tuple of str
+        What must be told of it: that it follows what masks cannot mend.
     """
 
     module: nn.Module
     key: str
     histories: tuple[History, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
