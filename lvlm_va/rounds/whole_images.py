@@ -13,6 +13,8 @@ from lvlm_va.modules.heads import OneLogit
 
 # Images that are set to others' values; where nothing tells the labels apart, none is.
 _N_TESTED = 50
+# Share of predictions that must surely change: less may be what should count, and is brighter or sharper, too.
+_LEAST_TOLD = 0.25
 
 
 def remarks_on_whole_images(
@@ -54,7 +56,7 @@ def remarks_on_whole_images(
                 seed=seed,
                 statistics=telling,
             )[0]
-            if first.alarming:
+            if first.alarming and first.effect_interval[0] > _LEAST_TOLD:
                 remarks.append(_told(first, about))
     return tuple(remarks)
 
