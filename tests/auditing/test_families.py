@@ -80,7 +80,7 @@ def test_tag_and_object_are_families_of_their_own(table, clusterer):
     assert not set(families[near["tag"]]) & set(families[near["object"]]) - {-1}
 
 
-@settings(max_examples=10)
+@settings(max_examples=5, deadline=None)
 @given(sizes=st.lists(st.integers(20, 40), min_size=1, max_size=4), seed=st.integers(0, 3))
 def test_their_number_follows_from_the_data(sizes, seed):
     rng = np.random.default_rng(seed)
