@@ -92,11 +92,11 @@ def audit(
         `y`, sorted, or else numbers them.
     finding : object, default=None
         Of a net of several findings, which to audit: one of `classes`, or its number.
-    preprocess, output, image_shape
+    preprocess, output, image_shape : optional
         As in `lvlm_va.LVLMVAClassifier`; an estimator has its own.
     n_images : int, default=1000
         Images that are explained, drawn at random where there are more.
-    attribution, segmenter
+    attribution, segmenter : optional
         As in `lvlm_va.LVLMVAClassifier`.
     references : {"blurred", "class_balanced", "zeros", "mean"} or array-like of shape (B, C, H, W), default="blurred"
         What an image is compared with. Its own blurred copy tells what is in it; other images tell what is missing,

@@ -68,7 +68,10 @@ def faults(name: str, value: Any, *, method: bool) -> list[str]:
         left_out |= SECTIONS
     fields = getattr(value, "_fields", None)  # of a named tuple
     if dataclasses.is_dataclass(value):
-        fields = [field.name for field in dataclasses.fields(value) if field.init]
+        inherited = {name for base in value.__mro__[1:] for name in getattr(base, "__dataclass_fields__", ())}
+        fields = [
+            field.name for field in dataclasses.fields(value) if field.init and field.name not in inherited
+        ]
     if fields:
         told = {part.strip() for field in ClassDoc(value)["Attributes"] for part in field.name.split(",")}
         if told >= set(fields):

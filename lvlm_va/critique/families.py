@@ -112,6 +112,16 @@ class FamilyVerdicts:
     def critique(self, requests: Sequence[CritiqueRequest]) -> list[Critique]:
         """Return what was said of each family.
 
+        Parameters
+        ----------
+        requests : sequence of FamilyRequest
+            Families.
+
+        Returns
+        -------
+        list of Critique
+            One per family, in order.
+
         Raises
         ------
         ValueError

@@ -107,12 +107,17 @@ def run_audits(
 
 
 def _summary(rows: list[Row]) -> dict[str, float]:
+    """Return medians over nets; of the gain the share of means, as one net's is mostly noise."""
     names = [name for name, value in rows[0].items() if isinstance(value, int | float)]
-    return {
+    medians = {
         name: float(np.median([row[name] for row in rows]))
         for name in names
         if name not in ("seed", "shortcut")
     }
+    before, many, few = (
+        float(np.mean([row[f"worst_group_{when}"] for row in rows])) for when in ("before", "300", "families")
+    )
+    return medians | {"share_of_gain": (few - before) / (many - before) if many > before else float("nan")}
 
 
 def _kept(path: Path, mnist: Path | None, name: str, seed: int, shortcut: bool) -> Row:
@@ -165,7 +170,6 @@ def _with_shortcut(chosen: AuditSet, seed: int) -> Row:
         "worst_group_before": start,
         "worst_group_300": worst[0],
         "worst_group_families": worst[1],
-        "share_of_gain": (worst[1] - start) / max(worst[0] - start, 1e-9),
         "questions": few.families_.n_questions,
     }
     return row | _of_family(family, len(found.families))
