@@ -157,7 +157,7 @@ def _with_shortcut(chosen: AuditSet, seed: int) -> Row:
 
     n_align = min(_N_CRITIQUED, len(data.labels) // 2)
     many = aligned(n_align=n_align, propagate=chosen.task.propagate)
-    few = aligned(ask="families", n_questions=_N_QUESTIONS)
+    few = aligned(ask="families", n_questions=_N_QUESTIONS, propagate=chosen.task.propagate)
     worst = [_worst_group(clf, test) for clf in (many, few)]
     many.module_ = many.unaligned_module_
     start = _worst_group(many, test)
