@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import sys
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy: scikit-learn skips one of its checks without it
@@ -24,6 +25,11 @@ def digits() -> DecoyData:
     """Return 200 decoyed digits of all ten classes."""
     data = decoy_digits("train")
     return DecoyData(data.images[:200], data.labels[:200], data.masks[:200], data.groups[:200])
+
+
+def pytest_configure() -> None:
+    """Have Ctrl+C end tests and what they start, also where a shell that started them in the background ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

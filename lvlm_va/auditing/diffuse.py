@@ -18,6 +18,7 @@ from lvlm_va.auditing.image_wide import IMAGE_STATISTICS, ImageStatistic
 from lvlm_va.auditing.suspicion import holm
 from lvlm_va.common.randomness import derive_seed
 from lvlm_va.common.validation import check_integer
+from lvlm_va.data import stored_images
 from lvlm_va.data.stored_images import ImageRows, reading_ahead
 from lvlm_va.modules.heads import decisions, probabilities
 from lvlm_va.modules.logits import predict_logits
@@ -30,8 +31,6 @@ _LEFT, _LEFT_OF_SPREAD = 0.25, 0.05
 _RESAMPLES = 1000
 FEWEST = 20
 _FOLDS = 5
-# Images read and changed at a time.
-_PORTION = 64
 
 Interval = tuple[float, float]
 
@@ -160,7 +159,7 @@ def diffuse_tests(
     targets, *donors = _partners(said, generator)
     # Of each image and statistic, with the other class's value and with the own class's.
     flipped, reached = torch.zeros(2, len(rows), len(statistics), 2, dtype=torch.bool)
-    parts = torch.arange(len(rows)).split(_PORTION)
+    parts = torch.arange(len(rows)).split(stored_images.CHUNK)
     with reading_ahead(images, [rows[part] for part in parts]):
         for part in parts:
             pixels = _pixels(images, rows[part])
@@ -209,14 +208,17 @@ def telling_statistics(
     if len(images) < FEWEST:
         return []
     rows = _drawn(len(images), n_images, torch.Generator().manual_seed(derive_seed(seed, 0)))
-    pixels = images[rows].to("cpu", torch.float32)
-    if pixels.min() < 0 or pixels.max() > 1:
-        return []
+    statistics, values, parts = _fitting(IMAGE_STATISTICS, images), [], rows.split(stored_images.CHUNK)
+    with reading_ahead(images, parts):
+        for part in parts:
+            pixels = images[part].to("cpu", torch.float32)
+            if pixels.min() < 0 or pixels.max() > 1:
+                return []
+            values.append([statistic.read(pixels) for statistic in statistics])
     return [
         statistic
-        for statistic in _fitting(IMAGE_STATISTICS, images)
-        if apart(torch.cat(list(map(statistic.read, pixels.split(_PORTION)))).numpy(), classes[rows.numpy()])
-        >= LEAST_APART
+        for statistic, known in zip(statistics, zip(*values, strict=True), strict=True)
+        if apart(torch.cat(known).numpy(), classes[rows.numpy()]) >= LEAST_APART
     ]
 
 
@@ -261,7 +263,7 @@ def _surveyed(
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the logits (n, K) of these images, and of each statistic their values (n, d)."""
     logits, values = [], []
-    parts = rows.split(_PORTION)
+    parts = rows.split(stored_images.CHUNK)
     with reading_ahead(images, parts):
         for part in parts:
             pixels = _pixels(images, part)

@@ -119,7 +119,7 @@ def test_an_interrupted_fit_goes_on(tmp_path: Path, streamed: None) -> None:
     changes = {"run_dir": tmp_path / "run", "propagate": EXTENDED}
     # Stops in the second epoch of alignment.
     with pytest.raises(KeyboardInterrupt):
-        make(**changes).fit(Items(images, labels, reads=700))
+        make(**changes).fit(Items(images, labels, reads=910))
     assert list((tmp_path / "run").glob("align-*.safetensors"))
     found = make(num_workers=2, **changes).fit(Items(images, labels))
     assert len(found.history_["align"][0].loss) == 2

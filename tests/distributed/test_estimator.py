@@ -18,6 +18,7 @@ import lvlm_va
 from lvlm_va import LVLMVAClassifier, RegionCritic, VerdictTable
 from lvlm_va.common.distributed import world_size
 from lvlm_va.critique import Critique, CritiqueRequest
+from lvlm_va.propagation import learner
 from tests.distributed.team import TIMEOUT, Team
 from tests.tolerances import PROCESSES
 
@@ -84,7 +85,10 @@ def _assert_same(one: dict[str, Any], other: dict[str, Any], rtol: float = 0, at
     ],
     ids=["rounds and early stopping", "adaptive and propagated"],
 )
-def test_processes_fit_as_one(team: Team, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_processes_fit_as_one(
+    team: Team, tmp_path: Path, changes: dict[str, Any], usual_trees: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "N_TREES", usual_trees)  # as in the processes
     first, second = team.run(fitted_with, tmp_path / "two", changes)
     _assert_same(first, second)
     assert first["seconds"] == second["seconds"]

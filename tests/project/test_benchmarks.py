@@ -80,7 +80,9 @@ def test_killed_benchmarks_are_not_run_again(tmp_path: Path) -> None:
         "latest.json",
         "test_some.py",
     ]
-    environ = os.environ | {"PYTHONPATH": str(Path(benchmarks.__file__).parents[1])}
+    # A process of its own, not one of those that these tests may be spread over, where nothing is measured.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    environ["PYTHONPATH"] = str(Path(benchmarks.__file__).parents[1])
 
     def run(**more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
