@@ -217,14 +217,17 @@ def swap(
         for way, odds in zip(changed, _log_odds(after).split(len(part)), strict=True):
             found[way].append(odds)
     odds = {way: torch.cat(parts) for way, parts in found.items()}
+    # An aligned net may say the region's class of a receiver as it is.
+    able = plain[receivers].argmax(1) != targets
     is_target = {way: rows_odds.argmax(1) == targets for way, rows_odds in odds.items()}
+    is_target |= {way: is_target[way] & able for way in is_target if way not in fillings}
     more = int((is_target["transplants"] & ~is_target["controls"]).sum())
     less = int((is_target["controls"] & ~is_target["transplants"]).sum())
     kept = plain[rows].argmax(1) == targets
     own_odds = [
         rows_odds.gather(1, targets[:, None]) for rows_odds in (odds["transplants"], plain[receivers])
     ]
-    counts = {way: Count(int(hit.sum()), len(rows)) for way, hit in is_target.items()}
+    counts = {way: Count(int(hit.sum()), int(able.sum())) for way, hit in is_target.items()}
     return Swaps(
         counts["transplants"],
         counts["controls"],

@@ -63,6 +63,17 @@ def test_what_a_net_does_not_read_turns_nothing():
     assert sum(count.changed for count in found.occlusions.values()) == 0
 
 
+def test_what_is_said_already_is_no_change():
+    images, _, _ = scene()
+    table, pairs, _ = tried(Reads(10, 1), TAG)
+    always = Reads(10, 1)
+    with torch.no_grad():
+        always.linear.bias.fill_(100.0)
+    logits = predict_logits(always, images, batch_size=64)
+    found = swap(always, images, table, logits, pairs, batch_size=64, seed=0)
+    assert found.transplants == found.controls == found.moved == Count(0, 0)
+
+
 def test_a_quick_trial_is_the_same_without_the_rest():
     images, _, _ = scene()
     net = Reads(5, 5)
