@@ -66,7 +66,7 @@ def audit_net(
     aligned : torch.nn.Module or None, default=None
         The net after alignment, which the same regions are tried on.
     clusterer : Clusterer or None, default=None
-        Who groups regions; see `lvlm_va.auditing.families.find_families`.
+        Who groups regions; see `lvlm_va.auditing.find_families`.
     n_pairs : int, default=150
         Images that regions of a family are put into.
     batch_size : int, default=64

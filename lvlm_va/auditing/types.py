@@ -46,9 +46,9 @@ class Family:
     swaps : Swaps
         What putting its regions into other images did, and taking them out.
     suspicion : float
-        See `lvlm_va.auditing.suspicion.suspicion`.
+        See `lvlm_va.auditing.suspicion`.
     alarming : bool
-        See `lvlm_va.auditing.suspicion.alarming`.
+        See `lvlm_va.auditing.alarming`.
     after : Swaps or None
         The same of the classifier after alignment; None where there is none.
     """
