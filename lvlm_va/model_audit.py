@@ -146,6 +146,13 @@ def audit(
         X, found = open_dataset(X, num_workers)
         y = found if y is None else y
     if isinstance(model, ImageClassifier):
+        own = {"classes": classes, "preprocess": preprocess, "output": output, "image_shape": image_shape}
+        for argument, given in own.items():
+            if given is not None:
+                raise ValueError(
+                    f"The {argument!r} argument must be None where 'model' is an estimator, which has its own. "
+                    f"Got {given!r} instead."
+                )
         subject = _of_estimator(model, X)
     else:
         subject = _of_module(model, X, y, classes, preprocess, output, image_shape, device)
@@ -155,7 +162,13 @@ def audit(
     images, labels = subset(subject.images, rows), None
     predicted = decisions(predict_logits(subject.net, images, batch_size=batch_size), multilabel=False)
     if y is not None:
-        labels = subject.encoded(y)[rows]
+        known = subject.encoded(y)
+        if len(known) != len(subject.images):
+            raise ValueError(
+                f"The 'y' argument must hold a label for each of {len(subject.images)} images. "
+                f"Got {len(known)} instead."
+            )
+        labels = known[rows]
         warn_of_guessing(labels, predicted, len(subject.outcomes))
     chosen = ReferenceSet.choose(references, images, predicted, n_references, seed=random_state)
     sigmoid = forward_logits(subject.net, images[:1].to(*module_device_and_dtype(subject.net))).shape[1] == 1

@@ -22,7 +22,7 @@ from lvlm_va.auditing.swaps import Pairs, Swaps, draw_pairs, swap
 from lvlm_va.auditing.types import Audit, Family
 from lvlm_va.common.randomness import derive_seed
 from lvlm_va.critique.requests import to_rgb
-from lvlm_va.data.stored_images import ImageRows
+from lvlm_va.data.stored_images import CHUNK, ImageRows
 from lvlm_va.modules.heads import decisions
 from lvlm_va.modules.logits import predict_logits
 from lvlm_va.segmentation import Segmenter
@@ -152,8 +152,8 @@ def _diffuse(
     net: nn.Module, images: ImageRows, labels: Tensor | None, *, batch_size: int, seed: int
 ) -> tuple[DiffuseFinding, ...]:
     """Return what whole images do, where they are as they must be for it."""
-    first = images[:FEWEST]
-    if len(first) < FEWEST or first.min() < 0 or first.max() > 1:
+    parts = torch.arange(len(images)).split(CHUNK)
+    if len(images) < FEWEST or any(images[part].min() < 0 or images[part].max() > 1 for part in parts):
         return ()
     told = None if labels is None else labels.numpy()
     return diffuse_tests(net, images, told, batch_size=batch_size, n_images=_N_WHOLE, seed=seed)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lvlm_va.auditing.diffuse import DiffuseFinding
+from lvlm_va.auditing.diffuse import FEWEST, DiffuseFinding
 from lvlm_va.auditing.regions import RegionTable
 from lvlm_va.auditing.swaps import Swaps
 
@@ -122,7 +122,7 @@ class Audit:
         How often the classifier is right about these images; None without labels.
     diffuse : tuple of DiffuseFinding
         What setting whole images to another class's brightness, sharpness and so on did, the most suspicious first;
-        none where images lie outside [0, 1].
+        none where images lie outside [0, 1], or are fewer than 20.
     table : RegionTable
         All regions.
     families_of_regions : ndarray of shape (r,), int64
@@ -175,5 +175,7 @@ class Audit:
             f"{found} It has no place, so masks cannot mend it; augmentation can: {found.advice}."
             for found in self.diffuse_alarms
         ]
+        if not self.diffuse:
+            whole = [f"Whole images were not tried: that needs {FEWEST} images with values in [0, 1]."]
         verdict = f"{verdict} From {self.n_images} images, the most suspicious:"
         return "\n".join([*whole, verdict, *map(str, shown)])

@@ -107,7 +107,7 @@ def run_audits(
 
 
 def _summary(rows: list[Row]) -> dict[str, float]:
-    """Return medians over nets; of the gain the share of means, as one net's is mostly noise."""
+    """Return medians over nets; of the gain the share of means, 0 where none was to be had."""
     names = [name for name, value in rows[0].items() if isinstance(value, int | float)]
     medians = {
         name: float(np.median([row[name] for row in rows]))
@@ -117,7 +117,7 @@ def _summary(rows: list[Row]) -> dict[str, float]:
     before, many, few = (
         float(np.mean([row[f"worst_group_{when}"] for row in rows])) for when in ("before", "300", "families")
     )
-    return medians | {"share_of_gain": (few - before) / (many - before) if many > before else float("nan")}
+    return medians | {"share_of_gain": (few - before) / (many - before) if many > before else 0.0}
 
 
 def _kept(path: Path, mnist: Path | None, name: str, seed: int, shortcut: bool) -> Row:

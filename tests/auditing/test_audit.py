@@ -128,6 +128,7 @@ def test_a_dataset_and_a_sample_of_it():
         ({"y": np.arange(160) % 3}, "'classes' argument must name the 2 classes"),
         ({"y": np.array(["x", "y"] * 80), "classes": ["a", "b"]}, "'y' argument must hold the classes"),
         ({"n_pairs": 0}, "'n_pairs' argument"),
+        ({"y": np.arange(200) % 2}, "'y' argument must hold a label for each of 160"),
         ({"model": Reads(0, 0)}, "at least two predicted classes"),
         ({"y": np.ones((160, 2), int), "finding": "x"}, "'finding' argument must say which"),
     ],
@@ -155,6 +156,25 @@ def test_it_is_written_as_json_and_as_a_page(cheat, tmp_path):
             assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
         assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
         assert browser.get_log("browser") == []
+
+
+def test_an_estimator_has_its_own():
+    images, labels, _ = scene()
+    clf = LVLMVAClassifier(Reads(10, 2), epochs=0).fit(images, labels)
+    with pytest.raises(ValueError, match="'classes' argument must be None"):
+        lvlm_va.audit(clf, images, classes=["a", "b"])
+
+
+def test_one_bright_pixel_late_leaves_whole_images_out_and_says_so(tmp_path):
+    images, labels, _ = scene()
+    images[-1, 0, -1, -1] = 1.2
+    with pytest.warns(UserWarning, match="should hold images in"):
+        found = lvlm_va.audit(Reads(10, 2), images, labels.numpy(), n_pairs=20)
+    assert found.diffuse == ()
+    assert "Whole images were not tried" in str(found)
+    assert "Whole images were not tried" in write_audit(found, tmp_path / "a.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_same_image_many_times_is_no_error():

@@ -113,13 +113,18 @@ def test_a_statistic_is_set_to_what_another_image_has(name, pictures):
     assert (off <= 0.15 * apart + 1e-9).double().mean() > 0.8
 
 
-@pytest.mark.parametrize("name", BY_NAME)
-@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize(
+    ("name", "grey"),
+    [
+        (name, grey)
+        for name in BY_NAME
+        for grey in (False, True)
+        if not grey or BY_NAME[name].channels is None
+    ],
+)
 def test_an_image_set_to_its_own_value_stays_as_it_is(name, grey, pictures):
     statistic = BY_NAME[name]
     images = torch.from_numpy(decoy_digits().images[:12]) if grey else pictures
-    if statistic.channels not in (None, images.shape[1]):
-        pytest.skip("grey images have no colour")
     changed = statistic.set(images, statistic.read(images), torch.Generator().manual_seed(0))
     assert (changed - images).abs().mean() < 0.004  # a shade of 256
 
