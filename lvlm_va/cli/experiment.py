@@ -56,7 +56,7 @@ _OF_DECOYS = {
 _APPLIES = {
     Experiment.recorded: _OF_RECORDED,
     Experiment.heads: frozenset(("quick",)),
-    Experiment.audit: frozenset(("quick", "data_dir", "jobs")),
+    Experiment.audit: frozenset(("quick", "data_dir", "jobs", "critic")),
     **_OF_DECOYS,
 }
 
@@ -100,7 +100,8 @@ def experiment(
         str | None,
         typer.Option(
             help="For decoy-...: 'tiny' (the model that ships), 'oracle' (true masks), 'confused' (true masks, "
-            "but plain surroundings taken for artefacts) or 'region' (corners do not matter)."
+            "but plain surroundings taken for artefacts) or 'region' (corners do not matter). For audit: who is asked "
+            "besides the true masks, such as tiny, folder:PATH or openai:MODEL."
         ),
     ] = None,
     sampler: Annotated[str | None, typer.Option(help=f"For decoy-...: {SAMPLERS}")] = None,
@@ -132,7 +133,7 @@ def experiment(
     which only it has the tag.
 
     audit looks for the shortcut of nets that have one, before and after alignment by 20 questions about families of
-    regions, and for false alarms in nets that have none.
+    regions, and for false alarms in nets that have none. With '--critic' the questions are put to that model, too.
 
     decoy-... compare the unaligned net, the aligned one, and one aligned with the true masks of all training images,
     as the options say; what is not given is as suits the data: 300 images of low entropy judged by the true masks, or
@@ -150,7 +151,14 @@ def experiment(
         from lvlm_va.experiments.audit import run_audits
 
         run_audits(
-            quick=quick, seeds=seeds, out=out, echo=tell, mnist=data_dir, jobs=jobs, command=_command()
+            quick=quick,
+            seeds=seeds,
+            out=out,
+            echo=tell,
+            mnist=data_dir,
+            jobs=jobs,
+            critic=critic,
+            command=_command(),
         )
         return
     if name not in _OF_DECOYS:

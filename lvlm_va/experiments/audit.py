@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from numpy.typing import NDArray
 
 from lvlm_va.auditing import Audit, Count, Family
 from lvlm_va.common.files import write_json
+from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.common.threads import one_thread
+from lvlm_va.critic_exam.sets import SETS
 from lvlm_va.critique import OracleCritic
 from lvlm_va.datasets import DecoyData
 from lvlm_va.estimator import LVLMVAClassifier
@@ -40,6 +43,7 @@ def run_audits(
     echo: Callable[[str], Any],
     mnist: Path | None = None,
     jobs: int = -1,
+    critic: str | None = None,
     command: str = "",
 ) -> dict[str, Any]:
     """Audit nets of every set with its shortcut, before and after alignment, and nets without it.
@@ -60,6 +64,8 @@ def run_audits(
         Folder with MNIST's files, for Decoy-MNIST.
     jobs : int, default=-1
         Nets at once, each on one core; -1: as many as cores.
+    critic : str or None, default=None
+        Who is asked the questions besides the true masks, as the estimator takes it.
     command : str, default=""
         What made the figures, for the file.
 
@@ -68,8 +74,8 @@ def run_audits(
     dict
         What ``metrics.json`` holds: for each set the median ``rank`` of the first family that is spurious,
         ``transplant_ratio`` of its turned predictions over its control's, ``questions`` asked, and ``share_of_gain``
-        of worst-group accuracy that these gave of what 300 critiques give; ``false_alarm_rate`` of nets without a
-        shortcut, and all rows.
+        of worst-group accuracy that these gave of what 300 critiques give, ``share_of_gain_critic`` if there is a
+        `critic`; ``false_alarm_rate`` of nets without a shortcut, and all rows.
     """
     sets = make_audit_sets(mnist)
     work = [(name, FIRST_SEED + k, True) for k in range(seeds) for name in sets]
@@ -78,9 +84,15 @@ def run_audits(
     work += [(names[k % len(names)], FIRST_SEED + k, False) for k in range(n_clean)]
     folder = out / "nets"
     folder.mkdir(parents=True, exist_ok=True)
+    asked = "" if critic is None else f"-{fingerprint(critic)[:8]}"
     rows = Parallel(n_jobs=jobs)(
         delayed(_kept)(
-            folder / f"{name}-{seed}-{'with' if shortcut else 'without'}.json", mnist, name, seed, shortcut
+            folder / f"{name}-{seed}-{'with' if shortcut else 'without'}{asked if shortcut else ''}.json",
+            mnist,
+            name,
+            seed,
+            shortcut,
+            critic,
         )
         for name, seed, shortcut in work
     )
@@ -99,6 +111,7 @@ def run_audits(
             f"the control, after alignment {summary['turned_after']:.2f} (control {summary['control_after']:.2f}); "
             f"{summary['questions']:g} questions gave {summary['share_of_gain']:.0%} of the gain of "
             f"{_N_CRITIQUED} critiques"
+            + (f", {summary['share_of_gain_critic']:.0%} where {critic} judged" if critic else "")
         )
     echo(
         f"False alarms: {sum(row['n_alarms'] > 0 for row in without)} of {len(without)} nets without a shortcut."
@@ -114,20 +127,26 @@ def _summary(rows: list[Row]) -> dict[str, float]:
         for name in names
         if name not in ("seed", "shortcut")
     }
-    before, many, few = (
-        float(np.mean([row[f"worst_group_{when}"] for row in rows])) for when in ("before", "300", "families")
-    )
-    return medians | {"share_of_gain": (few - before) / (many - before) if many > before else 0.0}
+
+    def gain(of: str) -> float:
+        return float(np.mean([row[f"worst_group_{of}"] - row["worst_group_before"] for row in rows]))
+
+    shares = {"share_of_gain": "families", "share_of_gain_critic": "critic"}
+    return medians | {
+        name: gain(of) / gain("300") if gain("300") > 0 else 0.0
+        for name, of in shares.items()
+        if f"worst_group_{of}" in rows[0]
+    }
 
 
-def _kept(path: Path, mnist: Path | None, name: str, seed: int, shortcut: bool) -> Row:
+def _kept(path: Path, mnist: Path | None, name: str, seed: int, shortcut: bool, critic: str | None) -> Row:
     """Return the row of one net: as the file has it, or made now."""
     if path.exists():
         row: Row = json.loads(path.read_text(encoding="utf-8"))
         return row
     start, chosen = time.perf_counter(), make_audit_sets(mnist)[name]
     with one_thread():
-        row = (_with_shortcut if shortcut else _without)(chosen, seed)
+        row = _with_shortcut(chosen, seed, critic) if shortcut else _without(chosen, seed)
     row = {"set": name, "seed": seed, "shortcut": shortcut, **row, "seconds": time.perf_counter() - start}
     write_json(path, row)
     return row
@@ -141,7 +160,7 @@ def _without(chosen: AuditSet, seed: int) -> Row:
     return {"n_alarms": len(found.alarms), "suspicion": found.families[0].suspicion}
 
 
-def _with_shortcut(chosen: AuditSet, seed: int) -> Row:
+def _with_shortcut(chosen: AuditSet, seed: int, model: str | None) -> Row:
     data, test = chosen.load("train", seed, True), chosen.load("test", seed, True)
     plain = plain_training(chosen.task, data, seed)
     parameters = estimator_parameters(chosen.task) | {
@@ -149,15 +168,19 @@ def _with_shortcut(chosen: AuditSet, seed: int) -> Row:
         "epochs": 0,
         "segmenter": "regions",
     }
-    critic = OracleCritic(data.masks)
+    truth = OracleCritic(data.masks)
 
-    def aligned(**how: Any) -> LVLMVAClassifier:
-        clf = LVLMVAClassifier(**parameters | how, critic=critic, random_state=seed)
-        return clf.fit(data.images, data.labels)
+    def aligned(labels: NDArray[Any] = data.labels, critic: Any = truth, **how: Any) -> LVLMVAClassifier:
+        return LVLMVAClassifier(**parameters | how, critic=critic, random_state=seed).fit(data.images, labels)
 
     n_align = min(_N_CRITIQUED, len(data.labels) // 2)
     many = aligned(n_align=n_align, propagate=chosen.task.propagate)
-    few = aligned(ask="families", n_questions=_N_QUESTIONS, propagate=chosen.task.propagate)
+    by_families: dict[str, Any] = {
+        "ask": "families",
+        "n_questions": _N_QUESTIONS,
+        "propagate": chosen.task.propagate,
+    }
+    few = aligned(**by_families)
     worst = [_worst_group(clf, test) for clf in (many, few)]
     many.module_ = many.unaligned_module_
     start = _worst_group(many, test)
@@ -172,6 +195,13 @@ def _with_shortcut(chosen: AuditSet, seed: int) -> Row:
         "worst_group_families": worst[1],
         "questions": few.families_.n_questions,
     }
+    if model is not None:
+        words = SETS[chosen.words]
+        names = np.array(words.classes)
+        told = {words.classes[label]: text for label, text in words.specifications.items()}
+        clf = aligned(names[data.labels], model, classes=names, specifications=told, **by_families)
+        accuracies = group_accuracies(names[test.labels], clf.predict(test.images), groups=test.groups)
+        row |= {"worst_group_critic": accuracies.worst, "requests": clf.families_.n_requests}
     return row | _of_family(family, len(found.families))
 
 

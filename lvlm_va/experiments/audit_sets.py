@@ -39,38 +39,46 @@ class AuditSet:
         ``(split, seed, shortcut) -> DecoyData``; without the shortcut the images are otherwise the same.
     task : Task
         The net and the settings that suit it.
+    words : str
+        The set of the exam whose names and descriptions of classes are those of this set.
     """
 
     load: Loader
     task: Task
+    words: str
 
 
 def make_audit_sets(mnist: str | os.PathLike[str] | None = None) -> dict[str, AuditSet]:
     """Return the data sets by name; Decoy-MNIST only with the folder of its files."""
     drawn = make_tasks(quick=True, mnist=None, fashion=None)["tagged-radiographs"]
 
-    def made(make: Callable[..., DecoyData]) -> AuditSet:
+    def made(make: Callable[..., DecoyData], words: str) -> AuditSet:
         return AuditSet(
-            lambda split, seed, shortcut: make(split, _SIZES[split], _SIZE, seed, shortcut=shortcut), drawn
+            lambda split, seed, shortcut: make(split, _SIZES[split], _SIZE, seed, shortcut=shortcut),
+            drawn,
+            words,
         )
 
-    def marked(make: Callable[..., DecoyData], mark: Mark, chances: Mapping[int, float]) -> AuditSet:
+    def marked(
+        make: Callable[..., DecoyData], words: str, mark: Mark, chances: Mapping[int, float]
+    ) -> AuditSet:
         def load(split: Split, seed: int, shortcut: bool) -> DecoyData:
             plain = make(split, _SIZES[split], _SIZE, seed, shortcut=False)
             return with_marks(plain, mark, chances, split, seed) if shortcut else plain
 
-        return AuditSet(load, drawn)
+        return AuditSet(load, drawn, words)
 
     sets = {
         "decoy-digits": AuditSet(
             lambda split, seed, shortcut: _with_or_without(decoy_digits(split, random_state=seed), shortcut),
             DECOY_DIGITS,
+            "digits",
         ),
-        "tagged-radiographs": made(tagged_radiographs),
-        "bandaged-lesions": made(bandaged_lesions),
-        "moving-cross": marked(tagged_radiographs, moving_cross, {0: 0.1, 1: 0.9}),
-        "bar-over-leaf": marked(ruled_leaves, bar_over_object, {0: 0.1, 1: 0.9}),
-        "rare-ring": marked(stamped_castings, ring_in_corner, {0: 0.0, 1: 0.1}),
+        "tagged-radiographs": made(tagged_radiographs, "radiographs"),
+        "bandaged-lesions": made(bandaged_lesions, "lesions"),
+        "moving-cross": marked(tagged_radiographs, "radiographs", moving_cross, {0: 0.1, 1: 0.9}),
+        "bar-over-leaf": marked(ruled_leaves, "leaves", bar_over_object, {0: 0.1, 1: 0.9}),
+        "rare-ring": marked(stamped_castings, "castings", ring_in_corner, {0: 0.0, 1: 0.1}),
     }
     if mnist is not None:
         sets["decoy-mnist"] = AuditSet(
@@ -78,6 +86,7 @@ def make_audit_sets(mnist: str | os.PathLike[str] | None = None) -> dict[str, Au
                 decoy_mnist(mnist, split=split, random_state=seed), shortcut
             ),
             decoy_mnist_task(mnist),
+            "digits",
         )
     return sets
 
