@@ -24,7 +24,7 @@ ANSWERS = {
     "sent anywhere": "nothing leaves the machine",
     "accuracy fall": "unaligned_module_",
     "good enough": "lvlm-va exam",
-    "group labels": "masks=",
+    "group labels": "no group labels and no masks",
     "stopped": "The same command goes on",
     "name?": "`corners`",
     "How many": "50 to 100",
