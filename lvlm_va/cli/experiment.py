@@ -101,7 +101,7 @@ def experiment(
         typer.Option(
             help="For decoy-...: 'tiny' (the model that ships), 'oracle' (true masks), 'confused' (true masks, "
             "but plain surroundings taken for artefacts) or 'region' (corners do not matter). For audit: who is asked "
-            "besides the true masks, such as tiny, folder:PATH or openai:MODEL."
+            "besides the true masks, such as tiny, hf:FOLDER, folder:PATH or http://127.0.0.1:8000/v1#MODEL."
         ),
     ] = None,
     sampler: Annotated[str | None, typer.Option(help=f"For decoy-...: {SAMPLERS}")] = None,

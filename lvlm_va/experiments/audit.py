@@ -18,7 +18,7 @@ from lvlm_va.common.files import write_json
 from lvlm_va.common.fingerprint import fingerprint
 from lvlm_va.common.threads import one_thread
 from lvlm_va.critic_exam.sets import SETS
-from lvlm_va.critique import OracleCritic
+from lvlm_va.critique import OracleCritic, resolve_critic
 from lvlm_va.datasets import DecoyData
 from lvlm_va.estimator import LVLMVAClassifier
 from lvlm_va.experiments.audit_sets import AuditSet, make_audit_sets
@@ -65,7 +65,7 @@ def run_audits(
     jobs : int, default=-1
         Nets at once, each on one core; -1: as many as cores.
     critic : str or None, default=None
-        Who is asked the questions besides the true masks, as the estimator takes it.
+        Who is asked the questions besides the true masks, as the estimator takes it. What it answers is kept in `out`.
     command : str, default=""
         What made the figures, for the file.
 
@@ -76,7 +76,13 @@ def run_audits(
         ``transplant_ratio`` of its turned predictions over its control's, ``questions`` asked, and ``share_of_gain``
         of worst-group accuracy that these gave of what 300 critiques give, ``share_of_gain_critic`` if there is a
         `critic`; ``false_alarm_rate`` of nets without a shortcut, and all rows.
+
+    Raises
+    ------
+    ValueError
+        If `critic` is no name of a critic, or of one that needs arguments.
     """
+    resolve_critic(critic)  # before nets are trained
     sets = make_audit_sets(mnist)
     work = [(name, FIRST_SEED + k, True) for k in range(seeds) for name in sets]
     names = list(sets)
@@ -146,7 +152,9 @@ def _kept(path: Path, mnist: Path | None, name: str, seed: int, shortcut: bool, 
         return row
     start, chosen = time.perf_counter(), make_audit_sets(mnist)[name]
     with one_thread():
-        row = _with_shortcut(chosen, seed, critic) if shortcut else _without(chosen, seed)
+        row = (
+            _with_shortcut(chosen, seed, critic, path.with_suffix("")) if shortcut else _without(chosen, seed)
+        )
     row = {"set": name, "seed": seed, "shortcut": shortcut, **row, "seconds": time.perf_counter() - start}
     write_json(path, row)
     return row
@@ -160,7 +168,7 @@ def _without(chosen: AuditSet, seed: int) -> Row:
     return {"n_alarms": len(found.alarms), "suspicion": found.families[0].suspicion}
 
 
-def _with_shortcut(chosen: AuditSet, seed: int, model: str | None) -> Row:
+def _with_shortcut(chosen: AuditSet, seed: int, model: str | None, run_dir: Path) -> Row:
     data, test = chosen.load("train", seed, True), chosen.load("test", seed, True)
     plain = plain_training(chosen.task, data, seed)
     parameters = estimator_parameters(chosen.task) | {
@@ -199,7 +207,8 @@ def _with_shortcut(chosen: AuditSet, seed: int, model: str | None) -> Row:
         words = SETS[chosen.words]
         names = np.array(words.classes)
         told = {words.classes[label]: text for label, text in words.specifications.items()}
-        clf = aligned(names[data.labels], model, classes=names, specifications=told, **by_families)
+        described = {"classes": names, "specifications": told}
+        clf = aligned(names[data.labels], model, run_dir=run_dir, **described, **by_families)
         accuracies = group_accuracies(names[test.labels], clf.predict(test.images), groups=test.groups)
         row |= {"worst_group_critic": accuracies.worst, "requests": clf.families_.n_requests}
     return row | _of_family(family, len(found.families))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lvlm_va.critic_exam.sets import SETS
-from lvlm_va.experiments.audit import _summary
+from lvlm_va.experiments.audit import _summary, run_audits
 from lvlm_va.experiments.audit_sets import make_audit_sets
 
 
@@ -41,3 +43,9 @@ def test_a_share_of_the_gain_is_that_of_the_mean_nets() -> None:
     assert found["share_of_gain_critic"] == pytest.approx(0.5 / 0.6)
     del nets[0]["worst_group_critic"]
     assert "share_of_gain_critic" not in _summary(nets)
+
+
+def test_a_critic_that_no_name_describes_is_refused_before_nets_are_trained(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="needs arguments"):
+        run_audits(quick=True, seeds=1, out=tmp_path, echo=print, critic="oracle")
+    assert not list(tmp_path.iterdir())
